@@ -1,0 +1,48 @@
+"""Lodeline: trace, prove and replay what an AI pipeline produced.
+
+The names of `__all__` are the public interface; everything else is internal. Each loads on first
+use, so that `import lodeline` stays light in programs that are merely observed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "autocapture": "lodeline.capture",
+    "job": "lodeline.capture",
+    "run": "lodeline.capture",
+    "register": "lodeline.capture",
+    "serving": "lodeline.capture",
+    "flush": "lodeline.capture",
+    "trace": "lodeline.questions",
+    "path": "lodeline.questions",
+    "impact": "lodeline.questions",
+    "diff": "lodeline.questions",
+    "show": "lodeline.questions",
+    "search": "lodeline.questions",
+    "rows": "lodeline.questions",
+    "cohort": "lodeline.questions",
+}
+
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604  # names, from the table above
+
+if TYPE_CHECKING:
+    from lodeline.capture import autocapture, flush, job, register, run, serving
+    from lodeline.questions import cohort, diff, impact, path, rows, search, show, trace
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'lodeline' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

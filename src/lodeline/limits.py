@@ -1,0 +1,37 @@
+"""Whatever can grow has a bound; each bound stands here once, with its reason."""
+
+from __future__ import annotations
+
+# One OpenLineage event. Airflow's largest real events are near 5 MB; beyond 16 MiB lies data, not
+# lineage.
+EVENT_BYTES_MAX = 16 * 1024 * 1024
+
+# Nesting of JSON. The core facets nest to 9; parsers written recursively die near 1,000.
+EVENT_DEPTH_MAX = 64
+
+# A namespace or a name, in UTF-8 bytes. Object-store keys end at 1,024, paths at 4,096.
+NAME_BYTES_MAX = 8 * 1024
+
+# C2SP tlog-tiles carries an entry's length in 16 bits.
+LEAF_BYTES_MAX = 65_535
+
+# Events of one group-committed transaction. More lengthens the wait of the first without
+# measurably raising throughput.
+COMMIT_EVENTS_MAX = 512
+
+# Event times this far beyond the log's clock are the future, not clock skew.
+FUTURE_TOLERANCE_US = 10 * 60 * 1_000_000
+
+# An edge is stale when its job has since completed this many runs over at least this long
+# without it (both must hold; both can be configured).
+STALE_RUNS = 10
+STALE_AGE_US = 7 * 24 * 3600 * 1_000_000
+
+# Nodes of one page of an answer; the rest waits behind the cursor.
+ANSWER_NODES_MAX = 10_000
+
+# Seconds an answer may take before it comes back incomplete, with a gap of reason `time`.
+ANSWER_SECONDS_MAX = 10.0
+
+# Runs named in `asserted_by` of one edge; `asserted_by_total` counts them all.
+ASSERTED_BY_MAX = 100
