@@ -7,7 +7,6 @@ use, so that `import lodeline` stays light in programs that are merely observed.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -29,10 +28,6 @@ _HOMES = {
 }
 
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604  # names, from the table above
-
-if TYPE_CHECKING:
-    from lodeline.capture import autocapture, flush, job, register, run, serving
-    from lodeline.questions import cohort, diff, impact, path, rows, search, show, trace
 
 
 def __getattr__(name: str) -> object:

@@ -1,1 +1,1 @@
-"""Placeholder docstring; see ARCHITECTURE.md."""
+"""The command line: thin commands over the same questions that HTTP and the SDK ask."""

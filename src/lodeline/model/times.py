@@ -43,4 +43,4 @@ def parse_time(text: str) -> tuple[int, bool]:
 def format_time(time_us: int) -> str:
     """Write RFC 3339 in UTC with six digits, as in `2026-11-22T10:48:00.000000Z`."""
     moment = _EPOCH + timedelta(microseconds=time_us)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond:06d}Z"
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

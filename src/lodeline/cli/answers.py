@@ -1,0 +1,32 @@
+"""What commands share: where to ask, and how an answer is printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from importlib import import_module
+from typing import Any
+
+from lodeline.settings import find_setting, store_url
+
+
+def print_json(answer: object) -> None:
+    """Print an answer as JSON: indented for people on a terminal, one line for programs."""
+    indent = 2 if sys.stdout.isatty() else None
+    print(json.dumps(answer, ensure_ascii=False, indent=indent))
+
+
+def open_segment(arguments: Namespace, *, create: bool = False) -> Any:
+    """Open the embedded store that the options name."""
+    return import_module("lodeline.store").open_segment(store_url(arguments.store), create=create)
+
+
+def connect(arguments: Namespace) -> Any:
+    """Give the one to ask: the server if one is named, else the embedded store."""
+    connect_to = import_module("lodeline.questions").connect
+
+    server = find_setting("url", argument=arguments.server)
+    if server is not None and arguments.store is None:
+        return connect_to(server=server)
+    return connect_to(store=store_url(arguments.store))

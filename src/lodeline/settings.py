@@ -1,0 +1,123 @@
+"""Settings and where they come from: argument, environment, configuration file, default.
+
+The configuration file is `lodeline.toml`, or the `[tool.lodeline]` table of `pyproject.toml`,
+whichever is found first going up from the working directory. Every setting stands in `SETTINGS`
+and in `docs/reference/settings.md`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from lodeline.errors import UsageError
+
+STORE_FILE: Final = Path(".lodeline") / "lodeline.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting.
+
+    Attributes:
+        name: key in the configuration file.
+        variables: environment variables, the first that is set wins.
+        summary: one line for the documentation.
+    """
+
+    name: str
+    variables: tuple[str, ...]
+    summary: str
+
+
+SETTINGS: Final = (
+    Setting("store", ("LODELINE_STORE",), "URL of the store, as `sqlite:///path/lodeline.db`."),
+    Setting("url", ("LODELINE_URL", "OPENLINEAGE_URL"), "URL of a Lodeline server to ask."),
+    Setting("namespace", ("LODELINE_NAMESPACE", "OPENLINEAGE_NAMESPACE"), "Namespace of jobs."),
+    Setting("autocapture", ("LODELINE_AUTOCAPTURE",), "`1` starts capture in a Python program."),
+    Setting("rows", ("LODELINE_ROWS",), "`1` records row provenance too."),
+    Setting("disabled", ("LODELINE_DISABLED", "OPENLINEAGE_DISABLED"), "`1` turns capture off."),
+)
+_BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
+
+
+def find_setting(
+    name: str, *, argument: str | None = None, environment: Mapping[str, str] | None = None
+) -> str | None:
+    """Look a setting up by precedence; `None` where nothing sets it.
+
+    Args:
+        name: a name of `SETTINGS`.
+        argument: the value given by the caller; wins when not `None`.
+        environment: defaults to the process environment.
+    """
+    if argument is not None:
+        return argument
+    environment = os.environ if environment is None else environment
+    for variable in _BY_NAME[name].variables:
+        if environment.get(variable):
+            return environment[variable]
+    value = _configuration(str(Path.cwd())).get(name)
+    return None if value is None else str(value)
+
+
+def is_on(value: str | None) -> bool:
+    """Whether a switch's text means on."""
+    return (value or "").strip().lower() in {"1", "true", "yes", "on"}
+
+
+def store_url(argument: str | None = None) -> str:
+    """URL of the store to use.
+
+    Without a setting it is the nearest `.lodeline/lodeline.db` going up from the working
+    directory, as git finds its repository, else the one that would be made right here.
+    """
+    url = find_setting("store", argument=argument)
+    if url is not None:
+        return url if "://" in url else f"sqlite:///{Path(url).absolute()}"
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / STORE_FILE).is_file():
+            return f"sqlite:///{folder / STORE_FILE}"
+    return f"sqlite:///{here / STORE_FILE}"
+
+
+def store_path(url: str) -> Path:
+    """Path of an embedded store.
+
+    `sqlite:///a.db` is relative to the working directory, `sqlite:////a.db` is absolute.
+
+    Raises:
+        UsageError: not a `sqlite:///` URL.
+    """
+    prefix = "sqlite:///"
+    if not url.startswith(prefix) or len(url) == len(prefix):
+        raise UsageError(f"unsupported store {url!r}; write sqlite:///path/lodeline.db")
+    path = Path(url.removeprefix(prefix))
+    return path if path.is_absolute() else Path.cwd() / path
+
+
+@lru_cache(maxsize=8)
+def _configuration(folder: str) -> dict[str, object]:
+    for parent in (Path(folder), *Path(folder).parents):
+        own, shared = parent / "lodeline.toml", parent / "pyproject.toml"
+        if own.is_file():
+            return _read(own)
+        if shared.is_file():
+            table = _read(shared).get("tool")
+            found = table.get("lodeline") if isinstance(table, dict) else None
+            if isinstance(found, dict):
+                return found
+    return {}
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
