@@ -1,0 +1,171 @@
+"""Tables of the graph view: what the fold of the log looks like in SQLite.
+
+Every row here follows from the log and may be dropped: `lodeline rebuild` writes the same rows
+again. `ingest.projection` is the only writer; `query` reads. Times are microseconds since the
+epoch, UTC.
+
+Two ways to remember both times (log position and event time):
+
+- *Rectangles.* Facts that follow from a group's merged state (a group is one run of one job, or
+  one JobEvent or DatasetEvent) carry `position_from`, `position_to`, `valid_from`, `valid_to`.
+  A row holds for the question (as of SIZE, valid at T) exactly when
+
+      position_from < SIZE AND (position_to IS NULL OR position_to >= SIZE)
+      AND valid_from <= T  AND (valid_to  IS NULL OR valid_to  >  T)
+
+  where SIZE is a number of entries (positions 0 … SIZE-1 are known), so a row written by the
+  entry at position p has `position_from = p`, and one ended by the entry at p has
+  `position_to = p`. Without a question in time, SIZE is `fold_state.folded_to` and T is endless:
+  `position_to IS NULL AND valid_to IS NULL`.
+- *Points.* Facts that one event states alone (`run_event`, `mention`, `alias`, `ending`,
+  `sighting`) carry `position` and `event_time`, and hold when `position < SIZE AND
+  event_time <= T`.
+
+Notes for readers:
+
+- `derivation` interns (source, target, kind, job); NULL source or target marks a half-derivation.
+  `columns` is 1 where an end is a `datasetField` (walked only with `--columns`).
+- `run_state.state` is COMPLETE, FAIL, ABORT, RUNNING, START, OTHER, or JOB / DATASET for groups
+  of one such event, which count as completed at `end_us`. `start_us` is the START event's time,
+  else the first event's; `end_us` is null while the run has not ended. `completed` is 1 for
+  COMPLETE, JOB and DATASET. `code` is the code version, null if unknown.
+- first_seen of an edge = least `run_state.first_us` of the groups asserting it; last_seen =
+  greatest `run_state.last_us`. `derivation_live` holds both for "now", with the strongest basis.
+- Groups dated in the future (`run_group.future` = 1) have rectangles but no mentions, aliases
+  or endings; they age nobody, win no register, and no read resolves to their writes.
+- `write.version` is `run:<uuid>` where nobody observed one. `read.version` NULL: resolve it to
+  the last write at or before `run_state.start_us`, by (time_us, version), of another group.
+- `mention.facet_set_id` names a row of `facet_set`, whose `facets` is a JSON array of
+  [facet name, hex digest of the canonical body or null if `_deleted`]. The register's winner per
+  facet name is the mention with the greatest (event_time, digest) that states it; the body is
+  in the payload of the log entry at `mention.position`.
+- `alias`: node_a's symlinks facet named node_b; `node_b` NULL is node_a's retraction (`_deleted`)
+  and ends every assertion of node_a with a lesser (event_time, digest).
+- `sighting` tells when a node became known: a row for each new least event time, in log order.
+- `ending`: a lifecycle facet ended the node (DROP, or RENAME for the previous identifier).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+_RECTANGLE = (
+    "position_from INTEGER NOT NULL, position_to INTEGER, "
+    "valid_from INTEGER NOT NULL, valid_to INTEGER"
+)
+
+# Name to body; dropped and created together.
+TABLES: Final[dict[str, str]] = {
+    "fold_state": "(folded_to INTEGER NOT NULL, fold_version INTEGER NOT NULL)",
+    "node": (
+        "(node_id INTEGER PRIMARY KEY, kind TEXT NOT NULL, namespace TEXT NOT NULL, "
+        "name TEXT NOT NULL, part TEXT NOT NULL, UNIQUE (kind, namespace, name, part))"
+    ),
+    "sighting": (
+        "(node_id INTEGER NOT NULL, position INTEGER NOT NULL, event_time INTEGER NOT NULL, "
+        "PRIMARY KEY (node_id, position)) WITHOUT ROWID"
+    ),
+    "run_group": (
+        "(group_id INTEGER PRIMARY KEY, run_id TEXT, job_node INTEGER, future INTEGER NOT NULL, "
+        "kind TEXT NOT NULL)"
+    ),
+    "run_event": (
+        "(group_id INTEGER NOT NULL, position INTEGER NOT NULL, event_time INTEGER NOT NULL, "
+        "event_type TEXT, digest BLOB NOT NULL, PRIMARY KEY (group_id, position)) WITHOUT ROWID"
+    ),
+    "run_state": (
+        "(group_id INTEGER NOT NULL, job_node INTEGER, state TEXT NOT NULL, "
+        "completed INTEGER NOT NULL, first_us INTEGER NOT NULL, start_us INTEGER NOT NULL, "
+        f"end_us INTEGER, last_us INTEGER NOT NULL, code TEXT, {_RECTANGLE}, "
+        "PRIMARY KEY (group_id, position_from, valid_from)) WITHOUT ROWID"
+    ),
+    "derivation": (
+        "(derivation_id INTEGER PRIMARY KEY, source INTEGER, target INTEGER, kind TEXT NOT NULL, "
+        "job INTEGER, columns INTEGER NOT NULL)"
+    ),
+    "assertion": (
+        "(derivation_id INTEGER NOT NULL, group_id INTEGER NOT NULL, basis TEXT NOT NULL, "
+        f"detail_id INTEGER, {_RECTANGLE}, "
+        "PRIMARY KEY (derivation_id, group_id, position_from, valid_from)) WITHOUT ROWID"
+    ),
+    "detail": "(detail_id INTEGER PRIMARY KEY, body TEXT NOT NULL UNIQUE)",
+    "derivation_live": (
+        "(derivation_id INTEGER PRIMARY KEY, basis TEXT NOT NULL, first_seen INTEGER NOT NULL, "
+        "last_seen INTEGER NOT NULL, groups INTEGER NOT NULL)"
+    ),
+    "write": (
+        "(node_id INTEGER NOT NULL, version TEXT NOT NULL, group_id INTEGER NOT NULL, "
+        f"time_us INTEGER NOT NULL, {_RECTANGLE}, "
+        "PRIMARY KEY (node_id, time_us, version, group_id, position_from, valid_from)) "
+        "WITHOUT ROWID"
+    ),
+    "read": (
+        f"(group_id INTEGER NOT NULL, node_id INTEGER NOT NULL, version TEXT, {_RECTANGLE}, "
+        "PRIMARY KEY (group_id, node_id, position_from, valid_from)) WITHOUT ROWID"
+    ),
+    "mention": (
+        "(node_id INTEGER NOT NULL, event_time INTEGER NOT NULL, digest BLOB NOT NULL, "
+        "position INTEGER NOT NULL, facet_set_id INTEGER NOT NULL, "
+        "PRIMARY KEY (node_id, event_time, digest)) WITHOUT ROWID"
+    ),
+    "facet_set": "(facet_set_id INTEGER PRIMARY KEY, facets TEXT NOT NULL UNIQUE)",
+    "alias": (
+        "(node_a INTEGER NOT NULL, node_b INTEGER, event_time INTEGER NOT NULL, "
+        "digest BLOB NOT NULL, position INTEGER NOT NULL)"
+    ),
+    "ending": (
+        "(node_id INTEGER NOT NULL, event_time INTEGER NOT NULL, position INTEGER NOT NULL, "
+        "PRIMARY KEY (node_id, event_time, position)) WITHOUT ROWID"
+    ),
+    "parent": (
+        f"(group_id INTEGER NOT NULL, parent_run TEXT, parent_job INTEGER NOT NULL, {_RECTANGLE})"
+    ),
+    "feature": (
+        "(feature_node INTEGER NOT NULL, field_node INTEGER NOT NULL, version TEXT, "
+        f"group_id INTEGER NOT NULL, {_RECTANGLE})"
+    ),
+    "capture_gap": (
+        "(group_id INTEGER NOT NULL, at TEXT NOT NULL, reason TEXT NOT NULL, "
+        f"detail TEXT NOT NULL, {_RECTANGLE})"
+    ),
+    "number": (
+        "(node_id INTEGER NOT NULL, number INTEGER NOT NULL, version TEXT NOT NULL, "
+        "position INTEGER NOT NULL, PRIMARY KEY (node_id, number)) WITHOUT ROWID"
+    ),
+}
+
+INDEXES: Final[dict[str, str]] = {
+    "run_group_of_run": "run_group (run_id, job_node, future)",
+    "run_group_of_job": "run_group (job_node)",
+    "run_state_of_job": "run_state (job_node, completed, end_us)",
+    "derivation_source": "derivation (source)",
+    "derivation_target": "derivation (target)",
+    "derivation_job": "derivation (job)",
+    "assertion_of_group": "assertion (group_id)",
+    "write_of_version": "write (node_id, version)",
+    "write_of_group": "write (group_id)",
+    "read_of_node": "read (node_id)",
+    "alias_a": "alias (node_a)",
+    "alias_b": "alias (node_b)",
+    "parent_of_group": "parent (group_id)",
+    "feature_of_node": "feature (feature_node)",
+    "feature_of_field": "feature (field_node)",
+    "feature_of_group": "feature (group_id)",
+    "capture_gap_of_group": "capture_gap (group_id)",
+    "number_of_version": "number (node_id, version)",
+}
+
+
+def create_graph_tables(connection: sqlite3.Connection) -> None:
+    """Create the tables and indexes that are missing. The caller owns the transaction."""
+    for name, body in TABLES.items():
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {name} {body}")
+    for name, columns in INDEXES.items():
+        connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {columns}")
+
+
+def drop_graph_tables(connection: sqlite3.Connection) -> None:
+    """Drop every table of the view. The log is untouched; `rebuild` writes them again."""
+    for name in TABLES:
+        connection.execute(f"DROP TABLE IF EXISTS {name}")
