@@ -1,0 +1,83 @@
+# Everything runs from a virtual environment in .venv, made here from nothing but Python, pip, make
+# and git.
+#
+#   make demo [ARGS=--no-serve]   a real pipeline on real data, captured, then asked about
+#   make test [TESTS=tests/unit]  all tests, or some
+#   make lint                     formatting, style, types, import contracts
+#   make bench                    benchmarks, and docs/benchmarks.md from their results
+#   make docs                     the generated pages of docs/reference
+#   make ui                       the web interface's scripts
+#   make clean                    remove what the other targets made
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TESTS ?= tests
+WORKERS ?= 2
+ARGS ?=
+# Programs that some tests run: strace is the reference for which files a program touches.
+APT_PROGRAMS := git strace
+
+.PHONY: demo test lint bench docs ui clean apt
+
+demo: $(VENV)/installed-demo
+	$(BIN)/lodeline demo $(ARGS)
+
+test: $(VENV)/installed-test apt
+	$(BIN)/python -m pytest -n $(WORKERS) $(TESTS) $(ARGS)
+
+lint: $(VENV)/installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/installed-bench
+	$(BIN)/python bench/run.py $(ARGS)
+
+docs: $(VENV)/installed-demo
+	$(BIN)/python docs/generate.py
+
+ui:
+	@echo "The pages are rendered by the server and need no build."
+	@echo "The TypeScript islands (graph, search, verify in the browser) come with the interface;"
+	@echo "there is nothing to build yet."
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf lodeline-demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Debian's python3 may come without ensurepip; pip can then install itself into the environment.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV) \
+		&& $(PYTHON) -m pip --python $(VENV)/bin/python install --quiet pip; }
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+
+$(VENV)/installed-demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[all]'
+	@touch $@
+
+$(VENV)/installed-test: pyproject.toml $(VENV)/installed-demo
+	$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+$(VENV)/installed-lint: pyproject.toml $(VENV)/installed-demo
+	$(BIN)/python -m pip install --quiet --group lint
+	@touch $@
+
+$(VENV)/installed-bench: pyproject.toml $(VENV)/installed-demo
+	$(BIN)/python -m pip install --quiet --group bench
+	@touch $@
+
+# Only root on a Debian-like machine installs; elsewhere the tests that need a missing program say
+# so and skip.
+apt:
+	@missing=""; for program in $(APT_PROGRAMS); do \
+		command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $$missing; \
+		else echo "not installed:$$missing; tests that need them will skip"; fi; fi
