@@ -35,3 +35,21 @@ ANSWER_SECONDS_MAX = 10.0
 
 # Runs named in `asserted_by` of one edge; `asserted_by_total` counts them all.
 ASSERTED_BY_MAX = 100
+
+# The largest record of the spool: an event of the largest size in its envelope.
+SPOOL_RECORD_BYTES_MAX = EVENT_BYTES_MAX + 64 * 1024
+
+# The spool of one store. An hour of 250 predictions a second at 1 kB each; observed programs must
+# not fill the disk of a host whose server is away. Every writer may overshoot by one
+# `SPOOL_MEASURE_BYTES`.
+SPOOL_BYTES_MAX = 1024 * 1024 * 1024
+
+# A writer goes on to the next segment beyond this size, so that delivered bytes are freed while
+# it runs.
+SPOOL_SEGMENT_BYTES = 16 * 1024 * 1024
+
+# How often a writer measures the whole spool: every so many bytes of its own.
+SPOOL_MEASURE_BYTES = 1024 * 1024
+
+# A full or unusable spool is tried again this much later, not at every record.
+SPOOL_RETRY_SECONDS = 1.0

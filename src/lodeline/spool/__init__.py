@@ -1,1 +1,20 @@
-"""Placeholder docstring; see ARCHITECTURE.md."""
+"""The durable local queue between an observed program and whoever delivers its records.
+
+`Spool` is the writing side: it appends, and it never raises into the program it observes.
+`open_drain` is the reading side, one process at a time. What a record means is not known here.
+"""
+
+from lodeline.spool.drain import Drain, SpooledRecord, open_drain
+from lodeline.spool.queue import Loss, Spool, iter_spools_of_this_process, measure_loss
+from lodeline.spool.segment import spool_directory
+
+__all__ = [
+    "Drain",
+    "Loss",
+    "Spool",
+    "SpooledRecord",
+    "iter_spools_of_this_process",
+    "measure_loss",
+    "open_drain",
+    "spool_directory",
+]

@@ -1,0 +1,194 @@
+"""The reading side: one process at a time walks the records and acknowledges them.
+
+Per segment records come in the order they were appended, and are acknowledged in that order. A
+segment disappears when all of it is acknowledged and its writer has let it go. Whoever dies in
+between leaves unacknowledged records behind; they come again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lodeline.spool.segment import HEADER, SUFFIX, iter_frames, read_header
+from lodeline.spool.state import State, read_state, write_state
+
+_LOCK: Final = "drain.lock"
+# Acknowledged offset of a segment whose losses are counted already: only its file is left.
+_REMOVED: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledRecord:
+    """One record as appended.
+
+    Attributes:
+        segment: file name of its segment.
+        end: offset behind it, as `Drain.acknowledge` takes it.
+        body: the bytes.
+    """
+
+    segment: str
+    end: int
+    body: bytes
+
+    @property
+    def writer(self) -> str:
+        """Name of the writer that appended it."""
+        return writer_of(self.segment)
+
+
+def writer_of(segment: str) -> str:
+    """Name of the writer of a segment."""
+    return segment.split("-")[1]
+
+
+@contextlib.contextmanager
+def open_drain(directory: Path | str) -> Iterator[Drain | None]:
+    """Become the drain of a spool.
+
+    Yields:
+        `None` when another process drains it just now.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    file = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+            return
+        yield Drain(directory)
+    finally:
+        os.close(file)
+
+
+class Drain:
+    """The one reader of a spool. Made by `open_drain`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._state = read_state(directory)
+        # Ends of damaged places met, by segment; counted when they are passed for good.
+        self._torn: dict[str, set[int]] = {}
+
+    @property
+    def notes(self) -> dict[str, object]:
+        """What the deliverer keeps beside the acknowledgements; written with the next of them."""
+        return self._state.notes
+
+    @property
+    def state(self) -> State:
+        """Acknowledgements and losses so far."""
+        return self._state
+
+    def iter_segments(self) -> Iterator[str]:
+        """List the segments that stand now, oldest first."""
+        yield from sorted(path.name for path in self.directory.glob("*" + SUFFIX))
+
+    def iter_records(self, segment: str) -> Iterator[SpooledRecord]:
+        """Walk the unacknowledged records of one segment, in order.
+
+        Damage left by a writer that died is skipped, and counted once it is acknowledged.
+        """
+        start = self._state.acknowledged.get(segment, HEADER.size)
+        if start == _REMOVED:
+            return
+        path = self.directory / segment
+        closed = _is_let_go(path)
+        try:
+            with path.open("rb") as file:
+                file.seek(start)
+                data = file.read()
+        except FileNotFoundError:
+            return
+        for found in iter_frames(data, base=start, closed=closed):
+            if found.body is None:
+                self._torn.setdefault(segment, set()).add(found.end)
+            else:
+                yield SpooledRecord(segment, found.end, found.body)
+
+    def acknowledge(self, ends: dict[str, int]) -> None:
+        """Remember that all records up to these offsets were delivered, durably.
+
+        Args:
+            ends: `SpooledRecord.end` of the last delivered record, by segment.
+
+        Raises:
+            OSError: they could not be remembered; the records will come again.
+        """
+        self._state.acknowledged.update(ends)
+        for segment, end in ends.items():
+            self._count_torn(segment, end)
+        write_state(self.directory, self._state)
+
+    def _count_torn(self, segment: str, end: int) -> None:
+        met = self._torn.get(segment, set())
+        passed = {place for place in met if place <= end}
+        self._state.torn += len(passed)
+        met -= passed
+
+    def remove_delivered(self) -> list[str]:
+        """Remove what is wholly acknowledged and let go by its writer.
+
+        Returns:
+            Writers of which no segment is left.
+        """
+        segments = list(self.iter_segments())
+        removed = [segment for segment in segments if self._is_done(segment)]
+        if not removed:
+            return []
+        for segment in removed:
+            if self._state.acknowledged.get(segment) == _REMOVED:
+                continue
+            with (self.directory / segment).open("rb") as file:
+                header = read_header(file.read(HEADER.size))
+            if header is not None:
+                self._state.lost_records += header.lost_records
+                self._state.lost_bytes += header.lost_bytes
+            self._count_torn(segment, max(self._torn.get(segment, ()), default=0))
+            self._state.acknowledged[segment] = _REMOVED
+        # The losses are remembered before the file that counts them goes; after a crash in
+        # between, the mark says that they are counted.
+        write_state(self.directory, self._state)
+        for segment in removed:
+            (self.directory / segment).unlink(missing_ok=True)
+            self._state.acknowledged.pop(segment, None)
+        write_state(self.directory, self._state)
+        left = {writer_of(segment) for segment in segments if segment not in removed}
+        return sorted({writer_of(segment) for segment in removed} - left)
+
+    def _is_done(self, segment: str) -> bool:
+        path = self.directory / segment
+        if not _is_let_go(path):
+            return False
+        end = self._state.acknowledged.get(segment, HEADER.size)
+        if end == _REMOVED:
+            return True
+        size = path.stat().st_size
+        # Damage that reaches the end of a finished segment hides nothing deliverable.
+        return size <= end or (size in self._torn.get(segment, ()) and self._only_torn(segment))
+
+    def _only_torn(self, segment: str) -> bool:
+        return next(self.iter_records(segment), None) is None
+
+
+def _is_let_go(path: Path) -> bool:
+    """Whether no process writes a segment any more."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(file)
+    return True
