@@ -136,3 +136,159 @@ class InvalidEventError(InvalidInputError):
 
     def __str__(self) -> str:
         return f"{self.message} (at {self.path or 'the document'}, {self.code})"
+
+
+@dataclass(eq=False)
+class ProofError(NoError):
+    """A proof, a note or a record does not hold."""
+
+    code: ClassVar[str] = "proof"
+
+
+@dataclass(eq=False)
+class MalformedProofError(ProofError):
+    """A proof that cannot be one: an index out of range, or a path of the wrong length."""
+
+    code: ClassVar[str] = "proof.malformed"
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(eq=False)
+class RootMismatchError(ProofError):
+    """The path leads to another root than the tree head's."""
+
+    code: ClassVar[str] = "proof.root_mismatch"
+    leaf_index: int
+    tree_size: int
+    root_expected: bytes
+    root_computed: bytes
+
+    def __str__(self) -> str:
+        return (
+            f"leaf {self.leaf_index} of {self.tree_size}: "
+            f"tree head says {self.root_expected.hex()[:12]}, "
+            f"path gives {self.root_computed.hex()[:12]}"
+        )
+
+
+@dataclass(eq=False)
+class InconsistentTreesError(ProofError):
+    """The later tree is not an extension of the earlier one, or the proof is of other trees."""
+
+    code: ClassVar[str] = "proof.inconsistent"
+    size_earlier: int
+    size_later: int
+    root_expected: bytes
+    root_computed: bytes
+
+    def __str__(self) -> str:
+        return (
+            f"tree of {self.size_later} does not extend tree of {self.size_earlier}: "
+            f"expected {self.root_expected.hex()[:12]}, "
+            f"proof gives {self.root_computed.hex()[:12]}"
+        )
+
+
+@dataclass(eq=False)
+class MalformedNoteError(ProofError):
+    """Text that is not a signed note, a checkpoint or a verifier key."""
+
+    code: ClassVar[str] = "proof.malformed_note"
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(eq=False)
+class SignatureError(ProofError):
+    """No signature by the named key, or one that does not verify."""
+
+    code: ClassVar[str] = "proof.signature"
+    key_name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.key_name}: {self.reason}"
+
+
+@dataclass(eq=False)
+class MalformedLeafError(ProofError):
+    """Bytes that are not a leaf record of the log."""
+
+    code: ClassVar[str] = "proof.malformed_leaf"
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(eq=False)
+class StoreFullError(CouldNotTellError):
+    """No room left where the store lives; the transaction was undone whole."""
+
+    code: ClassVar[str] = "could_not_tell.store_full"
+    url: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"no room left for {self.url}: {self.reason}; nothing of this batch was stored"
+
+    @property
+    def next_step(self) -> str | None:
+        """Free space; what was acknowledged before is safe."""
+        return "free space on that file system and send the batch again"
+
+
+@dataclass(eq=False)
+class StoreCorruptError(CouldNotTellError):
+    """The database file is not what SQLite wrote, or is of another format version."""
+
+    code: ClassVar[str] = "could_not_tell.store_corrupt"
+    url: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.url} is damaged or foreign: {self.reason}"
+
+    @property
+    def next_step(self) -> str | None:
+        """Look closer."""
+        return "lodeline verify"
+
+
+@dataclass(eq=False)
+class KeyMissingError(CouldNotTellError):
+    """The log's private keys are not where the store expects them, so nothing can be appended."""
+
+    code: ClassVar[str] = "could_not_tell.key_missing"
+    path: str
+
+    def __str__(self) -> str:
+        return f"missing key file {self.path}: reading works, appending does not"
+
+
+@dataclass(eq=False)
+class UnknownBlobError(NoError):
+    """No blob of that digest is stored."""
+
+    code: ClassVar[str] = "no.unknown_blob"
+    digest: str
+
+    def __str__(self) -> str:
+        return f"no blob {self.digest}"
+
+
+@dataclass(eq=False)
+class UnknownPositionError(NoError):
+    """The log has no entry or tree of that position or size."""
+
+    code: ClassVar[str] = "no.unknown_position"
+    position: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"position {self.position} lies outside the log of {self.size} entries"

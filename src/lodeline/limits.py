@@ -53,3 +53,25 @@ SPOOL_MEASURE_BYTES = 1024 * 1024
 
 # A full or unusable spool is tried again this much later, not at every record.
 SPOOL_RETRY_SECONDS = 1.0
+
+# A receipt promises its leaf under a signed checkpoint within this time: the sequencer is at most
+# one second behind; on SQLite it is not behind at all.
+RECEIPT_DEADLINE_US = 1_000_000
+
+# Raw bytes kept of one refused input, so that it can be fixed and sent again. Beyond lies no event.
+DEAD_LETTER_BYTES_MAX = 64 * 1024 * 1024
+
+# Raw bytes kept of all unresolved refusals together; past it only digest, length and fault are
+# kept, so that a broken producer cannot fill the disk.
+DEAD_LETTERS_BYTES_MAX = 1024 * 1024 * 1024
+
+# Milliseconds SQLite waits for a lock that flock does not cover (recovery, a foreign program).
+STORE_BUSY_MS = 10_000
+
+# Entries read at a time when the log is walked: a few megabytes, and no long-lived snapshot that
+# would keep the write-ahead log from shrinking.
+ENTRIES_PAGE = 1_000
+
+# How long a writer waits for another process's transaction. A commit takes milliseconds, a fold
+# of a large import seconds; longer means a stopped process, and its holder must be named.
+WRITER_LOCK_SECONDS_MAX = 120.0

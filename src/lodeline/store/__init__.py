@@ -1,1 +1,15 @@
-"""Placeholder docstring; see ARCHITECTURE.md."""
+"""Segments: one log, one store, one key ring. SQLite here; others promise the same."""
+
+from lodeline.store.opening import open_segment
+from lodeline.store.segment import AcceptedEvent, Appended, DeadLetter, Segment, StoredEntry
+from lodeline.store.sqlite import SqliteSegment
+
+__all__ = [
+    "AcceptedEvent",
+    "Appended",
+    "DeadLetter",
+    "Segment",
+    "SqliteSegment",
+    "StoredEntry",
+    "open_segment",
+]

@@ -1,0 +1,179 @@
+"""Connections to one SQLite file: a writer behind the lock, readers in snapshots, our errors.
+
+WAL, so that readers never wait for the writer; `synchronous=FULL`, so that a commit is durable
+when it returns.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lodeline.errors import (
+    LodelineError,
+    StoreCorruptError,
+    StoreFullError,
+    StoreUnreachableError,
+)
+from lodeline.limits import STORE_BUSY_MS
+from lodeline.store.locks import WriterLock
+
+# Idle reader connections kept for reuse; more than threads usually asking at once.
+_IDLE_READERS_MAX = 8
+
+_FULL = {sqlite3.SQLITE_FULL}
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+# The primary code is in the low byte of an extended code.
+_PRIMARY = 0xFF
+
+
+def translate_error(error: sqlite3.Error, url: str) -> LodelineError:
+    """Give our error for one of SQLite's."""
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = None if code is None else code & _PRIMARY
+    if primary in _FULL or code == sqlite3.SQLITE_IOERR_WRITE:
+        return StoreFullError(url, str(error))
+    if primary in _CORRUPT:
+        return StoreCorruptError(url, str(error))
+    if isinstance(error, sqlite3.IntegrityError) and "append-only" in str(error):
+        return StoreCorruptError(url, str(error))
+    return StoreUnreachableError(url, str(error))
+
+
+class Database:
+    """One SQLite file.
+
+    Attributes:
+        path: of the file.
+        url: as the user wrote it.
+    """
+
+    def __init__(self, path: Path, *, url: str) -> None:
+        self.path = path
+        self.url = url
+        self._lock = WriterLock(path.with_name(path.name + ".lock"), url=url)
+        self._writer: sqlite3.Connection | None = None
+        self._idle: list[sqlite3.Connection] = []
+        self._idle_lock = threading.Lock()
+        self._closed = False
+
+    def _connect(self) -> sqlite3.Connection:
+        # rw, not rwc: a file that vanished must not come back empty.
+        connection = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+            timeout=STORE_BUSY_MS / 1000,
+        )
+        connection.execute("PRAGMA temp_store=MEMORY")
+        return connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise translate_error(error, self.url) from error
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection inside one read snapshot; it refuses to write.
+
+        Raises:
+            StoreUnreachableError: the file cannot be opened or read.
+            StoreCorruptError: it is no SQLite file, or a damaged one.
+        """
+        with self._translated():
+            connection = self._take_reader()
+            try:
+                connection.execute("BEGIN")
+                # A deferred transaction has no snapshot before its first read.
+                connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+                yield connection
+            finally:
+                self._return_reader(connection)
+
+    def _take_reader(self) -> sqlite3.Connection:
+        with self._idle_lock:
+            if self._closed:
+                raise StoreUnreachableError(self.url, "the segment was closed")
+            if self._idle:
+                return self._idle.pop()
+        connection = self._connect()
+        connection.execute("PRAGMA query_only=ON")
+        return connection
+
+    def _return_reader(self, connection: sqlite3.Connection) -> None:
+        try:
+            connection.rollback()
+        except sqlite3.Error:
+            connection.close()
+            return
+        with self._idle_lock:
+            if not self._closed and len(self._idle) < _IDLE_READERS_MAX:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    @contextmanager
+    def locked(self) -> Iterator[sqlite3.Connection]:
+        """Hold the writer's lock and lend its connection, outside any transaction."""
+        with self._lock.held(), self._translated():
+            if self._closed:
+                raise StoreUnreachableError(self.url, "the segment was closed")
+            if self._writer is None:
+                self._writer = self._connect()
+            yield self._writer
+
+    @contextmanager
+    def transaction(
+        self, connection: sqlite3.Connection, *, durable: bool = True
+    ) -> Iterator[sqlite3.Connection]:
+        """Run a block as one transaction of the locked writer; undone whole if it raises.
+
+        Without `durable` the commit is not fsynced: a power loss may undo it, never tear it, and
+        never undoes an earlier durable one, since the write-ahead log is a sequence.
+        """
+        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            # SQLite has already rolled back after some errors, such as a full disk.
+            if connection.in_transaction:
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Hold the writer's lock for one transaction. Not re-entrant."""
+        with self.locked() as connection, self.transaction(connection, durable=durable):
+            yield connection
+
+    def create(self) -> None:
+        """Make the file, empty, in WAL mode. Does nothing to an existing one."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch(mode=0o600, exist_ok=True)
+        except OSError as error:
+            raise StoreUnreachableError(self.url, f"{self.path}: {error.strerror}") from error
+        with self.locked() as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+
+    def close(self) -> None:
+        """Close every idle connection and the writer's. Idempotent."""
+        with self._idle_lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

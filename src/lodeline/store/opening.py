@@ -1,0 +1,24 @@
+"""Opening a segment by its URL."""
+
+from __future__ import annotations
+
+from lodeline.settings import store_path
+from lodeline.store.sqlite import SqliteSegment
+
+# The version of the fold that a new log names in its second leaf.
+_FOLD_VERSION = "1"
+
+
+def open_segment(url: str, *, create: bool = True) -> SqliteSegment:
+    """Open a segment; `sqlite:///relative/path` or `sqlite:////absolute/path`.
+
+    Args:
+        url: where the store is.
+        create: make it, with new keys, if there is none.
+
+    Raises:
+        UsageError: not such a URL.
+        StoreUnreachableError: nothing there, or no permission.
+        StoreCorruptError: not a Lodeline store, or one of another format version.
+    """
+    return SqliteSegment(store_path(url), url=url, create=create, fold_version=_FOLD_VERSION)

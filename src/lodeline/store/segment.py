@@ -1,0 +1,204 @@
+"""What a store promises, whatever keeps it: the segment and the words of its answers."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from lodeline.errors import InvalidEventError
+from lodeline.proof import Verifier
+from lodeline.tlog import Checkpoint, Field
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedEvent:
+    """A validated event, ready to be appended.
+
+    Attributes:
+        canonical: the event in JCS form; its identity, and the payload that is kept.
+        fields: what the leaf commits to, as `wire.commitment_fields` gives it.
+    """
+
+    canonical: bytes
+    fields: Sequence[Field]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """One entry of the log.
+
+    Attributes:
+        position: 0-based leaf index.
+        log_time_us: when the log took it.
+        kind: one of `tlog.KINDS`.
+        leaf: the leaf record, as hashed.
+        payload: canonical bytes; `None` once erased.
+    """
+
+    position: int
+    log_time_us: int
+    kind: str
+    leaf: bytes
+    payload: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An input that was refused, kept to be fixed and sent again.
+
+    Attributes:
+        letter_id: stable number.
+        raw: the bytes as received; `None` where they were too many to keep.
+        byte_count: how many there were.
+        code: of the refusal.
+        path: JSON pointer of the fault.
+        message: what is wrong there.
+        source: where it came from, such as `events.jsonl:17`.
+        first_seen_us: when it was first refused.
+        last_seen_us: when it was last refused.
+        times: how often.
+    """
+
+    letter_id: int
+    raw: bytes | None
+    byte_count: int
+    code: str
+    path: str
+    message: str
+    source: str
+    first_seen_us: int
+    last_seen_us: int
+    times: int
+
+    def to_json(self) -> dict[str, object]:
+        """Give the documented keys of one dead letter."""
+        return {
+            "id": self.letter_id,
+            "code": self.code,
+            "path": self.path,
+            "message": self.message,
+            "source": self.source,
+            "bytes": self.byte_count,
+            "kept": self.raw is not None,
+            "times": self.times,
+        }
+
+
+class Appended(Protocol):
+    """The outcome of appending one event."""
+
+    @property
+    def position(self) -> int:
+        """Where the event stands; for a duplicate, where the first stands."""
+
+    @property
+    def duplicate(self) -> bool:
+        """Whether the log held it before."""
+
+    @property
+    def receipt(self) -> str:
+        """The signed receipt; a duplicate's is the first's. Signed when asked for."""
+
+
+class Segment(Protocol):
+    """One log, one store, one key ring. Every method may be called from any thread."""
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+
+    @property
+    def origin(self) -> str:
+        """The log's name on checkpoints."""
+
+    @property
+    def segment_id(self) -> str:
+        """The opaque identifier in every leaf."""
+
+    def append(self, events: Sequence[AcceptedEvent]) -> list[Appended]:
+        """Append events in one durable transaction; calls that overlap share one.
+
+        Raises:
+            StoreFullError: no room; none of the events was stored.
+            StoreUnreachableError: the store cannot be written.
+            KeyMissingError: the log's keys are not there.
+        """
+
+    def append_record(
+        self, kind: str, payload: Mapping[str, object], *, roots: Sequence[str] = ()
+    ) -> Appended:
+        """Append a record of another kind. Equal payloads are appended again."""
+
+    def size(self) -> int:
+        """Entries in the log."""
+
+    def checkpoint(self) -> Checkpoint:
+        """The signed tree head of the whole log."""
+
+    def checkpoint_at(self, time_us: int) -> Checkpoint | None:
+        """The last checkpoint whose log time is at or before a time."""
+
+    def root_at(self, size: int) -> bytes:
+        """The root when the log had `size` entries.
+
+        Raises:
+            UnknownPositionError: the log is shorter.
+        """
+
+    def receipt(self, position: int) -> str:
+        """The signed receipt of an entry."""
+
+    def verifiers(self) -> list[Verifier]:
+        """The checkpoint keys that the log's `key` leaves certify."""
+
+    def inclusion_path(self, position: int, size: int) -> list[bytes]:
+        """Prove an entry in the tree of `size`."""
+
+    def consistency_path(self, size_earlier: int, size_later: int) -> list[bytes]:
+        """Prove that the later tree extends the earlier."""
+
+    def iter_entries(
+        self, start: int = 0, stop: int | None = None, kinds: Collection[str] | None = None
+    ) -> Iterator[StoredEntry]:
+        """Walk entries by position, those present when the walk begins."""
+
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A connection that sees one state and cannot write."""
+
+    def writing(self, *, durable: bool = True) -> AbstractContextManager[sqlite3.Connection]:
+        """The writer's lock and one transaction; undone whole if the block raises.
+
+        Views, which can be rebuilt, may pass `durable=False` and spare the fsync: after a power
+        loss they are older, never torn. Not re-entrant: nothing inside may append.
+        """
+
+    def put_blob(self, data: bytes) -> str:
+        """Keep bytes durably under their digest, `sha256:<hex>`."""
+
+    def get_blob(self, digest: str) -> bytes:
+        """Read a blob and check it against its digest.
+
+        Raises:
+            UnknownBlobError: not stored.
+            StoreCorruptError: stored bytes have another digest.
+        """
+
+    def add_dead_letter(
+        self, raw: bytes, error: InvalidEventError, *, source: str = ""
+    ) -> DeadLetter:
+        """Keep a refused input; the same bytes again count one more time."""
+
+    def iter_dead_letters(self) -> Iterator[DeadLetter]:
+        """Walk the unresolved refusals, oldest first."""
+
+    def get_dead_letter(self, letter_id: int) -> DeadLetter | None:
+        """One unresolved refusal."""
+
+    def resolve_dead_letter(self, letter_id: int) -> None:
+        """Strike a refusal off the list, after its fixed form was accepted."""
+
+    def close(self) -> None:
+        """Close connections. Idempotent."""

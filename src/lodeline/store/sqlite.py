@@ -1,0 +1,418 @@
+"""The SQLite segment: opening, recovering and asking. Appending lies in `store.appending`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+from lodeline.errors import (
+    InvalidEventError,
+    StoreCorruptError,
+    StoreUnreachableError,
+    UnknownPositionError,
+)
+from lodeline.limits import ENTRIES_PAGE, RECEIPT_DEADLINE_US
+from lodeline.proof import (
+    HASH_BYTES,
+    TILE_WIDTH,
+    Verifier,
+    consistency_path,
+    hash_leaf,
+    inclusion_path,
+    root_from_tiles,
+)
+from lodeline.store import dead_letters
+from lodeline.store.appending import LogWriter, NewRecord, Outcome, to_records
+from lodeline.store.blobs import BlobFolder
+from lodeline.store.database import Database
+from lodeline.store.keys import KeyRing, create_keys, load_keys
+from lodeline.store.segment import AcceptedEvent, Appended, DeadLetter, StoredEntry
+from lodeline.store.tables import FORMAT_VERSION, schema
+from lodeline.tlog import Checkpoint, Receipt, sign_receipt
+
+_ORIGIN_PREFIX = "lodeline.local/"
+
+
+def _clock_us() -> int:
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Appended:
+    position: int
+    duplicate: bool
+    _segment: SqliteSegment
+
+    @property
+    def receipt(self) -> str:
+        """The signed receipt; deterministic, so a duplicate's is the first's."""
+        return self._segment.receipt(self.position)
+
+
+class SqliteSegment:
+    """A segment in one SQLite file, its keys and blobs beside it."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        url: str,
+        create: bool,
+        fold_version: str,
+        clock_us: Callable[[], int] = _clock_us,
+        randomness: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Open a segment, making it first if asked to.
+
+        Raises:
+            StoreUnreachableError: no store there, or no permission.
+            StoreCorruptError: not a Lodeline store, or one of another format version.
+        """
+        self.path = path
+        self.url = url
+        self._keys_folder = path.with_name(path.name + ".keys")
+        self._clock_us = clock_us
+        self._randomness = randomness
+        self.database = Database(path, url=url)
+        self.blobs = BlobFolder(path.with_name(path.name + ".blobs"), url=url)
+        if not path.is_file():
+            if not create:
+                raise StoreUnreachableError(url, "there is no store; `lodeline import` makes one")
+            self.database.create()
+        meta = self._find_meta()
+        if not meta and create:
+            meta = self._initialise(fold_version)
+        if not meta:
+            raise StoreCorruptError(url, "not a Lodeline store")
+        if meta.get("format_version") != str(FORMAT_VERSION):
+            raise StoreCorruptError(
+                url,
+                f"format version {meta.get('format_version')}; this program reads {FORMAT_VERSION}",
+            )
+        self.origin = meta["origin"]
+        self.segment_id = meta["segment"]
+        self._writer = self._make_writer(self.origin, self.segment_id, lambda: self.keys)
+
+    @cached_property
+    def keys(self) -> KeyRing:
+        """The private keys, read when first needed.
+
+        Raises:
+            KeyMissingError: they are not there.
+        """
+        return load_keys(self._keys_folder, self.origin)
+
+    def _make_writer(self, origin: str, segment_id: str, keys: Callable[[], KeyRing]) -> LogWriter:
+        return LogWriter(
+            self.database,
+            origin=origin,
+            segment_id=segment_id,
+            keys=keys,
+            clock_us=self._clock_us,
+            randomness=self._randomness,
+        )
+
+    def _find_meta(self) -> dict[str, str]:
+        with self.database.reading() as connection:
+            return _read_meta(connection)
+
+    def _initialise(self, fold_version: str) -> dict[str, str]:
+        with self.database.locked() as connection:
+            # Another process may have been first; a crash may have come before WAL mode.
+            meta = _read_meta(connection)
+            if meta:
+                return meta
+            connection.execute("PRAGMA journal_mode=WAL")
+            origin = _ORIGIN_PREFIX + self._randomness(8).hex()
+            segment_id = self._randomness(16).hex()
+            # 1. Keys are durable before anything is signed or committed with them.
+            keys = create_keys(self._keys_folder, origin, self._randomness)
+            # 2. Tables, meta and the first two leaves come into being together.
+            meta = {
+                "format_version": str(FORMAT_VERSION),
+                "origin": origin,
+                "segment": segment_id,
+            }
+            writer = self._make_writer(origin, segment_id, lambda: keys)
+            with self.database.transaction(connection):
+                for statement in _iter_statements(schema()):
+                    connection.execute(statement)
+                connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+                writer.initialise(
+                    connection,
+                    [
+                        _to_record("key", keys.to_record(origin)),
+                        _to_record("fold", {"version": fold_version}),
+                    ],
+                )
+        writer.sign_pending()
+        return meta
+
+    # Appending
+
+    def append(self, events: Sequence[AcceptedEvent]) -> list[Appended]:
+        """Append events in one durable transaction; calls that overlap share one."""
+        if not events:
+            return []
+        return [self._appended(outcome) for outcome in self._writer.append(to_records(events))]
+
+    def append_record(
+        self, kind: str, payload: Mapping[str, object], *, roots: Sequence[str] = ()
+    ) -> Appended:
+        """Append a record of another kind. Equal payloads are appended again."""
+        record = _to_record(kind, payload, roots)
+        return self._appended(self._writer.append([record])[0])
+
+    def _appended(self, outcome: Outcome) -> Appended:
+        return _Appended(outcome.position, outcome.duplicate, self)
+
+    # The log
+
+    def size(self) -> int:
+        """Entries in the log."""
+        with self.database.reading() as connection:
+            return _size(connection)
+
+    def checkpoint(self) -> Checkpoint:
+        """The signed tree head of the whole log; signs it if a crash prevented that."""
+        with self.database.reading() as connection:
+            size, found = _size(connection), _last_checkpoint(connection)
+        if found is None or found.size < size:
+            self._writer.sign_pending()
+            with self.database.reading() as connection:
+                found = _last_checkpoint(connection)
+        if found is None:
+            raise StoreCorruptError(self.url, "no checkpoint")
+        return found
+
+    def checkpoint_at(self, time_us: int) -> Checkpoint | None:
+        """The last checkpoint whose log time is at or before a time."""
+        with self.database.reading() as connection:
+            row = connection.execute(
+                "SELECT size, root_hash, log_time, note FROM checkpoint WHERE log_time <= ? "
+                "ORDER BY log_time DESC, size DESC LIMIT 1",
+                (time_us,),
+            ).fetchone()
+        return None if row is None else Checkpoint(*row)
+
+    def iter_checkpoints(self) -> Iterator[Checkpoint]:
+        """Walk every checkpoint, smallest first."""
+        after = -1
+        while True:
+            with self.database.reading() as connection:
+                rows = connection.execute(
+                    "SELECT size, root_hash, log_time, note FROM checkpoint WHERE size > ? "
+                    "ORDER BY size LIMIT ?",
+                    (after, ENTRIES_PAGE),
+                ).fetchall()
+            if not rows:
+                return
+            for row in rows:
+                yield Checkpoint(*row)
+            after = rows[-1][0]
+
+    def root_at(self, size: int) -> bytes:
+        """The root when the log had `size` entries.
+
+        Raises:
+            UnknownPositionError: the log is shorter.
+        """
+        with self.database.reading() as connection:
+            self._check_size(connection, size)
+            return root_from_tiles(0, size, partial(_read_tile, connection))
+
+    def inclusion_path(self, position: int, size: int) -> list[bytes]:
+        """Prove an entry in the tree of `size`.
+
+        Raises:
+            UnknownPositionError: the entry is not in that tree, or the log is shorter.
+        """
+        with self.database.reading() as connection:
+            self._check_size(connection, size)
+            if not 0 <= position < size:
+                raise UnknownPositionError(position, size)
+            read = partial(_read_tile, connection)
+            return inclusion_path(position, size, partial(root_from_tiles, read_tile=read))
+
+    def consistency_path(self, size_earlier: int, size_later: int) -> list[bytes]:
+        """Prove that the later tree extends the earlier.
+
+        Raises:
+            UnknownPositionError: the log is shorter than either.
+        """
+        with self.database.reading() as connection:
+            self._check_size(connection, size_later)
+            if not 0 < size_earlier <= size_later:
+                raise UnknownPositionError(size_earlier, size_later)
+            read = partial(_read_tile, connection)
+            return consistency_path(
+                size_earlier, size_later, partial(root_from_tiles, read_tile=read)
+            )
+
+    @staticmethod
+    def _check_size(connection: sqlite3.Connection, size: int) -> None:
+        known = _size(connection)
+        if not 0 <= size <= known:
+            raise UnknownPositionError(size, known)
+
+    def receipt(self, position: int) -> str:
+        """The signed receipt of an entry.
+
+        Raises:
+            UnknownPositionError: no such entry.
+        """
+        with self.database.reading() as connection:
+            row = connection.execute(
+                "SELECT leaf, log_time FROM entry WHERE position = ?", (position,)
+            ).fetchone()
+            if row is None:
+                raise UnknownPositionError(position, _size(connection))
+        leaf, log_time_us = row
+        receipt = Receipt(
+            self.origin, (hash_leaf(leaf),), log_time_us, log_time_us + RECEIPT_DEADLINE_US
+        )
+        return sign_receipt(receipt, self.keys.receipt)
+
+    def verifiers(self, use: str = "checkpoint") -> list[Verifier]:
+        """The keys that the log's `key` leaves certify for a use, `checkpoint` or `receipt`."""
+        return [
+            Verifier.from_vkey(key["vkey"])
+            for entry in self.iter_entries(kinds={"key"})
+            if entry.payload is not None
+            for key in json.loads(entry.payload)["keys"]
+            if key["use"] == use
+        ]
+
+    def iter_entries(
+        self, start: int = 0, stop: int | None = None, kinds: Collection[str] | None = None
+    ) -> Iterator[StoredEntry]:
+        """Walk entries by position, those present when the walk begins.
+
+        Pages, each in a snapshot of its own: entries never change, and a long snapshot would keep
+        the write-ahead log from shrinking.
+        """
+        stop = self.size() if stop is None else stop
+        clause, parameters = "", []
+        if kinds is not None:
+            clause = f" AND kind IN ({','.join('?' * len(kinds))})"
+            parameters = sorted(kinds)
+            if "event" not in kinds:
+                clause += " AND kind <> 'event'"
+        statement = (
+            "SELECT entry.position, log_time, kind, leaf, payload FROM entry "
+            "LEFT JOIN payload USING(position) "
+            f"WHERE entry.position >= ? AND entry.position < ?{clause} "
+            "ORDER BY entry.position LIMIT ?"
+        )
+        while start < stop:
+            with self.database.reading() as connection:
+                rows = connection.execute(
+                    statement, (start, stop, *parameters, ENTRIES_PAGE)
+                ).fetchall()
+            for row in rows:
+                yield StoredEntry(*row)
+            if len(rows) < ENTRIES_PAGE:
+                return
+            start = rows[-1][0] + 1
+
+    # Connections
+
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A connection that sees one state and cannot write."""
+        return self.database.reading()
+
+    def writing(self, *, durable: bool = True) -> AbstractContextManager[sqlite3.Connection]:
+        """The writer's lock and one transaction; undone whole if the block raises."""
+        return self.database.writing(durable=durable)
+
+    # Beside the log
+
+    def put_blob(self, data: bytes) -> str:
+        """Keep bytes durably under their digest, `sha256:<hex>`."""
+        return self.blobs.put(data)
+
+    def get_blob(self, digest: str) -> bytes:
+        """Read a blob and check it against its digest."""
+        return self.blobs.get(digest)
+
+    def add_dead_letter(
+        self, raw: bytes, error: InvalidEventError, *, source: str = ""
+    ) -> DeadLetter:
+        """Keep a refused input; the same bytes again count one more time."""
+        with self.writing() as connection:
+            return dead_letters.add_letter(
+                connection, raw, error, source=source, now_us=self._clock_us()
+            )
+
+    def iter_dead_letters(self) -> Iterator[DeadLetter]:
+        """Walk the unresolved refusals, oldest first."""
+        with self.reading() as connection:
+            yield from dead_letters.iter_letters(connection)
+
+    def get_dead_letter(self, letter_id: int) -> DeadLetter | None:
+        """One unresolved refusal."""
+        with self.reading() as connection:
+            return dead_letters.find_letter(connection, letter_id)
+
+    def resolve_dead_letter(self, letter_id: int) -> None:
+        """Strike a refusal off the list, after its fixed form was accepted."""
+        with self.writing() as connection:
+            dead_letters.resolve_letter(connection, letter_id, now_us=self._clock_us())
+
+    def close(self) -> None:
+        """Close connections. Idempotent."""
+        self.database.close()
+
+
+def _iter_statements(script: str) -> Iterator[str]:
+    # executescript() commits first, which would break the transaction apart.
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _read_meta(connection: sqlite3.Connection) -> dict[str, str]:
+    found = connection.execute(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'"
+    ).fetchone()
+    return {} if found is None else dict(connection.execute("SELECT name, value FROM meta"))
+
+
+def _to_record(kind: str, payload: Mapping[str, object], roots: Sequence[str] = ()) -> NewRecord:
+    canonical = json.dumps(
+        payload, ensure_ascii=False, separators=(",", ":"), sort_keys=True
+    ).encode()
+    return NewRecord(kind, canonical, [("", canonical)], tuple(roots))
+
+
+def _size(connection: sqlite3.Connection) -> int:
+    (size,) = connection.execute("SELECT coalesce(max(position) + 1, 0) FROM entry").fetchone()
+    return int(size)
+
+
+def _last_checkpoint(connection: sqlite3.Connection) -> Checkpoint | None:
+    row = connection.execute(
+        "SELECT size, root_hash, log_time, note FROM checkpoint ORDER BY size DESC LIMIT 1"
+    ).fetchone()
+    return None if row is None else Checkpoint(*row)
+
+
+def _read_tile(connection: sqlite3.Connection, level: int, number: int) -> bytes:
+    row = connection.execute(
+        "SELECT hashes FROM tile WHERE level = ? AND number = ?", (level, number)
+    ).fetchone()
+    if row is None:
+        row = connection.execute(
+            "SELECT hashes FROM tile_edge WHERE level = ?", (level,)
+        ).fetchone()
+    return b"" if row is None else bytes(row[0][: TILE_WIDTH * HASH_BYTES])

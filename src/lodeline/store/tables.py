@@ -1,0 +1,112 @@
+"""Tables of an SQLite segment: the log, what can be erased beside it, and what refused to enter.
+
+`entry`, `event_id`, `tile` and `checkpoint` are the log; triggers refuse every UPDATE and DELETE.
+`payload` and `record_secret` may lose a row only when a logged erasure names its position.
+The graph's tables are views and belong to the fold.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Raised when a reader of the previous format would misread the tables.
+FORMAT_VERSION: Final = 1
+
+_TABLES: Final = """
+CREATE TABLE meta(
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE entry(
+    position INTEGER PRIMARY KEY,
+    log_time INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    leaf BLOB NOT NULL
+);
+CREATE INDEX entry_kind ON entry(kind, position) WHERE kind <> 'event';
+CREATE TABLE event_id(
+    identifier BLOB PRIMARY KEY,
+    position INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE tile(
+    level INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    hashes BLOB NOT NULL,
+    PRIMARY KEY(level, number)
+);
+CREATE TABLE tile_edge(
+    level INTEGER PRIMARY KEY,
+    hashes BLOB NOT NULL
+);
+CREATE TABLE checkpoint(
+    size INTEGER PRIMARY KEY,
+    log_time INTEGER NOT NULL,
+    root_hash BLOB NOT NULL,
+    note TEXT NOT NULL
+);
+CREATE INDEX checkpoint_log_time ON checkpoint(log_time, size);
+CREATE TABLE payload(
+    position INTEGER PRIMARY KEY,
+    payload BLOB NOT NULL
+);
+CREATE TABLE record_secret(
+    position INTEGER PRIMARY KEY,
+    secret BLOB NOT NULL
+);
+CREATE TABLE erasure(
+    position INTEGER PRIMARY KEY,
+    erased_by INTEGER NOT NULL
+);
+CREATE TABLE dead_letter(
+    letter_id INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL UNIQUE,
+    byte_count INTEGER NOT NULL,
+    raw BLOB,
+    code TEXT NOT NULL,
+    path TEXT NOT NULL,
+    message TEXT NOT NULL,
+    source TEXT NOT NULL,
+    first_seen INTEGER NOT NULL,
+    last_seen INTEGER NOT NULL,
+    times INTEGER NOT NULL,
+    resolved_at INTEGER
+);
+CREATE INDEX dead_letter_open ON dead_letter(letter_id) WHERE resolved_at IS NULL;
+"""
+
+_APPEND_ONLY: Final = ("entry", "event_id", "tile", "checkpoint", "erasure")
+_ERASABLE: Final = ("payload", "record_secret")
+# INSERT OR REPLACE deletes without firing DELETE triggers, so a taken key is refused at INSERT.
+_KEYS: Final = {
+    "entry": "position = NEW.position",
+    "event_id": "identifier = NEW.identifier",
+    "tile": "level = NEW.level AND number = NEW.number",
+    "checkpoint": "size = NEW.size",
+    "erasure": "position = NEW.position",
+    "payload": "position = NEW.position",
+    "record_secret": "position = NEW.position",
+}
+
+
+def schema() -> str:
+    """Give the script that makes an empty segment's tables and triggers."""
+    triggers = [
+        f"CREATE TRIGGER {table}_refuses_{act.lower()} BEFORE {act} ON {table} "
+        f"BEGIN SELECT RAISE(ABORT, 'the log is append-only: {act} on {table} refused'); END;"
+        for table in _APPEND_ONLY
+        for act in ("UPDATE", "DELETE")
+    ]
+    triggers += [
+        f"CREATE TRIGGER {table}_refuses_{act.lower()} BEFORE {act} ON {table} "
+        "WHEN NOT EXISTS (SELECT 1 FROM erasure WHERE position = OLD.position) BEGIN "
+        f"SELECT RAISE(ABORT, '{act} on {table} refused: no logged erasure names the entry'); END;"
+        for table in _ERASABLE
+        for act in ("UPDATE", "DELETE")
+    ]
+    triggers += [
+        f"CREATE TRIGGER {table}_refuses_replace BEFORE INSERT ON {table} "
+        f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {match}) BEGIN "
+        f"SELECT RAISE(ABORT, 'the log is append-only: REPLACE on {table} refused'); END;"
+        for table, match in _KEYS.items()
+    ]
+    return _TABLES + "\n".join(triggers)

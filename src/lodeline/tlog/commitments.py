@@ -1,0 +1,60 @@
+"""Field commitments: what a leaf says of a payload without saying anything of its content.
+
+A record secret of 32 random bytes yields, through SHAKE-256, one salt for each committed field.
+While the secret lives, whoever holds payload and secret can recompute the commitment; once it is
+destroyed, the commitment neither reveals nor confirms what the payload was.
+
+The byte layout is final and written down in `docs/reference/log.md`. Erasing secrets is not done
+here, nor is encrypting personal fields: the bytes committed to are those after encryption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256, shake_256
+from typing import Final
+
+SECRET_BYTES: Final = 32
+SALT_BYTES: Final = 32
+
+# Starts the SHAKE-256 input, so that no other use of a record secret can yield the same stream.
+_SALT_DOMAIN: Final = b"lodeline/v1/salts\n"
+
+# A committed field: JSON pointer in UTF-8 ("" is the core), and its canonical bytes.
+Field = tuple[str, bytes]
+
+
+def derive_salts(secret: bytes, count: int) -> list[bytes]:
+    """Give the salts of the fields 0 to `count - 1` in pointer order.
+
+    Salt i is bytes `[32 i, 32 i + 32)` of SHAKE-256("lodeline/v1/salts" ‖ LF ‖ secret), so a field
+    appended at the end would not change the earlier salts.
+    """
+    stream = shake_256(_SALT_DOMAIN + secret).digest(SALT_BYTES * count)
+    return [stream[i : i + SALT_BYTES] for i in range(0, len(stream), SALT_BYTES)]
+
+
+def commit_field(salt: bytes, pointer: str, value: bytes) -> bytes:
+    """Commit to one field: SHA-256(salt ‖ length ‖ pointer ‖ bytes).
+
+    `length` is that of the pointer in UTF-8 bytes, as four bytes big-endian: with the salt's fixed
+    length it makes the concatenation unambiguous.
+    """
+    encoded = pointer.encode()
+    return sha256(b"%b%b%b%b" % (salt, len(encoded).to_bytes(4, "big"), encoded, value)).digest()
+
+
+def commit_fields(secret: bytes, fields: Sequence[Field]) -> bytes:
+    """Compute a record's commitment: SHA-256 over its field commitments in pointer order.
+
+    Args:
+        secret: 32 bytes, of this record alone.
+        fields: ordered by the UTF-8 bytes of their pointers, each pointer once.
+    """
+    salts = derive_salts(secret, len(fields))
+    return sha256(
+        b"".join(
+            commit_field(salt, pointer, value)
+            for salt, (pointer, value) in zip(salts, fields, strict=True)
+        )
+    ).digest()
