@@ -1,0 +1,123 @@
+"""Statements of a DuckDB script, each reduced to what matters for lineage: its query and target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from lodeline.sql.sources import UnsupportedQueryError, parse_query
+
+StatementKind = Literal[
+    "select", "copy_to", "copy_from", "create_table", "create_view", "insert", "change", "other"
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Statement:
+    """One statement.
+
+    Attributes:
+        kind: `change` is an UPDATE, DELETE, MERGE, DROP or ALTER of `table`; `other` neither
+            reads nor writes data that lineage follows.
+        tree: as parsed.
+        query: what it reads, for every kind that has a query.
+        table: the table written or changed, without alias.
+        path: the file written or read by COPY.
+        columns: names listed for an INSERT.
+        temporary: the table dies with the connection.
+        replaces: the table's former content is gone (CREATE OR REPLACE).
+    """
+
+    kind: StatementKind
+    tree: exp.Expr
+    query: exp.Query | None = None
+    table: exp.Table | None = None
+    path: str | None = None
+    columns: tuple[str, ...] = ()
+    temporary: bool = False
+    replaces: bool = False
+
+
+def parse_statements(text: str) -> list[Statement]:
+    """Parse a script.
+
+    Raises:
+        UnsupportedQueryError: sqlglot cannot parse it; what it reads and writes is unknown.
+    """
+    try:
+        trees = sqlglot.parse(text, dialect="duckdb")
+    except (SqlglotError, RecursionError) as error:
+        raise UnsupportedQueryError("parse", str(error).splitlines()[0]) from error
+    return [_statement(tree) for tree in trees if tree is not None]
+
+
+def _statement(tree: exp.Expr) -> Statement:
+    if isinstance(tree, exp.Query | exp.Subquery):
+        return Statement("select", tree, query=_unwrapped(tree))
+    if isinstance(tree, exp.Copy):
+        return _copy(tree)
+    if isinstance(tree, exp.Create):
+        return _create(tree)
+    if isinstance(tree, exp.Insert):
+        return _insert(tree)
+    if isinstance(tree, exp.Update | exp.Delete | exp.Merge | exp.Drop | exp.Alter):
+        this = tree.args.get("this") or next(iter(tree.args.get("tables") or ()), None)
+        table = this.find(exp.Table) if isinstance(this, exp.Expr) else None
+        return Statement("change", tree, table=table)
+    return Statement("other", tree)
+
+
+def _unwrapped(tree: exp.Expr | None) -> exp.Query | None:
+    """Take the parentheses off a query, unless they carry clauses of their own."""
+    while isinstance(tree, exp.Subquery) and not any(
+        value for key, value in tree.args.items() if key != "this"
+    ):
+        tree = tree.this
+    return tree if isinstance(tree, exp.Query) else None
+
+
+def _copy(tree: exp.Copy) -> Statement:
+    files = tree.args.get("files") or []
+    path = files[0].name if files and isinstance(files[0], exp.Literal) else None
+    if tree.args.get("kind"):
+        return Statement("copy_from", tree, table=tree.this.find(exp.Table), path=path)
+    if isinstance(tree.this, exp.Table):
+        query = exp.select("*").from_(tree.this.copy())
+        return Statement("copy_to", tree, query=query, path=path)
+    return Statement("copy_to", tree, query=_unwrapped(tree.this), path=path)
+
+
+def _create(tree: exp.Create) -> Statement:
+    query = _unwrapped(tree.expression) if tree.expression is not None else None
+    table = tree.this.find(exp.Table) if tree.this is not None else None
+    kind = (tree.args.get("kind") or "").upper()
+    if query is None or kind not in {"TABLE", "VIEW"}:
+        return Statement("other", tree, table=table)
+    properties = tree.args.get("properties")
+    temporary = properties is not None and properties.find(exp.TemporaryProperty) is not None
+    return Statement(
+        "create_table" if kind == "TABLE" else "create_view",
+        tree,
+        query=query,
+        table=table,
+        temporary=temporary,
+        replaces=bool(tree.args.get("replace")),
+    )
+
+
+def _insert(tree: exp.Insert) -> Statement:
+    table = tree.this.find(exp.Table) if tree.this is not None else None
+    columns: tuple[str, ...] = ()
+    if isinstance(tree.this, exp.Schema):
+        columns = tuple(column.name for column in tree.this.expressions)
+    query = _unwrapped(tree.expression)
+    if isinstance(tree.expression, exp.Values):
+        query = None
+    return Statement("insert", tree, query=query, table=table, columns=columns)
+
+
+__all__ = ["Statement", "StatementKind", "UnsupportedQueryError", "parse_query", "parse_statements"]
