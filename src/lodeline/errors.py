@@ -292,3 +292,26 @@ class UnknownPositionError(NoError):
 
     def __str__(self) -> str:
         return f"position {self.position} lies outside the log of {self.size} entries"
+
+
+@dataclass(eq=False)
+class CannotReplayError(CouldNotTellError):
+    """What the record or this machine holds is not enough to run it again."""
+
+    code: ClassVar[str] = "could_not_tell.replay"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"cannot replay: {self.reason}"
+
+
+@dataclass(eq=False)
+class DemoError(CouldNotTellError):
+    """A step of the demo failed, so there is nothing to show."""
+
+    code: ClassVar[str] = "could_not_tell.demo"
+    step: str
+    said: str
+
+    def __str__(self) -> str:
+        return f"the demo stopped at {self.step}: {self.said}"

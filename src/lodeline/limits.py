@@ -75,3 +75,15 @@ ENTRIES_PAGE = 1_000
 # How long a writer waits for another process's transaction. A commit takes milliseconds, a fold
 # of a large import seconds; longer means a stopped process, and its holder must be named.
 WRITER_LOCK_SECONDS_MAX = 120.0
+
+# Rows on which a model and its replay are asked; more than a screen of them tells little more.
+PROBE_ROWS_MAX = 256
+
+# Seconds to load two models and ask them: several times what the largest of ours needs.
+PROBE_SECONDS_MAX = 120
+
+# Predictions of the demo: enough for a batch of several blocks, few enough to wait for.
+DEMO_PREDICTIONS = 500
+
+# Seconds for the demo's service to load its model and features on a loaded machine.
+DEMO_SERVICE_SECONDS_MAX = 60
