@@ -315,3 +315,22 @@ class DemoError(CouldNotTellError):
 
     def __str__(self) -> str:
         return f"the demo stopped at {self.step}: {self.said}"
+
+
+@dataclass(eq=False)
+class DeliveryError(CouldNotTellError):
+    """Records could not be delivered now; they stay in the spool.
+
+    Attributes:
+        retriable: whether the same delivery may succeed later without anybody's help.
+        retry_after: seconds the receiver asked to wait; 0 when it did not say.
+    """
+
+    code: ClassVar[str] = "could_not_tell.delivery"
+    url: str
+    reason: str
+    retriable: bool = True
+    retry_after: float = 0.0
+
+    def __str__(self) -> str:
+        return f"cannot deliver to {self.url}: {self.reason}"

@@ -87,3 +87,61 @@ DEMO_PREDICTIONS = 500
 
 # Seconds for the demo's service to load its model and features on a loaded machine.
 DEMO_SERVICE_SECONDS_MAX = 60
+
+# Records of one delivery: as many as one group commit takes, and no more bytes than a server takes
+# in one request.
+DELIVERY_RECORDS_MAX = COMMIT_EVENTS_MAX
+DELIVERY_BYTES_MAX = 8 * 1024 * 1024
+
+# Failures in a row before a deliverer leaves the rest in the spool for the next one.
+DELIVERY_ATTEMPTS_MAX = 6
+
+# Waiting before another try: doubles from the first to the last, each time a random part of it.
+DELIVERY_RETRY_SECONDS = 0.1
+DELIVERY_RETRY_SECONDS_MAX = 5.0
+
+# Seconds that a command which opens the store spends on draining its spool first.
+DRAIN_SECONDS = 2.0
+
+# Seconds until an HTTP request of a deliverer counts as failed.
+HTTP_TIMEOUT_SECONDS = 10.0
+
+# Refused records kept beside the spool for repair; beyond it they are only counted.
+REFUSED_BYTES_MAX = 64 * 1024 * 1024
+
+# Files hashed at a time by a deliverer. More only makes a disk seek.
+DIGEST_THREADS_MAX = 4
+
+# Files of one dataset that a manifest lists; a larger directory is a gap.
+MANIFEST_FILES_MAX = 10_000
+
+# The largest file whose logical digest is computed: its table is held in memory.
+LOGICAL_BYTES_MAX = 256 * 1024 * 1024
+
+# Predictions of one spooled batch, and the longest that one waits for its batch: what kill -9 may
+# cost. At 250 predictions a second both are reached together.
+PREDICTIONS_BATCH_MAX = 64
+PREDICTIONS_BATCH_SECONDS = 0.25
+
+# Predictions waiting for the writer thread. A minute at 1,000 a second; beyond it, they are lost
+# and counted instead of filling the server's memory.
+PREDICTIONS_WAITING_MAX = 65_536
+
+# Features or output of one prediction kept as values; beyond it their digest is.
+PREDICTION_VALUES_BYTES_MAX = 16 * 1024
+
+# Cells of one call's features or output copied for the record, 8 MB of numbers; beyond it, only
+# their shape is.
+PREDICTION_CELLS_MAX = 1_000_000
+
+# Body of a request or response that is kept for the record while it passes.
+PREDICTION_BODY_BYTES_MAX = 64 * 1024
+
+# W3C baggage allows 8,192 bytes in all; `traceparent` and `tracestate` are far below.
+TRACE_HEADER_BYTES_MAX = 8_192
+
+# Paths remembered as leading to predictions, so that their failures are records, too.
+PREDICTION_PATHS_MAX = 1_000
+
+# Predictions of one blob: finding one reads the whole blob, a few milliseconds.
+PREDICTION_BLOB_ROWS_MAX = 2_048

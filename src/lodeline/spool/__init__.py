@@ -4,7 +4,7 @@
 `open_drain` is the reading side, one process at a time. What a record means is not known here.
 """
 
-from lodeline.spool.drain import Drain, SpooledRecord, open_drain
+from lodeline.spool.drain import Drain, SpooledRecord, iter_pending, open_drain
 from lodeline.spool.queue import Loss, Spool, iter_spools_of_this_process, measure_loss
 from lodeline.spool.segment import spool_directory
 
@@ -13,6 +13,7 @@ __all__ = [
     "Loss",
     "Spool",
     "SpooledRecord",
+    "iter_pending",
     "iter_spools_of_this_process",
     "measure_loss",
     "open_drain",

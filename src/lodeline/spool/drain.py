@@ -179,6 +179,20 @@ class Drain:
         return next(self.iter_records(segment), None) is None
 
 
+def iter_pending(directory: Path | str) -> Iterator[tuple[str, int]]:
+    """List the segments that hold unacknowledged bytes, and how many. Needs no lock."""
+    directory = Path(directory)
+    acknowledged = read_state(directory).acknowledged
+    for path in sorted(directory.glob("*" + SUFFIX)):
+        end = acknowledged.get(path.name, HEADER.size)
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            continue
+        if end != _REMOVED and size > end:
+            yield path.name, size - end
+
+
 def _is_let_go(path: Path) -> bool:
     """Whether no process writes a segment any more."""
     try:
