@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from lodeline.errors import CannotReplayError
 from lodeline.replay.recipe import Artifact, Part, Recipe
 
 _CHUNK_BYTES: Final = 1 << 20
+_NEW_FILE: Final = re.compile(r"new file (.+) sha256:([0-9a-f]{64})\n")
 
 
 def digest_of(path: Path) -> str:
@@ -82,27 +84,29 @@ def place_code(mirror: Mirror, recipe: Recipe) -> None:
     if commit and root:
         _check_out(mirror, Path(root), commit)
         if code.get("patchDigest"):
-            _apply_patch(mirror.of(root), code)
-    script = _script_path(recipe)
-    if script is not None and not mirror.of(script).is_file():
-        _place_script(mirror, script, code.get("sourceDigest"))
-
-
-def _script_path(recipe: Recipe) -> Path | None:
-    """The program's own file; `None` for `python -c` and `python -m`."""
-    path = recipe.code.get("path")
-    if not path:
-        return None
-    base: str = recipe.code.get("repositoryRoot") or recipe.cwd
-    return Path(base) / str(path)
-
-
-def _place_script(mirror: Mirror, script: Path, digest: str | None) -> None:
+            _apply_patch(mirror, Path(root), code)
+    digest = code.get("sourceDigest")
     if digest is None:
-        raise CannotReplayError(reason=f"the record has no digest of the source file {script}")
-    if not script.is_file():
-        raise CannotReplayError(reason=f"the source file {script} is gone")
-    mirror.place(script, script, digest.removeprefix("sha256:"))
+        return  # `python -c` and `python -m`: the command line says it all.
+    digest = str(digest).removeprefix("sha256:")
+    words = [str(code["path"])] if code.get("path") and root else list(recipe.argv[1:])
+    base = root if code.get("path") and root else recipe.cwd
+    scripts = [Path(base, word) for word in words]
+    if not any(_has_digest(mirror.of(script), digest) for script in scripts):
+        _place_script(mirror, scripts, digest)
+
+
+def _has_digest(path: Path, digest: str) -> bool:
+    return path.is_file() and digest_of(path) == digest
+
+
+def _place_script(mirror: Mirror, scripts: Iterable[Path], digest: str) -> None:
+    """Place the one file of the command line that has the recorded digest."""
+    for script in scripts:
+        if _has_digest(script, digest):
+            mirror.place(script, script, digest)
+            return
+    raise CannotReplayError(reason=f"its source file, {digest[:12]}, is gone or has changed")
 
 
 def _check_out(mirror: Mirror, root: Path, commit: str) -> None:
@@ -115,16 +119,29 @@ def _check_out(mirror: Mirror, root: Path, commit: str) -> None:
     _git(target, "checkout", "--quiet", "--detach", commit, missing=f"commit {commit[:12]}")
 
 
-def _apply_patch(tree: Path, code: Mapping[str, Any]) -> None:
+def _apply_patch(mirror: Mirror, root: Path, code: Mapping[str, Any]) -> None:
+    """Apply the uncommitted changes, and bring the new files that git didn't know yet.
+
+    The record ends the patch with a line a new file, its name and digest; their text stays on the
+    machine.
+    """
     patch, digest = code.get("patch"), str(code["patchDigest"]).removeprefix("sha256:")
     if patch is None:
         raise CannotReplayError(
             reason="the run used uncommitted changes, of which the record has the digest alone"
         )
-    raw = patch.encode()
-    if hashlib.sha256(raw).hexdigest() != digest:
+    if hashlib.sha256(patch.encode()).hexdigest() != digest:
         raise CannotReplayError(reason="the recorded patch does not have its recorded digest")
-    _git(tree, "apply", "--binary", "--whitespace=nowarn", "-", text=raw)
+    lines = patch.splitlines(keepends=True)
+    while lines and (new := _NEW_FILE.fullmatch(lines[-1])):
+        source = root / new[1]
+        if not _has_digest(source, new[2]):
+            raise CannotReplayError(reason=f"{source}, never committed, is gone or has changed")
+        mirror.place(source, source, new[2])
+        lines.pop()
+    if lines:
+        text = "".join(lines).encode()
+        _git(mirror.of(root), "apply", "--binary", "--whitespace=nowarn", "-", text=text)
 
 
 def _git(folder: Path, *words: str, text: bytes | None = None, missing: str = "") -> None:
