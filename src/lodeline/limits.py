@@ -9,6 +9,13 @@ EVENT_BYTES_MAX = 16 * 1024 * 1024
 # Nesting of JSON. The core facets nest to 9; parsers written recursively die near 1,000.
 EVENT_DEPTH_MAX = 64
 
+# Digits of one JSON integer: CPython's own bound on turning text into an int.
+INTEGER_DIGITS_MAX = 4_300
+
+# Beyond this a refused event's lexical fault is told by byte offset instead of JSON pointer: the
+# exact scanner reads about 2 MB/s, and a hostile sender must not buy seconds of CPU with one event.
+EXPLAIN_BYTES_MAX = 1024 * 1024
+
 # A namespace or a name, in UTF-8 bytes. Object-store keys end at 1,024, paths at 4,096.
 NAME_BYTES_MAX = 8 * 1024
 

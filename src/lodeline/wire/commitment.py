@@ -1,0 +1,71 @@
+"""The fields of an event that are committed to one by one (design section 5).
+
+Pointers are RFC 6901. The core is the whole event with each facet's value replaced by null: it
+binds which facets there are, not what they say, so a facet can be erased and the rest still
+proves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lodeline.wire.canonical import canonical_bytes
+
+# Where facets live in an event: container key -> facet containers within.
+_RUN_OR_JOB: tuple[str, ...] = ("facets",)
+_INPUT: tuple[str, ...] = ("facets", "inputFacets")
+_OUTPUT: tuple[str, ...] = ("facets", "outputFacets")
+
+
+def commitment_fields(event: dict[str, Any]) -> list[tuple[str, bytes]]:
+    """List the fields of an event with their canonical bytes, in pointer order.
+
+    Args:
+        event: the parsed event, as accepted by `decode_event`.
+
+    Returns:
+        `("", core)` first, then one pair a facet, ordered by the UTF-8 bytes of the pointer.
+    """
+    fields: list[tuple[str, bytes]] = []
+    core = dict(event)
+    for key, containers in (
+        ("run", _RUN_OR_JOB),
+        ("job", _RUN_OR_JOB),
+        ("dataset", _RUN_OR_JOB),
+    ):
+        if key in core:
+            core[key] = _without_facets(core[key], containers, f"/{key}", fields)
+    for key, containers in (("inputs", _INPUT), ("outputs", _OUTPUT)):
+        datasets = core.get(key)
+        if isinstance(datasets, list):
+            core[key] = [
+                _without_facets(dataset, containers, f"/{key}/{i}", fields)
+                for i, dataset in enumerate(datasets)
+            ]
+    fields.sort(key=lambda field: field[0].encode())
+    fields.insert(0, ("", canonical_bytes(core)))
+    return fields
+
+
+def _without_facets(
+    subject: Any, containers: tuple[str, ...], pointer: str, fields: list[tuple[str, bytes]]
+) -> Any:
+    if not isinstance(subject, dict):
+        return subject
+    bare: dict[str, Any] | None = None
+    for container in containers:
+        facets = subject.get(container)
+        if not facets or not isinstance(facets, dict):
+            continue
+        prefix = f"{pointer}/{container}/"
+        for name, value in facets.items():
+            escaped = name.replace("~", "~0").replace("/", "~1") if _needs_escape(name) else name
+            fields.append((prefix + escaped, canonical_bytes(value)))
+        if bare is None:
+            bare = dict(subject)
+        bare[container] = dict.fromkeys(facets)
+    return subject if bare is None else bare
+
+
+def _needs_escape(name: str) -> bool:
+    return "~" in name or "/" in name
