@@ -52,6 +52,13 @@ class ManifestEntry(Part, frozen=True):
     rows: int | None = None
 
 
+class LogicalColumn(Part, frozen=True):
+    """A column of the canonical schema that a logical digest was computed under."""
+
+    name: str
+    type: str
+
+
 class LodelineDigestDatasetFacet(Facet, frozen=True):
     """The digest of all bytes of a dataset, or of its manifest.
 
@@ -71,6 +78,7 @@ class LodelineDigestDatasetFacet(Facet, frozen=True):
     rows: int | None = None
     manifest: list[ManifestEntry] | None = None
     logical: str | None = None
+    logical_schema: list[LogicalColumn] | None = None
     pending: PendingFile | None = None
 
 
@@ -98,11 +106,33 @@ class LodelineDeploymentDatasetFacet(Facet, frozen=True):
     facet_schema_url: ClassVar = lodeline_url("LodelineDeploymentDatasetFacet")
     digest: str
     configuration: dict[str, Any]
-    model: NodeReference
+    model: NodeReference | None = None
+
+
+class CaptureGap(Part, frozen=True):
+    """Something that capture could not follow."""
+
+    reason: str
+    at: str | None = None
+    detail: str | None = None
 
 
 class LodelinePredictionBatchDatasetFacet(Facet, frozen=True):
-    """The dataset is a batch of predictions, or the reservation of a block of their ids."""
+    """Identifiers reserved, predictions recorded, or the end of a block of identifiers.
+
+    Attributes:
+        block: ten hexadecimal digits.
+        reserved: this is the reservation.
+        time: when the block was reserved, microseconds since the epoch.
+        first: least counter of the batch.
+        last: greatest counter of the batch.
+        digest: of the blob that holds the batch.
+        root: Merkle root over the salted commitments of its rows.
+        ended: no further identifiers come from the block.
+        clean: the process that drew them said so itself.
+        next: the first counter that was never drawn.
+        run: UUID of the run that draws them.
+    """
 
     facet_name: ClassVar = "lodeline_prediction_batch"
     facet_scopes: ClassVar = _DATASET
@@ -110,11 +140,20 @@ class LodelinePredictionBatchDatasetFacet(Facet, frozen=True):
     deployment: NodeReference
     block: str
     reserved: bool
+    time: str | None = None
     model: NodeReference | None = None
     first: int | None = None
+    last: int | None = None
     count: int | None = None
+    first_time: str | None = None
+    last_time: str | None = None
     digest: str | None = None
     root: str | None = None
+    ended: bool | None = None
+    clean: bool | None = None
+    next: int | None = None
+    run: str | None = None
+    gaps: list[CaptureGap] | None = None
 
 
 class FeatureDefinition(Part, frozen=True):
@@ -251,14 +290,6 @@ class LodelineParametersRunFacet(Facet, frozen=True):
     parameters: dict[str, Any] | None = None
     metrics: dict[str, Any] | None = None
     seeds: dict[str, Any] | None = None
-
-
-class CaptureGap(Part, frozen=True):
-    """Something that capture could not follow."""
-
-    reason: str
-    at: str | None = None
-    detail: str | None = None
 
 
 class LodelineCaptureRunFacet(Facet, frozen=True):

@@ -1,0 +1,181 @@
+"""One request under way, and the record that is made of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from lodeline.capture.model_values import json_value, list_rows
+from lodeline.limits import PREDICTION_VALUES_BYTES_MAX
+from lodeline.model import PredictionId
+from lodeline.wire import canonical_bytes
+
+# Entity keys found without being told: at most so many, each at most so long.
+_ENTITY_KEYS_MAX: Final = 16
+_ENTITY_KEY_TEXT_MAX: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """One call of an estimator within a request, its values copied."""
+
+    method: str
+    features: object
+    output: object
+    names: Sequence[str] | None
+    feature_rows: list[Mapping[str, object]] | None
+
+
+class Request:
+    """What is known of a request so far."""
+
+    __slots__ = (
+        "_draw",
+        "body",
+        "body_digest",
+        "calls",
+        "drawn",
+        "ended_ns",
+        "error",
+        "keeps_output",
+        "output",
+        "output_digest",
+        "started_ns",
+        "status",
+        "trace",
+    )
+
+    def __init__(self, draw: Callable[[], PredictionId], started_ns: int) -> None:
+        self._draw = draw
+        self.started_ns = started_ns
+        self.ended_ns = 0
+        self.drawn: PredictionId | None = None
+        self.status: int | None = None
+        self.error: str | None = None
+        self.trace: dict[str, str] = {}
+        self.calls: list[ModelCall] = []
+        self.body: bytes = b""
+        self.body_digest: Any = None
+        self.keeps_output = False
+        self.output: bytes = b""
+        self.output_digest: Any = None
+
+    def draw(self) -> PredictionId:
+        """The identifier; drawn at the first call."""
+        if self.drawn is None:
+            self.drawn = self._draw()
+        return self.drawn
+
+    def keep_body(self, chunk: bytes, bound: int) -> None:
+        """Keep a piece of the request's body, or only its digest beyond a bound."""
+        self.body, self.body_digest = _keep(self.body, self.body_digest, chunk, bound)
+
+    def keep_output(self, chunk: bytes, bound: int) -> None:
+        """Keep a piece of the response's body, or only its digest beyond a bound."""
+        self.output, self.output_digest = _keep(self.output, self.output_digest, chunk, bound)
+
+
+def _keep(kept: bytes, digest: Any, chunk: bytes, bound: int) -> tuple[bytes, Any]:
+    if digest is None and len(kept) + len(chunk) <= bound:
+        return kept + chunk if kept else chunk, None
+    if digest is None:
+        digest = hashlib.sha256(kept)
+    digest.update(chunk)
+    return b"", digest
+
+
+def write_down(request: Request, entity_keys: Sequence[str]) -> dict[str, Any]:
+    """Make the members of a prediction's record, beside `id` and `time`.
+
+    Args:
+        request: finished.
+        entity_keys: names of the entity keys; empty to find them.
+    """
+    record: dict[str, Any] = {
+        "status": request.status,
+        "latencyUs": (request.ended_ns - request.started_ns) // 1000,
+    }
+    if request.error is not None:
+        record["error"] = request.error
+    body = _parse(request.body)
+    if request.calls:
+        _add_calls(record, request.calls)
+    else:
+        _add_bodies(record, request, body)
+    keys = _find_entity_keys(body, record.get("features"), entity_keys)
+    if keys:
+        record["entityKeys"] = keys
+    record.update(request.trace)
+    return record
+
+
+def _add_calls(record: dict[str, Any], calls: Sequence[ModelCall]) -> None:
+    first = calls[0]
+    features = list_rows(first.features, first.names)
+    _add(record, "features", features[0] if len(features) == 1 else features)
+    record["method"] = first.method
+    output = list_rows(first.output, None)
+    _add(record, "output", output[0] if len(output) == 1 else output)
+    if len(features) != 1:
+        record["rows"] = len(features)
+    if first.feature_rows is not None:
+        record["featureRows"] = json_value(first.feature_rows)
+    further = [call for call in calls[1:] if call.features is not None]
+    if further:
+        # A second method on the same input (predict after predict_proba) adds its output.
+        outputs = {call.method: list_rows(call.output, None) for call in further}
+        _add(record, "furtherOutputs", outputs)
+
+
+def _add_bodies(record: dict[str, Any], request: Request, body: Any) -> None:
+    if request.body_digest is not None:
+        record["featuresDigest"] = f"sha256:{request.body_digest.hexdigest()}"
+    elif body is not None:
+        _add(record, "features", body)
+    if request.output_digest is not None:
+        record["outputDigest"] = f"sha256:{request.output_digest.hexdigest()}"
+    elif request.output:
+        answer = _parse(request.output)
+        if answer is not None:
+            _add(record, "output", answer)
+
+
+def _add(record: dict[str, Any], name: str, values: Any) -> None:
+    """Add values, or `sha256:<hex>` of their canonical JSON when they are too large."""
+    if len(msgspec.json.encode(values)) <= PREDICTION_VALUES_BYTES_MAX:
+        record[name] = values
+    else:
+        record[f"{name}Digest"] = f"sha256:{hashlib.sha256(canonical_bytes(values)).hexdigest()}"
+
+
+def _parse(body: bytes) -> Any:
+    if not body:
+        return None
+    try:
+        return json_value(json.loads(body))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _find_entity_keys(body: Any, features: Any, names: Sequence[str]) -> dict[str, Any]:
+    sources = [source for source in (body, features) if isinstance(source, dict)]
+    if names:
+        return {
+            name: next((source[name] for source in sources if name in source), None)
+            for name in names
+        }
+    if not isinstance(body, dict) or body == features:
+        return {}
+    known = features if isinstance(features, dict) else {}
+    return {
+        name: value
+        for name, value in list(body.items())[:_ENTITY_KEYS_MAX]
+        if name not in known
+        and isinstance(value, (str, int))
+        and len(str(value)) <= min(_ENTITY_KEY_TEXT_MAX, PREDICTION_VALUES_BYTES_MAX)
+    }

@@ -1,0 +1,525 @@
+"""Predictions: taken in as batches, kept in blobs, committed to by the log, found by identifier.
+
+A `block` entry of the log carries an OpenLineage DatasetEvent with a `lodeline_prediction_batch`
+facet, of one of three meanings:
+
+- *reserved*: a process may give out identifiers of a block from now on;
+- a batch: rows `first` to `last` of the block are in a blob, under a root;
+- *ended*: the process gives out no more; `clean` says whether it said so itself.
+
+So an identifier of a reserved block is a record, still to come (`pending`), or `lost`; of a block
+that nobody reserved, `unknown`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from lodeline.errors import UnknownBlobError
+from lodeline.ingest.prediction_blobs import encode_blob, iter_rows
+from lodeline.limits import PREDICTION_BLOB_ROWS_MAX
+from lodeline.model import NodeId, PredictionId, find_prediction_id, format_time
+from lodeline.store import Segment, StoredEntry
+from lodeline.store.prediction_tables import (
+    create_prediction_tables,
+    drop_prediction_tables,
+    has_prediction_tables,
+)
+from lodeline.wire.facets import PRODUCER, LodelinePredictionBatchDatasetFacet
+
+FACET: Final = "lodeline_prediction_batch"
+_EVENT_SCHEMA: Final = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/DatasetEvent"
+
+Status = Literal["record", "pending", "lost", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionBlock:
+    """A reserved range of identifiers.
+
+    Attributes:
+        block: below 2**40.
+        reserved_us: when its first identifier was about to be drawn.
+        position: of the reservation in the log.
+        deployment: node identifier, with version where known.
+        model: node identifier; `None` where the deployment names none.
+        run_id: of the observed process; `None` outside `lodeline run`.
+        ended: no further identifiers come.
+        ended_clean: the process said so itself.
+        next_counter: identifiers from here on were never drawn; `None` if unknown.
+    """
+
+    block: int
+    reserved_us: int
+    position: int
+    deployment: NodeId
+    model: NodeId | None
+    run_id: str | None
+    ended: bool
+    ended_clean: bool
+    next_counter: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPrediction:
+    """What is known of an identifier.
+
+    Attributes:
+        status: `record`: it is here; `pending`: its block is still open; `lost`: the process that
+            drew it ended without delivering it; `unknown`: nobody reserved its block.
+        prediction_id: as asked, in lower case.
+        record: as `docs/reference/predictions.md` describes it; only of a `record`.
+        block: its block, when reserved.
+        position: of the batch in the log; only of a `record`.
+    """
+
+    status: Status
+    prediction_id: str
+    record: dict[str, Any] | None = None
+    block: PredictionBlock | None = None
+    position: int | None = None
+
+
+def accept_predictions(segment: Segment, records: Iterable[dict[str, Any]]) -> list[str | None]:
+    """Take in records of the types `reservation`, `predictions` and `end`. Idempotent.
+
+    Neighbouring `predictions` of one block become one batch.
+
+    Returns:
+        For each record `None` once it is durable, else why it cannot be taken.
+
+    Raises:
+        CouldNotTellError: the store cannot be written; what was taken is recognised next time.
+    """
+    fold_blocks(segment)
+    outcomes: list[str | None] = []
+    rows: list[dict[str, Any]] = []
+    for record in records:
+        try:
+            kind, block = str(record.get("type")), _block_of(record)
+            own = _checked_rows(record, block) if kind == "predictions" else []
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            outcomes.append(f"malformed: {error}")
+            continue
+        if rows and (kind != "predictions" or not _fits(rows, own)):
+            _append_batch(segment, rows)
+            rows = []
+        if kind == "predictions":
+            rows += own
+            outcomes.append(None)
+        elif kind in {"reservation", "end"}:
+            append = _append_reservation if kind == "reservation" else _append_end
+            outcomes.append(append(segment, record, block))
+        else:
+            outcomes.append(f"unknown type {kind!r}")
+    if rows:
+        _append_batch(segment, rows)
+    return outcomes
+
+
+def _block_of(record: dict[str, Any]) -> int:
+    text = record["block"]
+    if not isinstance(text, str) or len(text) != 10:
+        raise ValueError("block: not ten hexadecimal digits")
+    return int(text, 16)
+
+
+def _checked_rows(record: dict[str, Any], block: int) -> list[dict[str, Any]]:
+    checked = []
+    for row in record["rows"]:
+        drawn = find_prediction_id(row["id"])
+        if drawn is None or drawn.block != block:
+            raise ValueError(f"{row['id']!r} is no identifier of block {block:010x}")
+        own = {key: value for key, value in row.items() if key != "time"}
+        checked.append({**own, "id": str(drawn), "time": format_time(drawn.time_us)})
+    return checked
+
+
+def _fits(rows: Sequence[dict[str, Any]], more: Sequence[dict[str, Any]]) -> bool:
+    return len(rows) + len(more) <= PREDICTION_BLOB_ROWS_MAX and (
+        not more or _drawn(rows[0]).block == _drawn(more[0]).block
+    )
+
+
+def _drawn(row: dict[str, Any]) -> PredictionId:
+    drawn = find_prediction_id(row["id"])
+    assert drawn is not None  # checked when it came in
+    return drawn
+
+
+def _append_reservation(segment: Segment, record: dict[str, Any], block: int) -> str | None:
+    try:
+        reserved_us = int(record["time"])
+        deployment = dict(record["deployment"])
+        _ = str(deployment["namespace"]), str(deployment["name"])
+    except (KeyError, TypeError, ValueError) as error:
+        return f"malformed reservation: {error}"
+    with segment.reading() as connection:
+        known = (
+            has_prediction_tables(connection)
+            and connection.execute(
+                "SELECT 1 FROM prediction_block WHERE block = ? AND reserved_us = ?",
+                (block, reserved_us),
+            ).fetchone()
+        )
+    if not known:
+        facet = {
+            "reserved": True,
+            "time": str(reserved_us),
+            "model": record.get("model"),
+            "run": record.get("run"),
+            "gaps": record.get("gaps"),
+        }
+        version = str(deployment.get("digest") or "")
+        node = NodeId("deployment", deployment["namespace"], deployment["name"], "", version)
+        _append(segment, block, reserved_us, node, facet)
+    return None
+
+
+def _append_end(segment: Segment, record: dict[str, Any], block: int) -> str | None:
+    found = _find_block(segment, block, None)
+    if found is None:
+        return "no such block is reserved"
+    if not found.ended:
+        counter = record.get("next")
+        facet = {
+            "reserved": False,
+            "ended": True,
+            "time": str(found.reserved_us),
+            "clean": bool(record.get("clean")),
+            "next": counter if isinstance(counter, int) else None,
+        }
+        _append(segment, block, found.reserved_us, found.deployment, facet)
+    return None
+
+
+def _append_batch(segment: Segment, rows: list[dict[str, Any]]) -> None:
+    rows = sorted({row["id"]: row for row in rows}.values(), key=_drawn)
+    first, last = _drawn(rows[0]), _drawn(rows[-1])
+    block = _find_block(segment, first.block, first.time_us)
+    known = _known_ids(segment, first, last)
+    rows = [row for row in rows if row["id"] not in known]
+    if not rows:
+        return
+    first, last = _drawn(rows[0]), _drawn(rows[-1])
+    blob, root = encode_blob(first.block_text, rows, os.urandom(32))
+    reserved_us = first.time_us if block is None else block.reserved_us
+    deployment = NodeId("deployment", "default", "unknown") if block is None else block.deployment
+    counters = [_drawn(row).counter for row in rows]
+    facet = {
+        "reserved": False,
+        "time": str(reserved_us),
+        "first": min(counters),
+        "last": max(counters),
+        "count": len(rows),
+        "firstTime": str(first.time_us),
+        "lastTime": str(last.time_us),
+        "digest": segment.put_blob(blob),
+        "root": root,
+    }
+    _append(segment, first.block, last.time_us, deployment, facet)
+
+
+def _append(
+    segment: Segment, block: int, time_us: int, deployment: NodeId, facet: dict[str, Any]
+) -> None:
+    """Append one `block` entry and bring the tables up to it."""
+    full = {
+        "_producer": PRODUCER,
+        "_schemaURL": LodelinePredictionBatchDatasetFacet.facet_schema_url,
+        "block": f"{block:010x}",
+        "deployment": {
+            "namespace": deployment.namespace,
+            "name": deployment.name,
+            "version": deployment.version or None,
+        },
+        **{name: value for name, value in facet.items() if value is not None},
+    }
+    event = {
+        "eventTime": format_time(time_us),
+        "producer": PRODUCER,
+        "schemaURL": _EVENT_SCHEMA,
+        "dataset": {
+            "namespace": deployment.namespace,
+            "name": f"{deployment.name}/predictions",
+            "facets": {FACET: full},
+        },
+    }
+    roots = [str(facet["root"])] if "root" in facet else []
+    segment.append_record("block", event, roots=roots)
+    fold_blocks(segment)
+
+
+def _known_ids(segment: Segment, first: PredictionId, last: PredictionId) -> set[str]:
+    """Identifiers already recorded between two of one block: a delivery may come again."""
+    known: set[str] = set()
+    with segment.reading() as connection:
+        if not has_prediction_tables(connection):
+            return known
+        digests = connection.execute(
+            "SELECT digest FROM prediction_batch "
+            "WHERE block = ? AND last_us >= ? AND first_us <= ?",
+            (first.block, first.time_us, last.time_us),
+        ).fetchall()
+    for (digest,) in digests:
+        known.update(row["id"] for row in iter_rows(segment.get_blob(digest)))
+    return known
+
+
+# The view
+
+
+def fold_blocks(segment: Segment) -> int:
+    """Bring the prediction tables up to the log.
+
+    Returns:
+        How many `block` entries were folded.
+    """
+    with segment.reading() as connection:
+        start = _folded_to(connection)
+        waiting = connection.execute(
+            "SELECT 1 FROM entry WHERE kind = 'block' AND position >= ? LIMIT 1", (start,)
+        ).fetchone()
+    if waiting is None:
+        return 0
+    count = 0
+    size = segment.size()
+    entries = list(segment.iter_entries(start, size, kinds={"block"}))
+    with segment.writing(durable=False) as connection:
+        create_prediction_tables(connection)
+        # Someone else may have folded between the two looks; every insert can be repeated.
+        for entry in entries:
+            count += _fold_entry(connection, entry)
+        connection.execute("DELETE FROM prediction_state")
+        connection.execute("INSERT INTO prediction_state VALUES (?)", (size,))
+    return count
+
+
+def rebuild_predictions(segment: Segment) -> None:
+    """Make the prediction tables anew from the log."""
+    with segment.writing() as connection:
+        drop_prediction_tables(connection)
+    fold_blocks(segment)
+
+
+def _folded_to(connection: sqlite3.Connection) -> int:
+    if not has_prediction_tables(connection):
+        return 0
+    row = connection.execute("SELECT max(folded_to) FROM prediction_state").fetchone()
+    return row[0] or 0
+
+
+def _fold_entry(connection: sqlite3.Connection, entry: StoredEntry) -> int:
+    if entry.payload is None:
+        return 0
+    facet = json.loads(entry.payload).get("dataset", {}).get("facets", {}).get(FACET)
+    if facet is None:
+        return 0
+    block, reserved_us = int(facet["block"], 16), int(facet["time"])
+    if facet.get("ended"):
+        connection.execute(
+            "UPDATE prediction_block SET ended_position = ?, ended_clean = ?, next_counter = ? "
+            "WHERE block = ? AND reserved_us = ? AND ended_position IS NULL",
+            (entry.position, facet["clean"], facet.get("next"), block, reserved_us),
+        )
+    elif facet.get("reserved"):
+        deployment, model = facet["deployment"], facet.get("model") or {}
+        connection.execute(
+            "INSERT OR IGNORE INTO prediction_block VALUES (?,?,?,?,?,?,?,?,?,?,NULL,NULL,NULL)",
+            (
+                block,
+                reserved_us,
+                entry.position,
+                deployment["namespace"],
+                deployment["name"],
+                deployment.get("version"),
+                model.get("namespace"),
+                model.get("name"),
+                model.get("version"),
+                facet.get("run"),
+            ),
+        )
+    else:
+        connection.execute(
+            "INSERT OR IGNORE INTO prediction_batch VALUES (?,?,?,?,?,?,?,?,?,?)",
+            (
+                entry.position,
+                block,
+                reserved_us,
+                facet["first"],
+                facet["last"],
+                facet["count"],
+                int(facet["firstTime"]),
+                int(facet["lastTime"]),
+                facet["digest"],
+                facet["root"],
+            ),
+        )
+    return 1
+
+
+# Questions
+
+_BLOCK_COLUMNS: Final = (
+    "block, reserved_us, position, deployment_namespace, deployment_name, deployment_version, "
+    "model_namespace, model_name, model_version, run_id, ended_position, ended_clean, next_counter"
+)
+
+
+def find_prediction(
+    segment: Segment, prediction_id: str, *, size: int | None = None
+) -> FoundPrediction:
+    """Look a prediction up.
+
+    Args:
+        segment: where.
+        prediction_id: a UUIDv7.
+        size: only the first so many entries of the log count; all by default.
+
+    Returns:
+        The record, or what is known of its absence.
+    """
+    drawn = find_prediction_id(prediction_id)
+    if drawn is None:
+        return FoundPrediction("unknown", prediction_id)
+    if size is None:
+        fold_blocks(segment)
+    block = _find_block(segment, drawn.block, drawn.time_us, size=size)
+    for position, digest in _find_batches(segment, drawn, size):
+        try:
+            blob = segment.get_blob(digest)
+        except UnknownBlobError:
+            continue
+        for row in iter_rows(blob):
+            if row["id"] == str(drawn):
+                return FoundPrediction("record", str(drawn), row, block, position)
+    if block is None:
+        return FoundPrediction("unknown", str(drawn))
+    if block.next_counter is not None and drawn.counter >= block.next_counter:
+        return FoundPrediction("unknown", str(drawn), None, block)
+    return FoundPrediction("lost" if block.ended else "pending", str(drawn), None, block)
+
+
+def _find_batches(segment: Segment, drawn: PredictionId, size: int | None) -> list[tuple[int, str]]:
+    with segment.reading() as connection:
+        if not has_prediction_tables(connection):
+            return []
+        return connection.execute(
+            "SELECT position, digest FROM prediction_batch WHERE block = ? AND first <= ? "
+            "AND last >= ? AND first_us <= ? AND last_us >= ? AND position < ?",
+            (
+                drawn.block,
+                drawn.counter,
+                drawn.counter,
+                drawn.time_us,
+                drawn.time_us,
+                _bound(size),
+            ),
+        ).fetchall()
+
+
+def _bound(size: int | None) -> int:
+    return 2**63 - 1 if size is None else size
+
+
+def _find_block(
+    segment: Segment, block: int, time_us: int | None, *, size: int | None = None
+) -> PredictionBlock | None:
+    """The reservation that an identifier of a time belongs to; the latest without a time."""
+    with segment.reading() as connection:
+        if not has_prediction_tables(connection):
+            return None
+        row = connection.execute(
+            f"SELECT {_BLOCK_COLUMNS} FROM prediction_block WHERE block = ? AND reserved_us <= ? "
+            "AND position < ? ORDER BY reserved_us DESC LIMIT 1",
+            (block, _bound(time_us), _bound(size)),
+        ).fetchone()
+    return None if row is None else _to_block(row, _bound(size))
+
+
+def _to_block(row: Sequence[Any], bound: int) -> PredictionBlock:
+    ended = row[10] is not None and row[10] < bound
+    return PredictionBlock(
+        block=row[0],
+        reserved_us=row[1],
+        position=row[2],
+        deployment=NodeId("deployment", row[3], row[4], "", row[5] or ""),
+        model=None if row[7] is None else NodeId("model", row[6] or "", row[7], "", row[8] or ""),
+        run_id=row[9],
+        ended=ended,
+        ended_clean=ended and bool(row[11]),
+        next_counter=row[12] if ended else None,
+    )
+
+
+def iter_blocks(
+    segment: Segment, deployment: NodeId | None = None, *, size: int | None = None
+) -> Iterator[PredictionBlock]:
+    """List reserved blocks, oldest first.
+
+    Args:
+        segment: where.
+        deployment: only of this one; any version when it names none.
+        size: only the first so many entries of the log count.
+    """
+    clause, parameters = "", [_bound(size)]
+    if deployment is not None:
+        clause = " AND deployment_namespace = ? AND deployment_name = ?"
+        parameters += [deployment.namespace, deployment.name]  # type: ignore[list-item]
+        if deployment.version:
+            clause += " AND deployment_version = ?"
+            parameters.append(deployment.version)  # type: ignore[arg-type]
+    with segment.reading() as connection:
+        if not has_prediction_tables(connection):
+            return
+        rows = connection.execute(
+            f"SELECT {_BLOCK_COLUMNS} FROM prediction_block WHERE position < ?{clause} "
+            "ORDER BY reserved_us",
+            parameters,
+        ).fetchall()
+    for row in rows:
+        yield _to_block(row, _bound(size))
+
+
+def iter_predictions(
+    segment: Segment, deployment: NodeId | None = None, *, size: int | None = None
+) -> Iterator[tuple[PredictionBlock, dict[str, Any]]]:
+    """Walk recorded predictions with their blocks, oldest block first, by identifier within.
+
+    Reads one blob at a time; the caller stops when it has enough.
+
+    Args:
+        segment: where.
+        deployment: only of this one; any version when it names none.
+        size: only the first so many entries of the log count.
+    """
+    for block in iter_blocks(segment, deployment, size=size):
+        with segment.reading() as connection:
+            digests = connection.execute(
+                "SELECT digest FROM prediction_batch WHERE block = ? AND reserved_us = ? "
+                "AND position < ? ORDER BY first_us",
+                (block.block, block.reserved_us, _bound(size)),
+            ).fetchall()
+        for (digest,) in digests:
+            for row in iter_rows(segment.get_blob(digest)):
+                yield block, row
+
+
+def count_predictions(
+    segment: Segment, deployment: NodeId | None = None, *, size: int | None = None
+) -> int:
+    """Count recorded predictions without reading them."""
+    total = 0
+    for block in iter_blocks(segment, deployment, size=size):
+        with segment.reading() as connection:
+            total += connection.execute(
+                "SELECT coalesce(sum(count), 0) FROM prediction_batch "
+                "WHERE block = ? AND reserved_us = ? AND position < ?",
+                (block.block, block.reserved_us, _bound(size)),
+            ).fetchone()[0]
+    return total

@@ -1,0 +1,184 @@
+"""From a draft, as the observed program left it, to the event that is delivered.
+
+What is open in a draft is marked `pending`: digests of files, and what is named by them (versions
+of models, the configuration of a deployment). Everything else stays as it was, byte for byte where
+nothing was open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from lodeline.model import NodeId
+from lodeline.transport.digests import DatasetDigest, FileState, Hasher, digest_pending
+from lodeline.transport.logical import logical_digest
+from lodeline.wire import canonical_bytes
+from lodeline.wire.facets import PRODUCER, LodelineCaptureRunFacet
+
+# Bytes of a table that one core digests logically in a second; used to tell beforehand whether
+# the time left is enough.
+_LOGICAL_BYTES_PER_SECOND: Final = 20_000_000
+
+_PENDING: Final = b'"pending"'
+_DIGEST, _MODEL, _DEPLOYMENT = "lodeline_digest", "lodeline_model", "lodeline_deployment"
+_CAPTURE: Final = "lodeline_capture"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A record ready for a transport.
+
+    Attributes:
+        kind: as `Transport` lists them.
+        payload: JSON.
+        changed: whether something was computed, so that doing it again might differ.
+    """
+
+    kind: str
+    payload: bytes
+    changed: bool
+
+
+class Finisher:
+    """Turns spooled records into what transports take; hashes each file once.
+
+    Args:
+        deadline: of the monotonic clock; `None` for no bound.
+    """
+
+    def __init__(self, *, deadline: float | None = None) -> None:
+        self.hasher = Hasher(deadline=deadline)
+        self._logical: dict[FileState, tuple[str, list[dict[str, str]]] | None] = {}
+
+    def finish(self, record: bytes) -> Finished:
+        """Finish one spooled record.
+
+        Raises:
+            OutOfTimeError: the deadline passed while hashing.
+            ValueError: it is no record of the spool.
+        """
+        envelope = msgspec.json.decode(record, type=dict[str, msgspec.Raw])
+        kind = msgspec.json.decode(envelope.get("type", msgspec.Raw(b"null")), type=str)
+        body = bytes(envelope["event"]) if kind == "event" and "event" in envelope else record
+        if kind not in {"event", "reservation", "predictions", "end", "blob"}:
+            raise ValueError(f"unknown record type {kind!r}")
+        if _PENDING not in body or kind in {"predictions", "blob"}:
+            return Finished(kind, body, changed=False)
+        draft = msgspec.json.decode(body, type=dict[str, Any])
+        if kind == "event":
+            self._finish_event(draft)
+        else:
+            self._finish_serving(draft)
+        return Finished(kind, msgspec.json.encode(draft), changed=True)
+
+    def _finish_event(self, event: dict[str, Any]) -> None:
+        gaps: list[dict[str, str]] = []
+        for dataset in _iter_datasets(event):
+            facets = dataset.get("facets")
+            if not isinstance(facets, dict):
+                continue
+            at = _node_of(dataset, facets)
+            digest, model = facets.get(_DIGEST), facets.get(_MODEL)
+            if isinstance(digest, dict) and "pending" in digest:
+                self._finish_digest(digest, at, gaps)
+            if isinstance(model, dict) and "pending" in model:
+                found = self._digest(model.pop("pending"), at, gaps)
+                model["digest"] = None if found.value is None else f"sha256:{found.value}"
+            if isinstance(facets.get(_DEPLOYMENT), dict):
+                self._finish_deployment(facets[_DEPLOYMENT], gaps)
+        _add_gaps(event, gaps)
+
+    def _finish_digest(self, facet: dict[str, Any], at: str, gaps: list[dict[str, str]]) -> None:
+        pending = facet.pop("pending")
+        found = self._digest(pending, at, gaps)
+        facet.update(algorithm="sha256", value=found.value, bytes=found.bytes)
+        facet["source"] = "bytes" if found.manifest is None else "manifest"
+        if found.manifest is not None:
+            facet["manifest"] = [
+                {"key": key, "digest": digest, "bytes": size}
+                for key, digest, size in found.manifest
+            ]
+        elif found.value is not None:
+            logical = self._find_logical(FileState.read(pending))
+            if logical is not None:
+                facet["logical"], facet["logicalSchema"] = logical
+
+    def _find_logical(self, state: FileState) -> tuple[str, list[dict[str, str]]] | None:
+        if state not in self._logical:
+            self.hasher.check_time(needed=state.size / _LOGICAL_BYTES_PER_SECOND)
+            logical = logical_digest(state.path, state.size)
+            # The table was read after the bytes were hashed: it must still be those bytes.
+            self._logical[state] = logical if logical and self.hasher.is_still(state) else None
+        return self._logical[state]
+
+    def _finish_serving(self, record: dict[str, Any]) -> None:
+        gaps: list[dict[str, str]] = []
+        if isinstance(record.get("model"), dict):
+            self._finish_model_reference(record["model"], gaps)
+        if isinstance(record.get("deployment"), dict):
+            self._finish_deployment(record["deployment"], gaps)
+        if gaps:
+            record["gaps"] = gaps[:1]
+
+    def _finish_deployment(self, facet: dict[str, Any], gaps: list[dict[str, str]]) -> None:
+        facet.pop("pending", None)
+        configuration = facet.get("configuration")
+        for holder in (facet, configuration):
+            if isinstance(holder, dict) and isinstance(holder.get("model"), dict):
+                self._finish_model_reference(holder["model"], gaps)
+        if isinstance(configuration, dict) and not facet.get("digest"):
+            facet["digest"] = configuration_digest(configuration)
+
+    def _finish_model_reference(self, model: dict[str, Any], gaps: list[dict[str, str]]) -> None:
+        if "pending" not in model:
+            return
+        node = NodeId("model", str(model.get("namespace", "")), str(model.get("name", "?")))
+        found = self._digest(model.pop("pending"), str(node), gaps)
+        model["version"] = None if found.value is None else f"sha256:{found.value}"
+
+    def _digest(self, pending: object, at: str, gaps: list[dict[str, str]]) -> DatasetDigest:
+        if not isinstance(pending, dict):
+            pending = {}
+        found = digest_pending(pending, self.hasher)
+        if found.value is None:
+            detail = f"no digest: {pending.get('path', '')} {found.reason}".replace("  ", " ")
+            gaps.append({"at": at, "reason": "capture", "detail": detail})
+        return found
+
+
+def configuration_digest(configuration: dict[str, Any]) -> str:
+    """Version of a deployment: SHA-256 over the canonical JSON of its configuration."""
+    return f"sha256:{hashlib.sha256(canonical_bytes(configuration)).hexdigest()}"
+
+
+def _iter_datasets(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for member in ("inputs", "outputs"):
+        for dataset in event.get(member) or ():
+            if isinstance(dataset, dict):
+                yield dataset
+    if isinstance(event.get("dataset"), dict):
+        yield event["dataset"]
+
+
+def _node_of(dataset: dict[str, Any], facets: dict[str, Any]) -> str:
+    kind = "model" if _MODEL in facets else "deployment" if _DEPLOYMENT in facets else "dataset"
+    return str(NodeId(kind, str(dataset.get("namespace", "")), str(dataset.get("name", "?"))))
+
+
+def _add_gaps(event: dict[str, Any], gaps: list[dict[str, str]]) -> None:
+    if not gaps or not isinstance(event.get("run"), dict):
+        return
+    facets = event["run"].setdefault("facets", {})
+    facet = facets.get(_CAPTURE)
+    if not isinstance(facet, dict):
+        facet = facets[_CAPTURE] = {
+            "_producer": PRODUCER,
+            "_schemaURL": LodelineCaptureRunFacet.facet_schema_url,
+        }
+    known = facet.setdefault("gaps", [])
+    known.extend(gap for gap in gaps if gap not in known)

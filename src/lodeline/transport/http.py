@@ -1,0 +1,149 @@
+"""Delivery to a server over HTTP, with the standard library alone.
+
+Events go to `POST /api/v1/lineage/batch` (any OpenLineage receiver's), predictions to
+`POST /api/v2/predictions`, blobs to `PUT /api/v2/blobs/<digest>` (Lodeline's own).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from email.message import Message
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+from lodeline.errors import DeliveryError
+from lodeline.limits import HTTP_TIMEOUT_SECONDS
+
+# Below this size compressing costs more than it saves.
+_GZIP_BYTES_MIN: Final = 1024
+_RETRY_LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+# The request itself is at fault, so that sending its parts alone can tell which.
+_AT_FAULT: Final = frozenset({400, 413, 415, 422})
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    # A redirected POST loses its body; better a clear failure.
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+class HttpTransport:
+    """Delivers to one server.
+
+    Args:
+        url: its base, as `http://127.0.0.1:5633`.
+    """
+
+    name = "http"
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._opener = urllib.request.build_opener(_NoRedirect)
+
+    def close(self) -> None:
+        """Nothing stays open between requests."""
+
+    def deliver(self, records: Sequence[tuple[str, bytes]]) -> Sequence[str | None]:
+        """Deliver records in order; see `Transport`.
+
+        Raises:
+            DeliveryError: the server did not take them now.
+        """
+        outcomes: list[str | None] = []
+        for kind, group in groupby(records, key=lambda record: _route_of(record[0])):
+            payloads = [payload for _, payload in group]
+            if kind == "blob":
+                outcomes += [self._put_blob(payload) for payload in payloads]
+            else:
+                outcomes += self._post(kind, payloads)
+        return outcomes
+
+    def _post(self, path: str, payloads: list[bytes]) -> list[str | None]:
+        body = b"[" + b",".join(payloads) + b"]"
+        status, answer = self._request("POST", path, body, "application/json")
+        if status in _AT_FAULT:
+            if len(payloads) == 1:
+                return [_message_of(answer)]
+            half = len(payloads) // 2
+            return self._post(path, payloads[:half]) + self._post(path, payloads[half:])
+        outcomes: list[str | None] = [None] * len(payloads)
+        for failed in _failed_events(answer):
+            index, reason = failed.get("index"), str(failed.get("reason"))
+            if not isinstance(index, int) or not 0 <= index < len(outcomes):
+                raise DeliveryError(self.url, f"unintelligible answer about event {index!r}")
+            if failed.get("retriable"):
+                raise DeliveryError(self.url, reason)
+            outcomes[index] = reason
+        return outcomes
+
+    def _put_blob(self, payload: bytes) -> str | None:
+        blob = json.loads(payload)
+        try:
+            data = Path(blob["path"]).read_bytes()
+        except FileNotFoundError:
+            return "the blob is gone"
+        path = f"/api/v2/blobs/{blob['digest']}"
+        status, answer = self._request("PUT", path, data, "application/octet-stream")
+        return _message_of(answer) if status in _AT_FAULT else None
+
+    def _request(self, method: str, path: str, body: bytes, content: str) -> tuple[int, bytes]:
+        """Send one request; a status that says the request is at fault is returned."""
+        headers = {"Content-Type": content, "Accept": "application/json"}
+        if len(body) >= _GZIP_BYTES_MIN:
+            body, headers["Content-Encoding"] = gzip.compress(body, 1, mtime=0), "gzip"
+        request = urllib.request.Request(  # noqa: S310  # the scheme was chosen by open_transport
+            self.url + path, data=body, headers=headers, method=method
+        )
+        try:
+            with self._opener.open(request, timeout=HTTP_TIMEOUT_SECONDS) as response:
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                answer = error.read()
+            if error.code in _AT_FAULT:
+                return error.code, answer
+            raise DeliveryError(
+                self.url,
+                f"{path}: {error.code} {_message_of(answer)}",
+                retriable=error.code in _RETRY_LATER,
+                retry_after=_retry_after(error.headers),
+            ) from error
+        except (OSError, ValueError) as error:
+            raise DeliveryError(self.url, str(getattr(error, "reason", error))) from error
+
+
+def _route_of(kind: str) -> str:
+    if kind == "blob":
+        return "blob"
+    return "/api/v1/lineage/batch" if kind == "event" else "/api/v2/predictions"
+
+
+def _retry_after(headers: Message) -> float:
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(headers.get("Retry-After", "0")))
+    return 0.0
+
+
+def _message_of(answer: bytes) -> str:
+    try:
+        body = json.loads(answer)
+        return str(body["message"])
+    except (ValueError, KeyError, TypeError):
+        return answer[:200].decode("utf-8", "replace") or "refused"
+
+
+def _failed_events(answer: bytes) -> list[dict[str, Any]]:
+    if not answer:
+        return []
+    try:
+        body = json.loads(answer)
+    except ValueError:
+        return []
+    failed = body.get("failed_events") if isinstance(body, dict) else None
+    return [item for item in failed or () if isinstance(item, dict)]

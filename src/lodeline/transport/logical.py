@@ -1,0 +1,196 @@
+"""The logical digest: the same table in another file format or row order gets the same digest.
+
+It is an attribute that recognises tables, never an identity. Columns are brought to a canonical
+Arrow schema (int64, float64, UTC nanoseconds, text, bytes, boolean), which is recorded and hashed
+too; `-0.0` equals `0.0`, every NaN is one NaN, null is distinct from NaN, the order of rows and
+of columns does not count, the number of equal rows does.
+
+Rows are encoded at a fixed width (text by the digest of each distinct value), hashed one by one,
+and the sorted row digests are hashed together: a sum of row digests would be shorter to compute,
+but lets unequal tables of one sum be constructed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Final
+
+from lodeline.limits import LOGICAL_BYTES_MAX
+from lodeline.wire import canonical_bytes
+
+_FORMATS: Final = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".feather": "ipc",
+    ".arrow": "ipc",
+}
+
+
+def logical_digest(path: str, size: int) -> tuple[str, list[dict[str, str]]] | None:
+    """Compute the logical digest of a table in a file.
+
+    Returns:
+        SHA-256 (hex) and the canonical schema; `None` where there is none: another format, too
+        large, no pyarrow, no table inside, or a column type without a canonical form.
+    """
+    kind = _FORMATS.get(Path(path).suffix.lower())
+    if kind is None or size > LOGICAL_BYTES_MAX:
+        return None
+    try:
+        import numpy as np  # noqa: F401  # without either there is no logical digest
+        import pyarrow as pa
+    except ImportError:
+        return None
+    try:
+        return table_digest(_read_table(path, kind))
+    except (pa.ArrowException, OSError, ValueError, NotImplementedError):
+        # A file that only looks like a table has no logical digest, and that is no fault.
+        return None
+
+
+def _read_table(path: str, kind: str) -> Any:
+    if kind == "parquet":
+        import pyarrow.parquet as pq
+
+        return pq.ParquetFile(path).read()
+    if kind == "ipc":
+        from pyarrow import feather
+
+        return feather.read_table(path, memory_map=False)
+    from pyarrow import csv
+
+    # Only an empty, unquoted field is null: text such as "NA" may be a value.
+    return csv.read_csv(
+        path,
+        parse_options=csv.ParseOptions(delimiter="\t" if path.lower().endswith(".tsv") else ","),
+        convert_options=csv.ConvertOptions(
+            null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+        ),
+    )
+
+
+def table_digest(table: Any) -> tuple[str, list[dict[str, str]]] | None:
+    """Compute the logical digest of an Arrow table; `None` for types without a canonical form."""
+    import numpy as np
+
+    names = table.column_names
+    if len(set(names)) != len(names):
+        return None
+    schema, cells = [], []
+    for name in sorted(names):
+        encoded = _encode_column(table.column(name))
+        if encoded is None:
+            return None
+        type_name, matrix = encoded
+        schema.append({"name": name, "type": type_name})
+        cells.append(matrix)
+    digest = hashlib.sha256()
+    head = canonical_bytes({"rows": table.num_rows, "schema": schema})
+    digest.update(len(head).to_bytes(8, "big") + head)
+    if cells and table.num_rows:
+        rows = np.ascontiguousarray(np.concatenate(cells, axis=1))
+        width, view, sha256 = rows.shape[1], memoryview(rows).cast("B"), hashlib.sha256
+        starts = range(0, table.num_rows * width, width)
+        hashes = [sha256(view[start : start + width]).digest() for start in starts]
+        hashes.sort()
+        digest.update(b"".join(hashes))
+    return digest.hexdigest(), schema
+
+
+def _encode_column(column: Any) -> tuple[str, Any] | None:
+    """Give the canonical type and one row of bytes per cell: a null mark, then the value."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if pa.types.is_null(kind):
+        return "null", np.zeros((len(column), 1), np.uint8)
+    valid = np.asarray(pc.is_valid(column).combine_chunks().to_numpy(zero_copy_only=False))
+    if _is_textual(kind):
+        return _encode_text(column, kind, valid)
+    canonical = _canonical_numbers(column, kind)
+    if canonical is None:
+        return None
+    name, values = canonical
+    matrix: Any = np.zeros((len(values), 9), np.uint8)
+    matrix[:, 0] = valid
+    matrix[:, 1:] = values.astype(values.dtype.newbyteorder(">")).view(np.uint8).reshape(-1, 8)
+    matrix[~valid] = 0
+    return name, matrix
+
+
+def _is_textual(kind: Any) -> bool:
+    import pyarrow as pa
+
+    types = pa.types
+    return bool(
+        types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_string_view(kind)
+        or types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_decimal(kind)
+    )
+
+
+def _canonical_numbers(column: Any, kind: Any) -> tuple[str, Any] | None:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    types = pa.types
+    if types.is_boolean(kind):
+        values = pc.cast(pc.fill_null(column, fill_value=False), pa.int64())
+        return "bool", values.to_numpy().astype(np.int64)
+    if types.is_uint64(kind):
+        filled = pc.fill_null(column, 0).to_numpy()
+        if not len(filled) or filled.max() < 2**63:
+            return "int64", filled.astype(np.int64)
+        return "uint64", filled
+    if types.is_integer(kind):
+        return "int64", pc.cast(pc.fill_null(column, 0), pa.int64()).to_numpy()
+    if types.is_floating(kind):
+        values = pc.cast(column, pa.float64())
+        numbers = np.array(pc.fill_null(values, 0.0).to_numpy(), np.float64)
+        numbers += 0.0  # -0.0 + 0.0 is 0.0
+        numbers[np.isnan(numbers)] = np.nan
+        return "float64", numbers
+    if types.is_timestamp(kind) or types.is_date(kind):
+        moments = pc.cast(column, pa.timestamp("ns", tz=getattr(kind, "tz", None)))
+        return "timestamp[ns, UTC]", pc.fill_null(pc.cast(moments, pa.int64()), 0).to_numpy()
+    if types.is_duration(kind):
+        spans = pc.cast(pc.cast(column, pa.duration("ns")), pa.int64())
+        return "duration[ns]", pc.fill_null(spans, 0).to_numpy()
+    if types.is_time(kind):
+        clock = pc.cast(pc.cast(column, pa.time64("ns")), pa.int64())
+        return "time64[ns]", pc.fill_null(clock, 0).to_numpy()
+    return None
+
+
+def _encode_text(column: Any, kind: Any, valid: Any) -> tuple[str, Any]:
+    import numpy as np
+    import pyarrow as pa
+
+    name = "binary" if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else "utf8"
+    if pa.types.is_decimal(kind):
+        name, column = f"decimal(scale {kind.scale})", column.cast(pa.string())
+    encoded = column.dictionary_encode().combine_chunks()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = pa.concat_arrays(encoded.unify_dictionaries().chunks)
+    distinct = encoded.dictionary.to_pylist()
+    hashes = [
+        hashlib.sha256(value if isinstance(value, bytes) else (value or "").encode()).digest()
+        for value in distinct
+    ]
+    table = np.frombuffer(b"".join([*hashes, bytes(32)]), np.uint8).reshape(-1, 32)
+    codes = encoded.indices.fill_null(len(distinct)).to_numpy(zero_copy_only=False)
+    matrix: Any = np.zeros((len(codes), 33), np.uint8)
+    matrix[:, 0] = valid
+    matrix[:, 1:] = table[codes]
+    return name, matrix
