@@ -1,0 +1,236 @@
+"""Writes the pages of docs/reference that are made from the code: `make docs`.
+
+What a machine can enumerate is not typed by hand: commands and options, settings, errors, facets.
+`tests/docs` fails when a page and the code disagree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+NOTE = "<!-- Made by `make docs` from {source}; edit there. -->\n"
+
+
+def commands() -> str:
+    """Every command with its options, from the argument parsers."""
+    from lodeline.cli.main import COMMANDS, command_parser
+
+    lines = [
+        "# Commands",
+        "",
+        NOTE.format(source="the parsers in `src/lodeline/cli/`"),
+        "Exit status: 0 yes, 1 no, 2 wrong usage, 3 could not tell. Answers go to stdout,",
+        "diagnostics to stderr. Every command takes the options at the end of this page.",
+        "",
+    ]
+    for name, (module, summary) in COMMANDS.items():
+        if find_spec(f"lodeline.cli.{module}") is None:
+            continue
+        parser = command_parser(name)
+        lines += [f"## lodeline {name}", "", f"*{summary[0].upper()}{summary[1:]}.*", ""]
+        lines += [_usage(name, parser), ""]
+        lines += [inspect.cleandoc(parser.description or "").rstrip(), ""]
+        lines += _options(parser)
+        for word, inner in _subcommands(parser):
+            lines += [f"### lodeline {name} {word}", "", _usage(f"{name} {word}", inner), ""]
+            lines += _options(inner)
+    lines += ["## Common options", ""]
+    lines += _options(command_parser("demo"), common=True)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+COMMON = {"--json", "--store", "--server"}
+
+
+def _actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    # argparse has no public way to list a parser's arguments.
+    return [a for a in parser._actions if a.help != argparse.SUPPRESS and a.dest != "help"]  # noqa: SLF001
+
+
+def _subcommands(
+    parser: argparse.ArgumentParser,
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    for action in _actions(parser):
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001  # as above
+            yield from action.choices.items()
+
+
+def _usage(name: str, parser: argparse.ArgumentParser) -> str:
+    words = ["lodeline", name]
+    for action in _actions(parser):
+        text = _spelling(action)
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001  # as above
+            words.append("{" + "|".join(action.choices) + "}")
+        elif not action.option_strings:
+            many = {"*": "[{}…]", "+": "{}…", "?": "[{}]", "...": "{}…"}
+            words.append(many.get(str(action.nargs), "{}").format(text))
+        elif not COMMON & set(action.option_strings):
+            words.append(text if action.required else f"[{text}]")
+    return "```\n" + " ".join(words) + "\n```"
+
+
+def _spelling(action: argparse.Action) -> str:
+    if not action.option_strings:
+        return str(action.metavar or action.dest.upper())
+    spelled = action.option_strings[-1]
+    if action.nargs == 0:
+        return spelled
+    value = action.metavar or (
+        "{" + "|".join(map(str, action.choices)) + "}" if action.choices else action.dest.upper()
+    )
+    return f"{spelled} {value}"
+
+
+def _options(parser: argparse.ArgumentParser, *, common: bool = False) -> list[str]:
+    rows = []
+    for action in _actions(parser):
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001  # as above
+            continue
+        if bool(COMMON & set(action.option_strings)) is not common:
+            continue
+        text = (action.help or "") % {**vars(action), "prog": parser.prog}
+        short = "".join(f", `{s}`" for s in action.option_strings[:-1])
+        rows.append(f"| `{_cell(_spelling(action))}`{short} | {_cell(text)} |")
+    return ["| Argument | Meaning |", "|---|---|", *rows, ""] if rows else []
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def settings() -> str:
+    """Every setting with its variables."""
+    from lodeline.settings import SETTINGS
+
+    lines = [
+        "# Settings",
+        "",
+        NOTE.format(source="`SETTINGS` in `src/lodeline/settings.py`"),
+        "An argument wins over the environment, the environment over the configuration file, the",
+        "file over the default. The configuration file is `lodeline.toml`, or the table",
+        "`[tool.lodeline]` of `pyproject.toml`, whichever is found first going up from the working",
+        "directory.",
+        "",
+        "| Name | Environment | Meaning |",
+        "|---|---|---|",
+    ]
+    for setting in SETTINGS:
+        variables = ", ".join(f"`{name}`" for name in setting.variables)
+        lines.append(f"| `{setting.name}` | {variables} | {_cell(setting.summary)} |")
+    lines += [
+        "",
+        "Developers: `LODELINE_VECTORS` names the folder of other projects' test vectors",
+        "(default `../shared/vectors`); tests that need them skip without it, and fail under `CI`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def errors() -> str:
+    """Every error code with its exit status and meaning."""
+    module = import_module("lodeline.errors")
+    lines = [
+        "# Errors",
+        "",
+        NOTE.format(source="`src/lodeline/errors.py`"),
+        'With `--json` an error is `{"error": {"code", "message", "next"}}` on stdout. Codes',
+        "are stable; messages are not.",
+        "",
+        "| Code | Exit status | Meaning |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| `{code}` | {status} | {_cell(meaning)} |"
+        for code, status, meaning in error_codes(module)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def error_codes(module: object) -> list[tuple[str, int, str]]:
+    """Code, exit status and meaning of each error class, and of the codes of invalid events."""
+    root = module.LodelineError  # type: ignore[attr-defined]
+    found = {}
+    for value in vars(module).values():
+        if inspect.isclass(value) and issubclass(value, root):
+            code = value.__dict__.get("code")
+            if isinstance(code, str):
+                meaning = (inspect.getdoc(value) or "").split("\n\n")[0]
+                found[code] = (code, value.exit_status, meaning)
+    for code, meaning in getattr(module, "EVENT_FAULTS", {}).items():
+        found[code] = (code, 1, meaning)
+    return sorted(found.values())
+
+
+def facets() -> str:
+    """Every `lodeline_*` facet with its fields, from the JSON Schemas."""
+    lines = [
+        "# Facets",
+        "",
+        NOTE.format(source="the JSON Schemas in `schema/`"),
+        "Lodeline speaks OpenLineage and adds facets of its own; any consumer may ignore them.",
+        "",
+    ]
+    for path in sorted((ROOT / "schema").glob("*/*.json")):
+        schema = json.loads(path.read_text(encoding="utf-8"))
+        lines += _facet(path, schema)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _facet(path: Path, schema: dict[str, object]) -> list[str]:
+    definitions = schema.get("$defs")
+    properties = schema.get("properties")
+    lines: list[str] = []
+    if not isinstance(properties, dict) or not isinstance(definitions, dict):
+        return lines
+    for name in properties:
+        lines += [f"## {name}", "", f"Schema: [`{path.name}`](../../{path.relative_to(ROOT)})", ""]
+    for name, definition in definitions.items():
+        fields = _fields(definition)
+        if not fields:
+            continue
+        lines += [f"{_cell(str(definition.get('description', name)))}", ""]
+        lines += ["| Field | Type | Meaning |", "|---|---|---|", *fields, ""]
+    return lines
+
+
+def _fields(definition: dict[str, object]) -> list[str]:
+    bodies = [definition, *definition.get("allOf", [])]  # type: ignore[misc]
+    rows = []
+    for body in bodies:
+        required = set(body.get("required", ()))
+        for field, about in body.get("properties", {}).items():
+            mark = "" if field in required else "?"
+            kind = about.get("type", about.get("$ref", "").rpartition("/")[2]) or "any"
+            kind = " or ".join(kind) if isinstance(kind, list) else kind
+            rows.append(f"| `{field}{mark}` | {kind} | {_cell(about.get('description', ''))} |")
+    return rows
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "commands.md": commands,
+    "settings.md": settings,
+    "errors.md": errors,
+    "facets.md": facets,
+}
+
+
+def main() -> int:
+    """Write every page."""
+    for name, render in PAGES.items():
+        path = DOCS / "reference" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(render(), encoding="utf-8")
+        print(path.relative_to(ROOT))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
