@@ -7,7 +7,7 @@ stable `code`, documented in `docs/reference/errors.md`. Errors pickle, since ru
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 @dataclass(eq=False)
@@ -292,6 +292,28 @@ class UnknownPositionError(NoError):
 
     def __str__(self) -> str:
         return f"position {self.position} lies outside the log of {self.size} entries"
+
+
+# The codes of `InvalidEventError`, with what each says of the event.
+EVENT_FAULTS: Final = {
+    "event.depth": "It nests deeper than any facet does.",
+    "event.disconnected": "The client left before all of it had arrived.",
+    "event.duplicate_key": "An object holds the same name twice; readers would disagree on it.",
+    "event.encoding": "It is not UTF-8.",
+    "event.event_type": "`eventType` is none of the six that OpenLineage knows.",
+    "event.json": "It is not JSON.",
+    "event.missing": "A required member is missing.",
+    "event.name_empty": "A namespace or name is empty.",
+    "event.name_too_long": "A namespace or name is longer than any real one.",
+    "event.nul": "A string holds a NUL character.",
+    "event.number": "A number has no exact form: beyond a double, or endless digits.",
+    "event.run_id": "`runId` is not a UUID.",
+    "event.surrogate": "A string holds half of a surrogate pair.",
+    "event.time": "`eventTime` is not a time.",
+    "event.too_large": "It, or the batch, is larger than any real one.",
+    "event.type": "A value has another type than the schema says.",
+    "event.wait": "The parameter `wait` names nothing that can be waited for.",
+}
 
 
 @dataclass(eq=False)

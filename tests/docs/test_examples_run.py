@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from .markdown import iter_blocks, matches
+from documents import iter_blocks, matches
 
 ROOT = Path(__file__).parents[2]
 PAGES = [

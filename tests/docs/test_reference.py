@@ -14,12 +14,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from documents import anchors, iter_links
 
 from lodeline import errors
 from lodeline.cli.main import COMMANDS, command_parser
 from lodeline.settings import SETTINGS
-
-from .markdown import anchors, iter_links
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "lodeline"
