@@ -16,6 +16,10 @@ INTEGER_DIGITS_MAX = 4_300
 # exact scanner reads about 2 MB/s, and a hostile sender must not buy seconds of CPU with one event.
 EXPLAIN_BYTES_MAX = 1024 * 1024
 
+# A JSON document of several lines (an array of events, say) is held in memory whole while it is
+# split; one event a line streams without bound.
+DOCUMENT_BYTES_MAX = 512 * 1024 * 1024
+
 # A namespace or a name, in UTF-8 bytes. Object-store keys end at 1,024, paths at 4,096.
 NAME_BYTES_MAX = 8 * 1024
 

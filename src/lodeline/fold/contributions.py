@@ -1,0 +1,464 @@
+"""From the events of one group to what they contribute: merge, then read. Pure.
+
+Inputs and outputs are united by name; of each facet of each of them the last statement counts, in
+event time, ties by content digest; a tombstone removes it. What flows into what is decided in
+`derivations`.
+
+Left out: anything that needs a second group. Currency, versions of unversioned reads and aliases
+are computed at the question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeVar
+
+from lodeline.fold import statements
+from lodeline.fold.derivations import (
+    DatasetShape,
+    GroupShape,
+    assertions_of,
+    explicit_sources,
+    explicit_targets,
+)
+from lodeline.fold.entries import Entry, distinct, group_key
+from lodeline.fold.relations import (
+    Assertion,
+    CaptureGap,
+    Contribution,
+    FeatureColumn,
+    GroupKey,
+    Parent,
+    Read,
+    RunState,
+    Write,
+)
+from lodeline.fold.statements import FaultyFacet
+from lodeline.model import NodeId
+from lodeline.wire import DatasetEvent, Event, JobEvent, RunEvent
+
+Name = tuple[str, str]
+Facets = dict[str, bytes]
+T = TypeVar("T")
+
+TERMINAL: Final = ("COMPLETE", "FAIL", "ABORT")
+
+
+@dataclass(slots=True)
+class Uses:
+    """What a group's events say of its job, inputs and outputs; times and run ids left out.
+
+    Runs of one job mostly say the same here, so what is read from it can be kept.
+    """
+
+    kind: str
+    job: NodeId | None
+    job_facets: Facets = field(default_factory=dict)
+    run_lineage: Facets = field(default_factory=dict)
+    inputs: dict[Name, Facets] = field(default_factory=dict)
+    outputs: dict[Name, Facets] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, key: GroupKey) -> Uses:
+        """Give the empty uses of a group."""
+        job = NodeId("job", key.namespace, key.name) if key.kind != "dataset" else None
+        return cls(key.kind, job)
+
+    def copy(self) -> Uses:
+        """Copy, so that more can be added without touching the original."""
+        return Uses(
+            self.kind,
+            self.job,
+            dict(self.job_facets),
+            dict(self.run_lineage),
+            {name: dict(facets) for name, facets in self.inputs.items()},
+            {name: dict(facets) for name, facets in self.outputs.items()},
+        )
+
+    def add(self, event: Event) -> None:
+        """Take in an event that comes after all earlier ones in `Entry.order`."""
+        known = statements.DATASET_FACETS
+        if isinstance(event, DatasetEvent):
+            dataset = event.dataset
+            facets = self.outputs.setdefault((dataset.namespace, dataset.name), {})
+            _overwrite(facets, dataset.facets, known)
+            return
+        if isinstance(event, RunEvent):
+            _overwrite(self.run_lineage, event.run.facets, statements.RUN_LINEAGE)
+        _overwrite(self.job_facets, event.job.facets, statements.JOB_FACETS)
+        for used in event.inputs:
+            facets = self.inputs.setdefault((used.namespace, used.name), {})
+            _overwrite(facets, used.facets, known)
+            _overwrite(facets, used.input_facets, known)
+        for made in event.outputs:
+            facets = self.outputs.setdefault((made.namespace, made.name), {})
+            _overwrite(facets, made.facets, known)
+            _overwrite(facets, made.output_facets, known)
+
+
+@dataclass(slots=True)
+class Merged:
+    """A group's events as one: the last word on everything.
+
+    Attributes:
+        key: of the group.
+        uses: of its job, inputs and outputs.
+        events: (event time, type) in order.
+        run_facets: last word of the run's facets.
+        output_times: latest event time that mentions an output.
+    """
+
+    key: GroupKey
+    uses: Uses
+    events: list[tuple[int, str]] = field(default_factory=list)
+    run_facets: Facets = field(default_factory=dict)
+    output_times: dict[Name, int] = field(default_factory=dict)
+
+    def add(self, event: Event) -> None:
+        """Take in an event that comes after all earlier ones in `Entry.order`."""
+        self.uses.add(event)
+        self.events.append((event.event_time_us, event_type(event)))
+        if isinstance(event, RunEvent):
+            _overwrite(self.run_facets, event.run.facets, statements.RUN_FACETS)
+        for name in output_names(event):
+            self.output_times[name] = event.event_time_us
+
+
+def event_type(event: Event) -> str:
+    """Name what an event tells of its group."""
+    if isinstance(event, RunEvent):
+        return event.event_type or "OTHER"
+    return "JOB" if isinstance(event, JobEvent) else "DATASET"
+
+
+def output_names(event: Event) -> list[Name]:
+    """List the outputs that an event mentions; the subject of a DatasetEvent counts as one."""
+    if isinstance(event, DatasetEvent):
+        return [(event.dataset.namespace, event.dataset.name)]
+    return [(made.namespace, made.name) for made in event.outputs]
+
+
+def _overwrite(register: Facets, stated: Mapping[str, object], known: frozenset[str]) -> None:
+    for name, raw in stated.items():
+        if name not in known:
+            continue
+        body = bytes(raw)  # type: ignore[call-overload]  # msgspec.Raw speaks the buffer protocol
+        if statements.is_deleted(body) or body == b"null":
+            register.pop(name, None)
+        else:
+            register[name] = body
+
+
+class UsesReading(NamedTuple):
+    """What follows from `Uses` alone.
+
+    Attributes:
+        assertions: see `assertions_of`.
+        reads: with the versions that were stated.
+        made: outputs that were written, with the versions that were stated.
+        features: projections of columns.
+        gaps: facets that cannot be read.
+        code: version of the job's source, where its location states one.
+    """
+
+    assertions: tuple[Assertion, ...]
+    reads: tuple[Read, ...]
+    made: tuple[tuple[NodeId, str | None], ...]
+    features: tuple[FeatureColumn, ...]
+    gaps: tuple[CaptureGap, ...]
+    code: str | None
+
+
+class RunReading(NamedTuple):
+    """What follows from a run's facets alone."""
+
+    parents: tuple[Parent, ...]
+    gaps: tuple[CaptureGap, ...]
+    code: str | None
+
+
+def contribution(entries: Iterable[Entry]) -> Contribution:
+    """Compute what a group contributes.
+
+    Args:
+        entries: of one group (`group_key`), at least one, in any order, repeated or not.
+    """
+    ordered = sorted(distinct(entries), key=lambda entry: entry.order)
+    key = group_key(ordered[0])
+    merged = Merged(key, Uses.of(key))
+    for entry in ordered:
+        merged.add(entry.event)
+    return derive(merged)
+
+
+def derive(merged: Merged) -> Contribution:
+    """Compute the contribution of a merged group, which has at least one event."""
+    uses = read_uses(merged.uses)
+    run = read_run(merged.run_facets, at=str(merged.uses.job or ""))
+    state = run_state(merged.events, code=run.code or uses.code)
+    return Contribution(
+        key=merged.key,
+        job=merged.uses.job,
+        state=state,
+        assertions=uses.assertions,
+        writes=writes_of(merged.key, uses.made, state, merged.output_times),
+        reads=uses.reads,
+        gaps=tuple(sorted({*uses.gaps, *run.gaps}, key=_gap_order)),
+        parents=run.parents,
+        features=uses.features,
+    )
+
+
+def writes_of(
+    key: GroupKey,
+    made: Iterable[tuple[NodeId, str | None]],
+    state: RunState,
+    output_times: Mapping[Name, int],
+) -> tuple[Write, ...]:
+    """Tell which versions a group wrote, and when.
+
+    A run wrote at its end, else when it last mentioned the output. Where nobody stated a version,
+    the run names it; a failed run wrote only what was stated.
+    """
+    ended = state.end_us if key.kind == "run" else None
+    implied = f"run:{key.run_id}" if key.kind == "run" else None
+    if state.state in ("FAIL", "ABORT"):
+        implied = None
+    found = []
+    for node, stated in made:
+        version = stated or implied
+        if version is not None:
+            mentioned = output_times.get((node.namespace, node.name), state.last_us)
+            found.append(Write(node, version, mentioned if ended is None else ended))
+    return tuple(found)
+
+
+def _gap_order(gap: CaptureGap) -> tuple[str, str, str]:
+    return (gap.at, gap.reason, gap.detail)
+
+
+def run_state(events: Sequence[tuple[int, str]], *, code: str | None) -> RunState:
+    """Tell how a group stands. An end outlasts whatever is dated after it."""
+    first_us, last_us = events[0][0], events[-1][0]
+    kinds = {kind for _, kind in events}
+    ends = [(time_us, kind) for time_us, kind in events if kind in TERMINAL]
+    end_us: int | None = None
+    if ends:
+        end_us, state = ends[-1]
+    elif kinds & {"JOB", "DATASET"}:
+        end_us, state = last_us, events[-1][1]
+    else:
+        state = next((kind for kind in ("RUNNING", "START") if kind in kinds), "OTHER")
+    starts = [time_us for time_us, kind in events if kind == "START"]
+    completed = state in ("COMPLETE", "JOB", "DATASET")
+    start_us = min(starts, default=first_us)
+    return RunState(state, completed, first_us, start_us, end_us, last_us, code)
+
+
+def read_uses(
+    uses: Uses,
+    *,
+    derive_assertions: Callable[[GroupShape], tuple[Assertion, ...]] = assertions_of,
+) -> UsesReading:
+    """Read everything that follows from uses alone.
+
+    Args:
+        uses: merged.
+        derive_assertions: `assertions_of`, or the same function behind a cache.
+    """
+    reading = _Reading(uses)
+    shape = reading.shape()
+    return UsesReading(
+        assertions=derive_assertions(shape),
+        reads=reading.reads(shape),
+        made=reading.made(shape),
+        features=reading.features(),
+        code=reading.read(uses.job_facets, "sourceCodeLocation", _version, at=str(uses.job)),
+        gaps=tuple(sorted(reading.gaps, key=_gap_order)),
+    )
+
+
+def read_run(facets: Facets, *, at: str) -> RunReading:
+    """Read what the run's facets say of its parent, its code and its capture."""
+    gaps: set[CaptureGap] = set()
+    parent = _read(facets, "parent", _parent, at=at, gaps=gaps)
+    code = _read(facets, "lodeline_code", _version, at=at, gaps=gaps)
+    gaps.update(_read(facets, "lodeline_capture", _capture_gaps, at=at, gaps=gaps) or ())
+    parents = () if parent is None else (parent,)
+    return RunReading(parents, tuple(sorted(gaps, key=_gap_order)), code or None)
+
+
+def _read(
+    facets: Facets, name: str, reader: Callable[[bytes], T], *, at: str, gaps: set[CaptureGap]
+) -> T | None:
+    """Read one facet; one that cannot be read leaves a gap that names it."""
+    raw = facets.get(name)
+    if raw is None:
+        return None
+    try:
+        return reader(raw)
+    except (FaultyFacet, AttributeError, TypeError):
+        gaps.add(CaptureGap(at, "capture", f"facet {name} does not match its schema"))
+        return None
+
+
+class _Reading:
+    """Reads the facets of one group's uses."""
+
+    def __init__(self, uses: Uses) -> None:
+        self.uses = uses
+        self.gaps: set[CaptureGap] = set()
+        self.kinds: dict[Name, str] = {}
+        for facets_of in (uses.inputs, uses.outputs):
+            for name, facets in facets_of.items():
+                self.kinds[name] = kind_of(facets, known=self.kinds.get(name, "dataset"))
+
+    def node(self, name: Name) -> NodeId:
+        return NodeId(self.kinds.get(name, "dataset"), name[0], name[1])
+
+    def read(self, facets: Facets, name: str, reader: Callable[[bytes], T], *, at: str) -> T | None:
+        return _read(facets, name, reader, at=at, gaps=self.gaps)
+
+    def shape(self) -> GroupShape:
+        uses = self.uses
+        at = str(uses.job)
+        entries = [
+            *(self.read(uses.job_facets, "lineage", statements.lineage_entries, at=at) or ()),
+            *(self.read(uses.run_lineage, "lineage", statements.lineage_entries, at=at) or ()),
+        ]
+        return GroupShape(
+            uses.job,
+            tuple(self._dataset(name, facets) for name, facets in sorted(uses.inputs.items())),
+            tuple(self._dataset(name, facets) for name, facets in sorted(uses.outputs.items())),
+            tuple(entries),
+        )
+
+    def _dataset(self, name: Name, facets: Facets) -> DatasetShape:
+        node = self.node(name)
+        if not facets:
+            return DatasetShape(node)
+        at = str(node)
+        fields = self.read(facets, "schema", statements.schema_fields, at=at)
+        if node.kind == "model":
+            fields = self.read(facets, "lodeline_model", _model_features, at=at)
+        return DatasetShape(
+            node,
+            self.read(facets, "lineage", statements.lineage_flow, at=at),
+            self.read(facets, "columnLineage", statements.column_flow, at=at),
+            self.read(facets, "lodeline_observed", statements.observed_flow, at=at),
+            fields or (),
+            self.read(facets, "lodeline_deployment", _deployed_model, at=at),
+            self.read(facets, "lifecycleStateChange", _lifecycle, at=at) == "DROP",
+            "lodeline_prediction_batch" in facets,
+        )
+
+    def version(self, node: NodeId, facets: Facets) -> str | None:
+        try:
+            return statements.stated_version(facets)
+        except FaultyFacet:
+            detail = "the facet that states the version does not match its schema"
+            self.gaps.add(CaptureGap(str(node), "capture", detail))
+            return None
+
+    def made(self, shape: GroupShape) -> tuple[tuple[NodeId, str | None], ...]:
+        known = {output.node: output for output in shape.outputs}
+        found = []
+        for node in sorted({*known, *explicit_targets(shape)}):
+            output = known.get(node)
+            if output is None or not (output.dropped or output.batch):
+                facets = self.uses.outputs.get((node.namespace, node.name), {})
+                found.append((node, self.version(node, facets)))
+        return tuple(found)
+
+    def reads(self, shape: GroupShape) -> tuple[Read, ...]:
+        if self.uses.kind != "run":
+            return ()
+        found: dict[NodeId, str | None] = {}
+        for used in shape.inputs:
+            facets = self.uses.inputs[used.node.namespace, used.node.name]
+            found[used.node] = self.version(used.node, facets)
+        for output in shape.outputs:
+            if output.deployed_model is not None:
+                model = output.deployed_model
+                found[model.at("")] = model.version or found.get(model.at(""))
+        for source in explicit_sources(shape):
+            found.setdefault(source, None)
+        return tuple(Read(node, found[node]) for node in sorted(found))
+
+    def features(self) -> tuple[FeatureColumn, ...]:
+        found: set[FeatureColumn] = set()
+        for facets_of in (self.uses.inputs, self.uses.outputs):
+            for (namespace, name), facets in facets_of.items():
+                at = f"dataset:{namespace}:{name}"
+                stated = self.read(facets, "lodeline_features", _features, at=at)
+                for view, feature, version in stated or ():
+                    node = NodeId("feature", namespace, view or name, feature)
+                    column = NodeId("datasetField", namespace, name, feature)
+                    found.add(FeatureColumn(node, column, version))
+        return tuple(sorted(found, key=lambda one: (one.feature, one.field, one.version)))
+
+
+def kind_of(facets: Mapping[str, object], *, known: str = "dataset") -> str:
+    """Tell what a dataset on the wire stands for."""
+    if "lodeline_deployment" in facets:
+        return "deployment"
+    return "model" if "lodeline_model" in facets else known
+
+
+def _version(raw: bytes) -> str:
+    return statements.text(statements.body_of(raw), "version", default="")
+
+
+def _lifecycle(raw: bytes) -> str:
+    body = statements.body_of(raw)
+    return statements.text(body, "lifecycleStateChange", default="").upper()
+
+
+def _model_features(raw: bytes) -> tuple[str, ...]:
+    stated = statements.body_of(raw).get("features") or []
+    if not isinstance(stated, list) or not all(isinstance(name, str) for name in stated):
+        raise FaultyFacet
+    return tuple(stated)
+
+
+def _deployed_model(raw: bytes) -> NodeId | None:
+    model = statements.body_of(raw).get("model")
+    if model is None:
+        return None
+    if not isinstance(model, dict):
+        raise FaultyFacet
+    namespace, name = statements.text(model, "namespace"), statements.text(model, "name")
+    if not name:
+        raise FaultyFacet
+    return NodeId("model", namespace, name, "", statements.text(model, "version", default=""))
+
+
+def _parent(raw: bytes) -> Parent:
+    body = statements.body_of(raw)
+    job, run = body.get("job"), body.get("run") or {}
+    if not isinstance(job, dict) or not isinstance(run, dict) or not job.get("name"):
+        raise FaultyFacet
+    node = NodeId("job", statements.text(job, "namespace"), statements.text(job, "name"))
+    return Parent(statements.text(run, "runId", default="").lower(), node)
+
+
+def _features(raw: bytes) -> list[tuple[str, str, str]]:
+    body = statements.body_of(raw)
+    view = statements.text(body, "view", default="")
+    return [
+        (view, statements.text(one, "name"), statements.text(one, "digest", default=""))
+        for one in statements.items(body, "features")
+        if statements.text(one, "name")
+    ]
+
+
+def _capture_gaps(raw: bytes) -> list[CaptureGap]:
+    return [
+        CaptureGap(
+            statements.text(gap, "at", default=""),
+            statements.text(gap, "reason", default="capture"),
+            statements.text(gap, "detail", default=""),
+        )
+        for gap in statements.items(statements.body_of(raw), "gaps")
+    ]

@@ -1,0 +1,155 @@
+"""What one event states by itself, whatever its group: facets, symlinks, endings, names.
+
+A register holds, per node and facet, the last statement over all events, in event time, ties by
+content digest. A facet of an input or output use (`inputFacets`, `outputFacets`) belongs to the
+run, not to the dataset, and enters no register.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from lodeline.fold import statements
+from lodeline.fold.contributions import kind_of
+from lodeline.fold.statements import FaultyFacet, Source
+from lodeline.model import NodeId
+from lodeline.wire import DatasetEvent, Event
+
+
+@dataclass(slots=True)
+class Mentions:
+    """What one event states of its nodes.
+
+    Attributes:
+        facets: per node, facet name to verbatim bytes.
+        aliases: (node, other); the other is None where the node's symlinks were retracted.
+        endings: nodes that a lifecycle facet ended.
+        names: every node that the event names.
+        versions: (node, version) of models and deployments, in the event's order.
+    """
+
+    facets: dict[NodeId, dict[str, bytes]] = field(default_factory=dict)
+    aliases: list[tuple[NodeId, NodeId | None]] = field(default_factory=list)
+    endings: list[NodeId] = field(default_factory=list)
+    names: set[NodeId] = field(default_factory=set)
+    versions: list[tuple[NodeId, str]] = field(default_factory=list)
+
+
+def mentions(event: Event) -> Mentions:
+    """Read what an event states by itself."""
+    found = Mentions()
+    if isinstance(event, DatasetEvent):
+        _dataset(found, event.dataset.namespace, event.dataset.name, event.dataset.facets)
+        return found
+    job = NodeId("job", event.job.namespace, event.job.name)
+    found.names.add(job)
+    if event.job.facets:
+        found.facets[job] = {name: _bytes(raw) for name, raw in event.job.facets.items()}
+    for used in event.inputs:
+        _dataset(found, used.namespace, used.name, used.facets)
+    for made in event.outputs:
+        _dataset(found, made.namespace, made.name, made.facets)
+    return found
+
+
+def _bytes(raw: object) -> bytes:
+    return bytes(raw)  # type: ignore[call-overload,no-any-return]  # msgspec.Raw is a buffer
+
+
+def _dataset(found: Mentions, namespace: str, name: str, facets: Mapping[str, object]) -> None:
+    if "lodeline_prediction_batch" in facets:
+        return  # A batch is a block of rows, found by its predictions; it is no node.
+    node = NodeId(kind_of(facets), namespace, name)
+    found.names.add(node)
+    if not facets:
+        return
+    stated = {name: _bytes(raw) for name, raw in facets.items()}
+    found.facets.setdefault(node, {}).update(stated)
+    if node.kind != "dataset":
+        _version(found, node, stated)
+    for reader in (_aliases, _ending, _columns):
+        try:
+            reader(found, node, stated)
+        except (FaultyFacet, AttributeError, TypeError):
+            continue  # The group's contribution carries the gap.
+
+
+def _version(found: Mentions, node: NodeId, facets: Mapping[str, bytes]) -> None:
+    try:
+        version = statements.stated_version(facets)
+    except FaultyFacet:
+        return
+    if version is not None:
+        found.versions.append((node, version))
+
+
+def _aliases(found: Mentions, node: NodeId, facets: Mapping[str, bytes]) -> None:
+    raw = facets.get("symlinks")
+    if raw is None:
+        return
+    if statements.is_deleted(raw):
+        found.aliases.append((node, None))
+        return
+    for namespace, name in statements.symlink_names(raw):
+        other = NodeId(node.kind, namespace, name)
+        if other != node:
+            found.aliases.append((node, other))
+            found.names.add(other)
+
+
+def _ending(found: Mentions, node: NodeId, facets: Mapping[str, bytes]) -> None:
+    raw = facets.get("lifecycleStateChange")
+    if raw is None:
+        return
+    body = statements.body_of(raw)
+    change = statements.text(body, "lifecycleStateChange", default="").upper()
+    if change == "DROP":
+        found.endings.append(node)
+    previous = body.get("previousIdentifier")
+    if change == "RENAME" and isinstance(previous, dict):
+        before = NodeId(
+            node.kind, statements.text(previous, "namespace"), statements.text(previous, "name")
+        )
+        if before != node and before.name:
+            found.endings.append(before)
+            found.names.add(before)
+
+
+def _columns(found: Mentions, node: NodeId, facets: Mapping[str, bytes]) -> None:
+    names = found.names
+    if node.kind == "dataset":
+        names.update(_column(node, name) for name in _schema(facets))
+    for source in _sources(facets):
+        if source.type == "JOB":
+            continue
+        origin = NodeId("dataset", source.namespace, source.name)
+        names.add(origin)
+        if source.field:
+            names.add(_column(origin, source.field))
+    for target in _targets(facets):
+        if node.kind == "dataset":
+            names.add(_column(node, target))
+
+
+def _schema(facets: Mapping[str, bytes]) -> tuple[str, ...]:
+    raw = facets.get("schema")
+    return () if raw is None else statements.schema_fields(raw)
+
+
+def _sources(facets: Mapping[str, bytes]) -> Iterator[Source]:
+    if (raw := facets.get("lineage")) is not None and (flow := statements.lineage_flow(raw)):
+        yield from flow.sources
+    if (raw := facets.get("columnLineage")) is not None:
+        yield from statements.column_flow(raw).sources
+
+
+def _targets(facets: Mapping[str, bytes]) -> Iterator[str]:
+    if (raw := facets.get("lineage")) is not None and (flow := statements.lineage_flow(raw)):
+        yield from (name for name, _ in flow.fields)
+    if (raw := facets.get("columnLineage")) is not None:
+        yield from (name for name, _ in statements.column_flow(raw).fields)
+
+
+def _column(node: NodeId, name: str) -> NodeId:
+    return NodeId("datasetField", node.namespace, node.name, name)
