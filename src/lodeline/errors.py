@@ -283,6 +283,22 @@ class UnknownBlobError(NoError):
 
 
 @dataclass(eq=False)
+class UnknownDeadLetterError(NoError):
+    """No unresolved dead letter has that number."""
+
+    code: ClassVar[str] = "no.unknown_dead_letter"
+    letter_id: int
+
+    def __str__(self) -> str:
+        return f"no unresolved dead letter {self.letter_id}"
+
+    @property
+    def next_step(self) -> str | None:
+        """List those there are."""
+        return "lodeline dead-letter list"
+
+
+@dataclass(eq=False)
 class UnknownPositionError(NoError):
     """The log has no entry or tree of that position or size."""
 

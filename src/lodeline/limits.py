@@ -76,6 +76,13 @@ DEAD_LETTER_BYTES_MAX = 64 * 1024 * 1024
 # kept, so that a broken producer cannot fill the disk.
 DEAD_LETTERS_BYTES_MAX = 1024 * 1024 * 1024
 
+# Raw bytes of one group-committed transaction; one event may exceed it alone. Bounds memory where
+# events are large, and never binds where they are of ordinary size.
+COMMIT_BYTES_MAX = 32 * 1024 * 1024
+
+# Faults that `verify` lists; the first names the place to look, a thousand show the extent.
+VERIFY_FAILURES_MAX = 1_000
+
 # Milliseconds SQLite waits for a lock that flock does not cover (recovery, a foreign program).
 STORE_BUSY_MS = 10_000
 

@@ -7,52 +7,59 @@ digest, length and fault are kept.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from typing import Any
 
-from lodeline.errors import InvalidEventError
+from lodeline.errors import UnknownDeadLetterError
 from lodeline.limits import DEAD_LETTER_BYTES_MAX, DEAD_LETTERS_BYTES_MAX
-from lodeline.store.segment import DeadLetter
+from lodeline.store.segment import DeadLetter, Refusal
 
-_COLUMNS = "letter_id, raw, byte_count, code, path, message, source, first_seen, last_seen, times"
+_COLUMNS = (
+    "letter_id, byte_count, raw IS NOT NULL, code, path, message, source, "
+    "first_seen, last_seen, times"
+)
 
 
-def add_letter(
-    connection: sqlite3.Connection,
-    raw: bytes,
-    error: InvalidEventError,
-    *,
-    source: str,
-    now_us: int,
-) -> DeadLetter:
-    """Keep a refused input inside the caller's transaction."""
+def add_letters(
+    connection: sqlite3.Connection, refused: Sequence[Refusal], *, now_us: int
+) -> list[DeadLetter]:
+    """Keep refused inputs inside the caller's transaction."""
     (kept_bytes,) = connection.execute(
         "SELECT coalesce(sum(byte_count), 0) FROM dead_letter "
         "WHERE resolved_at IS NULL AND raw IS NOT NULL"
     ).fetchone()
-    fits = len(raw) <= DEAD_LETTER_BYTES_MAX and kept_bytes + len(raw) <= DEAD_LETTERS_BYTES_MAX
-    (letter_id,) = connection.execute(
-        "INSERT INTO dead_letter(digest, byte_count, raw, code, path, message, source, "
-        "first_seen, last_seen, times) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1) "
-        "ON CONFLICT(digest) DO UPDATE SET code = excluded.code, path = excluded.path, "
-        "message = excluded.message, source = excluded.source, last_seen = excluded.last_seen, "
-        "raw = coalesce(raw, excluded.raw), times = times + 1, resolved_at = NULL "
-        "RETURNING letter_id",
-        (
-            sha256(raw).digest(),
-            len(raw),
-            raw if fits else None,
-            error.code,
-            _storable(error.path),
-            _storable(error.message),
-            _storable(source),
-            now_us,
-            now_us,
-        ),
-    ).fetchone()
-    letter = find_letter(connection, letter_id)
-    assert letter is not None
-    return letter
+    letters: list[DeadLetter] = []
+    for refusal in refused:
+        count = len(refusal.raw)
+        keep = count <= DEAD_LETTER_BYTES_MAX and kept_bytes + count <= DEAD_LETTERS_BYTES_MAX
+        kept_bytes += count if keep else 0
+        row = connection.execute(
+            "INSERT INTO dead_letter(digest, byte_count, raw, code, path, message, source, "
+            "first_seen, last_seen, times) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1) "
+            "ON CONFLICT(digest) DO UPDATE SET code = excluded.code, path = excluded.path, "
+            "message = excluded.message, source = excluded.source, "
+            "last_seen = excluded.last_seen, raw = coalesce(raw, excluded.raw), "
+            f"times = times + 1, resolved_at = NULL RETURNING {_COLUMNS}",
+            (
+                sha256(refusal.raw).digest(),
+                count,
+                refusal.raw if keep else None,
+                refusal.error.code,
+                _storable(refusal.error.path),
+                _storable(refusal.error.message),
+                _storable(refusal.source),
+                now_us,
+                now_us,
+            ),
+        ).fetchone()
+        letters.append(_letter(row))
+    return letters
+
+
+def _letter(row: Sequence[Any]) -> DeadLetter:
+    letter_id, byte_count, kept, *rest = row
+    return DeadLetter(letter_id, byte_count, bool(kept), *rest)
 
 
 def _storable(text: str) -> str:
@@ -60,21 +67,26 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def find_letter(connection: sqlite3.Connection, letter_id: int) -> DeadLetter | None:
-    """Read one unresolved letter."""
-    row = connection.execute(
-        f"SELECT {_COLUMNS} FROM dead_letter WHERE letter_id = ? AND resolved_at IS NULL",
-        (letter_id,),
-    ).fetchone()
-    return None if row is None else DeadLetter(*row)
-
-
 def iter_letters(connection: sqlite3.Connection) -> Iterator[DeadLetter]:
-    """Walk the unresolved letters, oldest first, one in memory at a time."""
+    """Walk the unresolved letters, oldest first."""
     for row in connection.execute(
         f"SELECT {_COLUMNS} FROM dead_letter WHERE resolved_at IS NULL ORDER BY letter_id"
     ):
-        yield DeadLetter(*row)
+        yield _letter(row)
+
+
+def read_letter_bytes(connection: sqlite3.Connection, letter_id: int) -> bytes | None:
+    """Read the bytes of one unresolved letter; `None` where they were too many to keep.
+
+    Raises:
+        UnknownDeadLetterError: no such letter is unresolved.
+    """
+    row = connection.execute(
+        "SELECT raw FROM dead_letter WHERE letter_id = ? AND resolved_at IS NULL", (letter_id,)
+    ).fetchone()
+    if row is None:
+        raise UnknownDeadLetterError(letter_id)
+    return None if row[0] is None else bytes(row[0])
 
 
 def resolve_letter(connection: sqlite3.Connection, letter_id: int, *, now_us: int) -> None:

@@ -51,8 +51,8 @@ class DeadLetter:
 
     Attributes:
         letter_id: stable number.
-        raw: the bytes as received; `None` where they were too many to keep.
-        byte_count: how many there were.
+        byte_count: how many bytes were received.
+        kept: whether the bytes are kept; not where they were too many.
         code: of the refusal.
         path: JSON pointer of the fault.
         message: what is wrong there.
@@ -63,8 +63,8 @@ class DeadLetter:
     """
 
     letter_id: int
-    raw: bytes | None
     byte_count: int
+    kept: bool
     code: str
     path: str
     message: str
@@ -82,9 +82,24 @@ class DeadLetter:
             "message": self.message,
             "source": self.source,
             "bytes": self.byte_count,
-            "kept": self.raw is not None,
+            "kept": self.kept,
             "times": self.times,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An input on its way to the dead letters.
+
+    Attributes:
+        raw: as received.
+        error: why it was refused.
+        source: where it came from, such as `events.jsonl:17`.
+    """
+
+    raw: bytes
+    error: InvalidEventError
+    source: str = ""
 
 
 class Appended(Protocol):
@@ -186,16 +201,23 @@ class Segment(Protocol):
             StoreCorruptError: stored bytes have another digest.
         """
 
+    def add_dead_letters(self, refused: Sequence[Refusal]) -> list[DeadLetter]:
+        """Keep refused inputs durably; the same bytes again count one more time."""
+
     def add_dead_letter(
         self, raw: bytes, error: InvalidEventError, *, source: str = ""
     ) -> DeadLetter:
-        """Keep a refused input; the same bytes again count one more time."""
+        """Keep one refused input."""
 
     def iter_dead_letters(self) -> Iterator[DeadLetter]:
         """Walk the unresolved refusals, oldest first."""
 
-    def get_dead_letter(self, letter_id: int) -> DeadLetter | None:
-        """One unresolved refusal."""
+    def dead_letter_bytes(self, letter_id: int) -> bytes | None:
+        """The bytes of an unresolved refusal; `None` where they were too many to keep.
+
+        Raises:
+            UnknownDeadLetterError: no such refusal is unresolved.
+        """
 
     def resolve_dead_letter(self, letter_id: int) -> None:
         """Strike a refusal off the list, after its fixed form was accepted."""

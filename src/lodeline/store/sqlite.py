@@ -33,7 +33,7 @@ from lodeline.store.appending import LogWriter, NewRecord, Outcome, to_records
 from lodeline.store.blobs import BlobFolder
 from lodeline.store.database import Database
 from lodeline.store.keys import KeyRing, create_keys, load_keys
-from lodeline.store.segment import AcceptedEvent, Appended, DeadLetter, StoredEntry
+from lodeline.store.segment import AcceptedEvent, Appended, DeadLetter, Refusal, StoredEntry
 from lodeline.store.tables import FORMAT_VERSION, schema
 from lodeline.tlog import Checkpoint, Receipt, sign_receipt
 
@@ -342,24 +342,26 @@ class SqliteSegment:
         """Read a blob and check it against its digest."""
         return self.blobs.get(digest)
 
+    def add_dead_letters(self, refused: Sequence[Refusal]) -> list[DeadLetter]:
+        """Keep refused inputs durably; the same bytes again count one more time."""
+        with self.writing() as connection:
+            return dead_letters.add_letters(connection, refused, now_us=self._clock_us())
+
     def add_dead_letter(
         self, raw: bytes, error: InvalidEventError, *, source: str = ""
     ) -> DeadLetter:
-        """Keep a refused input; the same bytes again count one more time."""
-        with self.writing() as connection:
-            return dead_letters.add_letter(
-                connection, raw, error, source=source, now_us=self._clock_us()
-            )
+        """Keep one refused input."""
+        return self.add_dead_letters([Refusal(raw, error, source)])[0]
 
     def iter_dead_letters(self) -> Iterator[DeadLetter]:
         """Walk the unresolved refusals, oldest first."""
         with self.reading() as connection:
             yield from dead_letters.iter_letters(connection)
 
-    def get_dead_letter(self, letter_id: int) -> DeadLetter | None:
-        """One unresolved refusal."""
+    def dead_letter_bytes(self, letter_id: int) -> bytes | None:
+        """The bytes of an unresolved refusal; `None` where they were too many to keep."""
         with self.reading() as connection:
-            return dead_letters.find_letter(connection, letter_id)
+            return dead_letters.read_letter_bytes(connection, letter_id)
 
     def resolve_dead_letter(self, letter_id: int) -> None:
         """Strike a refusal off the list, after its fixed form was accepted."""

@@ -14,6 +14,7 @@ from lodeline.errors import (
     StoreCorruptError,
     StoreUnreachableError,
     UnknownBlobError,
+    UnknownDeadLetterError,
     UnknownPositionError,
 )
 from lodeline.proof import (
@@ -279,10 +280,14 @@ def test_the_same_refused_bytes_are_one_dead_letter(segment: SqliteSegment) -> N
     again = segment.add_dead_letter(b"{}", error, source="a.jsonl:1")
     assert (first.letter_id, again.times) == (again.letter_id, 2)
     (letter,) = segment.iter_dead_letters()
-    assert (letter.raw, letter.code, letter.path) == (b"{}", "event.type", "/run/\\ud800")
+    assert (letter.kept, letter.code, letter.path) == (True, "event.type", "/run/\\ud800")
+    assert segment.dead_letter_bytes(letter.letter_id) == b"{}"
     segment.resolve_dead_letter(letter.letter_id)
     assert list(segment.iter_dead_letters()) == []
-    assert segment.add_dead_letter(b"{}", error).raw == b"{}"
+    with pytest.raises(UnknownDeadLetterError):
+        segment.dead_letter_bytes(letter.letter_id)
+    again = segment.add_dead_letter(b"{}", error)
+    assert segment.dead_letter_bytes(again.letter_id) == b"{}"
 
 
 def test_opening_what_is_not_there_says_so(path: Path) -> None:

@@ -1,0 +1,139 @@
+"""The log itself: its signed checkpoint, and proofs about entries and earlier sizes.
+
+lodeline log checkpoint                 the signed tree head, as a C2SP note
+lodeline log prove POSITION [--at SIZE] that an entry is in the tree
+lodeline log consistency OLD [NEW]      that the tree of NEW extends the tree of OLD; OLD is a
+                                        size, or a file with a checkpoint kept earlier
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+from lodeline.cli.answers import open_segment, print_json
+from lodeline.errors import InconsistentTreesError, UnknownPositionError, UsageError
+from lodeline.model import format_time
+from lodeline.proof import hash_leaf, verify_consistency, verify_inclusion
+from lodeline.tlog import verify_checkpoint
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the actions."""
+    parser.add_argument("action", choices=["checkpoint", "prove", "consistency"])
+    parser.add_argument("values", nargs="*", metavar="VALUE")
+    parser.add_argument("--at", type=int, metavar="SIZE", help="prove: in the tree of this size")
+
+
+def execute(arguments: Namespace) -> int:
+    """Answer one question about the log."""
+    segment = open_segment(arguments)
+    if arguments.action == "checkpoint":
+        return _checkpoint(segment, arguments)
+    if arguments.action == "prove":
+        return _prove(segment, arguments)
+    return _consistency(segment, arguments)
+
+
+def _checkpoint(segment: Any, arguments: Namespace) -> int:
+    if arguments.values:
+        raise UsageError("log checkpoint takes no value")
+    checkpoint = segment.checkpoint()
+    if not arguments.json:
+        print(checkpoint.note, end="")
+        return 0
+    print_json(
+        {
+            "origin": segment.origin,
+            "segment": segment.segment_id,
+            "size": checkpoint.size,
+            "root_hash": checkpoint.root_hash.hex(),
+            "time": format_time(checkpoint.log_time_us),
+            "note": checkpoint.note,
+            "vkeys": [verifier.vkey for verifier in segment.verifiers()],
+            "receipt_vkeys": [verifier.vkey for verifier in segment.verifiers("receipt")],
+        }
+    )
+    return 0
+
+
+def _integer(text: str, what: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise UsageError(f"{what} is a number, not {text[:64]!r}")
+    return int(text)
+
+
+def _prove(segment: Any, arguments: Namespace) -> int:
+    if len(arguments.values) != 1:
+        raise UsageError("log prove takes one position")
+    position = _integer(arguments.values[0], "a position")
+    size = segment.checkpoint().size if arguments.at is None else arguments.at
+    path = segment.inclusion_path(position, size)
+    (entry,) = segment.iter_entries(position, position + 1)
+    leaf_hash, root = hash_leaf(entry.leaf), segment.root_at(size)
+    verify_inclusion(leaf_hash, path, leaf_index=position, tree_size=size, root=root)
+    if arguments.json:
+        print_json(
+            {
+                "position": position,
+                "size": size,
+                "kind": entry.kind,
+                "time": format_time(entry.log_time_us),
+                "leaf": entry.leaf.decode("ascii"),
+                "leaf_hash": leaf_hash.hex(),
+                "root_hash": root.hex(),
+                "path": [value.hex() for value in path],
+            }
+        )
+    else:
+        print(f"entry {position} is in the tree of {size}: root {root.hex()[:12]}")
+        print(f"  leaf {leaf_hash.hex()}")
+        for value in path:
+            print(f"  path {value.hex()}")
+    return 0
+
+
+def _consistency(segment: Any, arguments: Namespace) -> int:
+    if not 1 <= len(arguments.values) <= 2:
+        raise UsageError("log consistency takes OLD and perhaps NEW")
+    earlier, expected = _earlier_tree(segment, arguments.values[0])
+    later = segment.checkpoint().size
+    if len(arguments.values) == 2:
+        later = _integer(arguments.values[1], "a size")
+    if earlier > segment.size():
+        # A kept checkpoint that covers more than the log now holds: the log was cut back.
+        raise UnknownPositionError(earlier, segment.size())
+    path = segment.consistency_path(earlier, later)
+    roots = (segment.root_at(earlier), segment.root_at(later))
+    if expected is not None and expected != roots[0]:
+        raise InconsistentTreesError(earlier, later, expected, roots[0])
+    verify_consistency(
+        path, size_earlier=earlier, size_later=later, root_earlier=roots[0], root_later=roots[1]
+    )
+    if arguments.json:
+        print_json(
+            {
+                "ok": True,
+                "earlier": {"size": earlier, "root_hash": roots[0].hex()},
+                "later": {"size": later, "root_hash": roots[1].hex()},
+                "path": [value.hex() for value in path],
+            }
+        )
+    else:
+        print(f"consistent: the tree of {later} extends the tree of {earlier}")
+        for value in path:
+            print(f"  path {b64encode(value).decode()}")
+    return 0
+
+
+def _earlier_tree(segment: Any, text: str) -> tuple[int, bytes | None]:
+    if text.isascii() and text.isdigit():
+        return _integer(text, "a size"), None
+    try:
+        note = Path(text).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{text} is neither a size nor a readable checkpoint") from error
+    head = verify_checkpoint(note, segment.verifiers(), origin=segment.origin)
+    return head.size, head.root_hash

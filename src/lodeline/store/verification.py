@@ -1,0 +1,492 @@
+"""Verification of a whole segment against itself: nothing in it is taken for granted but its keys.
+
+1. The file is a sound SQLite database.
+2. The keys come from the log's own `key` leaves, and agree with the key files beside the store.
+3. Entries are gapless, their leaves well formed, and what stands beside a leaf repeats it.
+4. Each payload and secret give the leaf's commitment, and its identifier under the segment key.
+5. The tree grown from the leaves gives every stored tile hash.
+6. Each checkpoint is signed, and its root is that of the tree at its size, so every checkpoint is
+   consistent with every other.
+7. Identifiers, payloads and secrets belong to entries, and blobs have the digest in their name.
+
+What this cannot see: a log cut back to an earlier checkpoint, together with its checkpoints, by
+someone who may write the store. That takes a checkpoint kept elsewhere.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from lodeline.errors import (
+    KeyMissingError,
+    LodelineError,
+    MalformedLeafError,
+    ProofError,
+    StoreCorruptError,
+)
+from lodeline.limits import VERIFY_FAILURES_MAX
+from lodeline.proof import HASH_BYTES, TILE_WIDTH, Verifier, hash_leaf
+from lodeline.store.keys import KeyRing
+from lodeline.store.sqlite import SqliteSegment
+from lodeline.tlog import (
+    Checkpoint,
+    Field,
+    GrowingTree,
+    LeafRecord,
+    commit_fields,
+    decode_leaf,
+    record_id,
+    verify_checkpoint,
+)
+from lodeline.wire import canonical_bytes, commitment_fields
+
+_PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One thing that is not as it was written.
+
+    Attributes:
+        code: what kind of thing, as documented in `docs/reference/log.md`.
+        at: where, such as `entry 41`, `tile 0/3 hash 17` or `checkpoint 97`.
+        expected: what the rest of the record says.
+        found: what is there.
+    """
+
+    code: str
+    at: str
+    expected: str
+    found: str
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """The outcome of a verification.
+
+    Attributes:
+        entries: leaves read and hashed.
+        proofs: roots compared with a checkpoint's.
+        signatures: checkpoint signatures that verified.
+        payloads: payloads that gave their leaf's commitment.
+        erased: entries whose payload or secret a logged erasure has removed.
+        failures: at most `VERIFY_FAILURES_MAX`, in the order found.
+        failures_total: all of them.
+    """
+
+    entries: int = 0
+    proofs: int = 0
+    signatures: int = 0
+    payloads: int = 0
+    erased: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    failures_total: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything was as written."""
+        return not self.failures_total
+
+    def fail(self, code: str, at: str, expected: object, found: object) -> None:
+        """Note a failure."""
+        self.failures_total += 1
+        if len(self.failures) < VERIFY_FAILURES_MAX:
+            self.failures.append(Failure(code, at, _text(expected), _text(found)))
+
+    def to_json(self) -> dict[str, object]:
+        """Give the answer of the contract."""
+        return {
+            "ok": self.ok,
+            "trust": "self",
+            "checked": {
+                "entries": self.entries,
+                "proofs": self.proofs,
+                "signatures": self.signatures,
+                "payloads": self.payloads,
+                "erased": self.erased,
+            },
+            "failures": [
+                {"code": one.code, "at": one.at, "expected": one.expected, "found": one.found}
+                for one in self.failures
+            ],
+        }
+
+
+def _text(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def verify_segment(
+    segment: SqliteSegment, *, progress: Callable[[int, int], None] | None = None
+) -> VerifyReport:
+    """Check a whole segment; damage is reported, not raised.
+
+    Args:
+        segment: opened.
+        progress: called with entries checked and entries to check.
+
+    Raises:
+        StoreUnreachableError: it could not be read at all.
+    """
+    report = VerifyReport()
+    try:
+        _verify(segment, report, progress or (lambda _done, _total: None))
+    except StoreCorruptError as error:
+        report.fail("store.damaged", str(segment.path), "a sound database", error.reason)
+    return report
+
+
+def _verify(
+    segment: SqliteSegment, report: VerifyReport, progress: Callable[[int, int], None]
+) -> None:
+    # 1.
+    with segment.reading() as connection:
+        for (line,) in connection.execute("PRAGMA quick_check(5)"):
+            if line != "ok":
+                report.fail("store.damaged", str(segment.path), "ok", line)
+    _sign_what_a_crash_left(segment)
+    with segment.reading() as connection:
+        # 2.
+        keys = _load_keys(segment, report)
+        verifiers = _find_verifiers(connection, segment, keys, report)
+        # 3. to 5.
+        walk = _Walk(connection, segment, keys, verifiers, report)
+        walk.run(progress)
+        # 7.
+        _verify_belongings(connection, walk.size, report)
+    for digest in segment.blobs.list_digests():
+        try:
+            segment.blobs.get(digest)
+        except StoreCorruptError:
+            report.fail("blob", digest, digest, "other bytes")
+
+
+def _sign_what_a_crash_left(segment: SqliteSegment) -> None:
+    # An unsigned tail is what a crash leaves between commit and signature. Where it cannot be
+    # signed, the walk says so.
+    try:
+        segment.checkpoint()
+    except (LodelineError, sqlite3.Error):
+        return
+
+
+def _load_keys(segment: SqliteSegment, report: VerifyReport) -> KeyRing | None:
+    try:
+        return segment.keys
+    except KeyMissingError as error:
+        report.fail("key.missing", error.path, "a key file", "none, or not a key")
+        return None
+
+
+def _find_verifiers(
+    connection: sqlite3.Connection,
+    segment: SqliteSegment,
+    keys: KeyRing | None,
+    report: VerifyReport,
+) -> list[Verifier]:
+    verifiers: list[Verifier] = []
+    certified: list[dict[str, object]] = []
+    for position, payload in connection.execute(
+        "SELECT position, payload FROM entry JOIN payload USING(position) "
+        "WHERE kind = 'key' AND kind <> 'event' ORDER BY position"
+    ):
+        try:
+            record = json.loads(payload)
+            verifiers += [
+                Verifier.from_vkey(key["vkey"])
+                for key in record["keys"]
+                if key["use"] == "checkpoint"
+            ]
+            certified.append(record)
+        except (ValueError, KeyError, TypeError, ProofError) as error:
+            report.fail("key.malformed", f"entry {position}", "a key record", error)
+    if keys is not None and keys.to_record(segment.origin) not in certified:
+        report.fail("key.mismatch", "entry 0", "the keys in the key files", "keys of other files")
+    return verifiers
+
+
+@dataclass(slots=True)
+class _Row:
+    position: int
+    log_time: int
+    kind: str
+    leaf: bytes
+    payload: bytes | None
+    secret: bytes | None
+    erased: bool
+
+
+class _Walk:
+    """One pass over the entries, growing the tree beside them."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        segment: SqliteSegment,
+        keys: KeyRing | None,
+        verifiers: Sequence[Verifier],
+        report: VerifyReport,
+    ) -> None:
+        self._connection = connection
+        self._segment = segment
+        self._segment_key = keys.segment_key if keys is not None else None
+        self._verifiers = verifiers
+        self._report = report
+        self._tree = GrowingTree()
+        self._checkpoints = iter_checkpoints(connection)
+        self._next = next(self._checkpoints, None)
+        self._log_time = 0
+        self._tile_number = -1
+        self._tile = b""
+        self._events = 0
+        (size,) = connection.execute("SELECT count(*) FROM entry").fetchone()
+        self.size: int = size
+
+    def run(self, progress: Callable[[int, int], None]) -> None:
+        report = self._report
+        for rows in self._iter_pages():
+            identifiers = self._identifiers_of(rows)
+            for row in rows:
+                self._verify_row(row, identifiers)
+            report.entries = self._tree.size
+            progress(report.entries, self.size)
+        self._verify_edges()
+        while self._next is not None:
+            report.fail(
+                "log.truncated",
+                f"checkpoint {self._next.size}",
+                f"{self._next.size} entries",
+                f"{self._tree.size} entries",
+            )
+            self._next = next(self._checkpoints, None)
+        self._verify_signed_to_the_end()
+        (indexed,) = self._connection.execute("SELECT count(*) FROM event_id").fetchone()
+        if indexed != self._events:
+            report.fail("identifier", "index of identifiers", self._events, indexed)
+
+    def _iter_pages(self) -> Iterator[list[_Row]]:
+        after = -1
+        while True:
+            rows = self._connection.execute(
+                "SELECT entry.position, log_time, kind, leaf, payload, secret, "
+                "erasure.position IS NOT NULL FROM entry LEFT JOIN payload USING(position) "
+                "LEFT JOIN record_secret USING(position) LEFT JOIN erasure USING(position) "
+                "WHERE entry.position > ? ORDER BY entry.position LIMIT ?",
+                (after, _PAGE),
+            ).fetchall()
+            if not rows:
+                return
+            yield [_Row(*row) for row in rows]
+            after = rows[-1][0]
+
+    def _identifiers_of(self, rows: Sequence[_Row]) -> dict[bytes, int]:
+        wanted = []
+        for row in rows:
+            try:
+                wanted.append(decode_leaf(_bytes(row.leaf)).identifier)
+            except MalformedLeafError:
+                continue
+        marks = ",".join("?" * len(wanted))
+        return dict(
+            self._connection.execute(
+                f"SELECT identifier, position FROM event_id WHERE identifier IN ({marks})", wanted
+            )
+        )
+
+    def _verify_row(self, row: _Row, identifiers: Mapping[bytes, int]) -> None:
+        at = f"entry {row.position}"
+        if row.position != self._tree.size:
+            self._report.fail("log.gap", at, f"entry {self._tree.size}", at)
+        # 5.
+        computed = hash_leaf(_bytes(row.leaf))
+        stored = self._stored_hash(self._tree.size)
+        if stored is None or stored == computed:
+            self._verify_leaf(row, identifiers, at, self._report)
+        else:
+            computed = self._decide(row, identifiers, at, computed=computed, stored=stored)
+        self._grow(computed)
+        # 6.
+        while self._next is not None and self._next.size <= self._tree.size:
+            self._verify_checkpoint(self._next, row.log_time)
+            self._next = next(self._checkpoints, None)
+
+    def _decide(
+        self,
+        row: _Row,
+        identifiers: Mapping[bytes, int],
+        at: str,
+        *,
+        computed: bytes,
+        stored: bytes,
+    ) -> bytes:
+        """Name the one of leaf and tile that was changed; give the hash to go on with."""
+        aside = VerifyReport()
+        if self._verify_leaf(row, identifiers, at, aside):
+            self._report.payloads += 1
+            number, offset = divmod(self._tree.size, TILE_WIDTH)
+            self._report.fail("tile", f"tile 0/{number} hash {offset}", computed, stored)
+            return computed
+        # What else is wrong at this entry follows from its leaf. The tree goes on from what was
+        # signed, so that one changed leaf is one fault.
+        self._report.fail("leaf", at, stored, computed)
+        return stored
+
+    def _verify_leaf(
+        self, row: _Row, identifiers: Mapping[bytes, int], at: str, report: VerifyReport
+    ) -> bool:
+        # 3.
+        self._events += row.kind == "event"
+        try:
+            leaf = decode_leaf(_bytes(row.leaf))
+        except MalformedLeafError as error:
+            report.fail("leaf.malformed", at, "a leaf record", error)
+            return False
+        beside = (row.kind, row.log_time, self._segment.segment_id)
+        within = (leaf.kind, leaf.log_time_us, leaf.segment)
+        sound = beside == within
+        if not sound:
+            report.fail("entry", at, within, beside)
+        if leaf.log_time_us < self._log_time:
+            report.fail("log_time", at, f"at least {self._log_time}", leaf.log_time_us)
+        self._log_time = max(self._log_time, leaf.log_time_us)
+        if leaf.kind == "event" and identifiers.get(leaf.identifier) != row.position:
+            report.fail("identifier", at, row.position, identifiers.get(leaf.identifier))
+            sound = False
+        # 4.
+        return self._verify_payload(row, leaf, at, report) and sound
+
+    def _verify_payload(self, row: _Row, leaf: LeafRecord, at: str, report: VerifyReport) -> bool:
+        if row.payload is None or row.secret is None:
+            if row.erased:
+                report.erased += 1
+            else:
+                missing = "payload" if row.payload is None else "secret"
+                report.fail(f"{missing}.missing", at, f"a {missing}", "none, and no erasure")
+            return False
+        payload, secret = _bytes(row.payload), _bytes(row.secret)
+        fields = _fields_of(leaf.kind, payload)
+        found = None if fields is None else commit_fields(secret, fields)
+        same = None
+        if self._segment_key is not None:
+            identifier = record_id(self._segment_key, payload)
+            same = hmac.compare_digest(identifier, leaf.identifier)
+        if found == leaf.commitment:
+            report.payloads += 1
+            if same is False:
+                report.fail("identifier", at, leaf.identifier, "another under the segment key")
+            return same is not False
+        # The identifier does not depend on the secret, so it tells which of the two was changed.
+        code = "secret" if same else "payload"
+        report.fail(code, at, leaf.commitment, "not canonical JSON" if found is None else found)
+        return False
+
+    def _stored_hash(self, position: int) -> bytes | None:
+        number, offset = divmod(position, TILE_WIDTH)
+        if number != self._tile_number:
+            self._tile_number = number
+            self._tile = _read_tile(self._connection, 0, number)
+        value = self._tile[offset * HASH_BYTES : (offset + 1) * HASH_BYTES]
+        return value if len(value) == HASH_BYTES else None
+
+    def _grow(self, leaf_hash: bytes) -> None:
+        for level, number, hashes in self._tree.extend([leaf_hash]):
+            stored = self._connection.execute(
+                "SELECT hashes FROM tile WHERE level = ? AND number = ?", (level, number)
+            ).fetchone()
+            self._compare_tile(level, number, hashes, b"" if stored is None else _bytes(stored[0]))
+
+    def _compare_tile(self, level: int, number: int, computed: bytes, stored: bytes) -> None:
+        if len(computed) != len(stored):
+            self._report.fail(
+                "tile", f"tile {level}/{number}", f"{len(computed)} bytes", f"{len(stored)} bytes"
+            )
+            return
+        for offset in range(0, len(computed), HASH_BYTES):
+            expected, found = (part[offset : offset + HASH_BYTES] for part in (computed, stored))
+            # Level 0 is compared leaf by leaf on the way.
+            if expected != found and level:
+                self._report.fail(
+                    "tile", f"tile {level}/{number} hash {offset // HASH_BYTES}", expected, found
+                )
+
+    def _verify_edges(self) -> None:
+        stored = dict(self._connection.execute("SELECT level, hashes FROM tile_edge"))
+        for level, edge in enumerate(self._tree.edges):
+            number = self._tree.size >> (8 * (level + 1))
+            self._compare_tile(level, number, bytes(edge), _bytes(stored.get(level, b"")))
+
+    def _verify_checkpoint(self, checkpoint: Checkpoint, log_time: int) -> None:
+        report = self._report
+        at = f"checkpoint {checkpoint.size}"
+        try:
+            head = verify_checkpoint(checkpoint.note, self._verifiers, origin=self._segment.origin)
+        except (ProofError, AttributeError, TypeError) as error:
+            report.fail("signature", at, "a signature by the log's key", error)
+            return
+        report.signatures += 1
+        if (head.size, head.root_hash) != (checkpoint.size, checkpoint.root_hash):
+            report.fail(
+                "checkpoint",
+                at,
+                f"{head.size} {head.root_hash.hex()}",
+                f"{checkpoint.size} {_text(checkpoint.root_hash)}",
+            )
+        if checkpoint.log_time_us != log_time:
+            report.fail("checkpoint", at, f"log time {log_time}", checkpoint.log_time_us)
+        report.proofs += 1
+        if head.size == self._tree.size and head.root_hash != self._tree.root():
+            report.fail("root", at, head.root_hash, self._tree.root())
+
+    def _verify_signed_to_the_end(self) -> None:
+        (signed,) = self._connection.execute("SELECT max(size) FROM checkpoint").fetchone()
+        if (signed or 0) < self._tree.size:
+            self._report.fail(
+                "log.unsigned", f"entry {signed or 0}", f"signed to {self._tree.size}", signed
+            )
+
+
+def _verify_belongings(connection: sqlite3.Connection, size: int, report: VerifyReport) -> None:
+    for table in ("payload", "record_secret"):
+        for (position,) in connection.execute(
+            f"SELECT position FROM {table} WHERE position NOT IN (SELECT position FROM entry)"
+        ):
+            report.fail("stray", f"{table} {position}", f"below {size}", position)
+
+
+def iter_checkpoints(connection: sqlite3.Connection) -> Iterator[Checkpoint]:
+    """Walk the checkpoints of one snapshot, smallest first."""
+    for row in connection.execute(
+        "SELECT size, root_hash, log_time, note FROM checkpoint ORDER BY size"
+    ):
+        yield Checkpoint(*row)
+
+
+def _read_tile(connection: sqlite3.Connection, level: int, number: int) -> bytes:
+    row = connection.execute(
+        "SELECT hashes FROM tile WHERE level = ? AND number = ?", (level, number)
+    ).fetchone() or connection.execute(
+        "SELECT hashes FROM tile_edge WHERE level = ?", (level,)
+    ).fetchone()  # fmt: skip
+    return b"" if row is None else _bytes(row[0])
+
+
+def _bytes(value: object) -> bytes:
+    # A flipped byte in a row's header changes a value's type; it is then other bytes, not an error.
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "backslashreplace")
+
+
+def _fields_of(kind: str, payload: bytes) -> list[Field] | None:
+    if kind != "event":
+        return [("", payload)]
+    try:
+        if canonical_bytes(payload) != payload:
+            return None
+        return commitment_fields(msgspec.json.decode(payload))
+    except (ValueError, RecursionError, msgspec.MsgspecError):
+        return None
