@@ -1,8 +1,8 @@
 """What flowed into what, within one group. Pure.
 
 1. *Basis.* Per output: an explicit `lineage` statement names its sources, and only those; else
-   `columnLineage` does, and declared inputs that it omits stay inferred; else what capture
-   observed; else every declared input is inferred.
+   `columnLineage` does, and declared inputs that it omits stay inferred, unless capture observed
+   the whole flow; else what capture observed; else every declared input is inferred.
 2. *Columns.* From the statement that gave the basis. A source behind the whole output is behind
    each of its columns.
 3. *Half-derivations.* An output without sources and an input that reaches no output still stand
@@ -162,9 +162,12 @@ class _Derivation:
         if explicit:
             bases = self._explicit(target, explicit)
         elif output.columns is not None:
-            bases = dict.fromkeys(self._declared_for(output), "inferred")
+            # Capture that observed the flow knows it whole; other producers declare inputs that
+            # their column lineage may omit.
             if output.observed is not None:
-                bases |= {self._node(one): "observed" for one in output.observed.inputs}
+                bases = {self._node(one): "observed" for one in output.observed.sources}
+            else:
+                bases = dict.fromkeys(self._declared_for(output), "inferred")
             bases |= {self._node(one): "columnLineage" for one in output.columns.sources}
         elif output.observed is not None:
             bases = {self._node(one): "observed" for one in output.observed.sources}
