@@ -151,8 +151,10 @@ def test_nothing_is_left_for_later_in_a_comment() -> None:
 
 
 def test_nothing_of_ours_is_mocked() -> None:
+    """A bound may be lowered, so that a test reaches it; behaviour is never replaced."""
     mocked = re.compile(
-        r"unittest\.mock|\bMagicMock\b|\bmocker\b|monkeypatch\.setattr\(\s*[\"']lodeline"
+        r"unittest\.mock|\bMagicMock\b|\bmocker\b"
+        r"|setattr\(\s*[\"']lodeline(?:\.[a-z_]+)*\.(?![A-Z_]+[\"'])"
     )
     found = [
         at(path, text[: match.start()].count("\n") + 1)
