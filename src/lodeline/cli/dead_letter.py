@@ -19,7 +19,7 @@ from lodeline.store import DeadLetter, Segment
 
 def configure(parser: ArgumentParser) -> None:
     """Add the actions."""
-    parser.add_argument("action", choices=["list", "show", "retry"])
+    parser.add_argument("action", choices=["list", "show", "retry"], help="what to do")
     parser.add_argument("ids", nargs="*", type=int, metavar="ID", help="retry: all without one")
     parser.add_argument(
         "--edit", metavar="FILE", help="retry: send this file in the letter's place"

@@ -22,8 +22,10 @@ from lodeline.tlog import verify_checkpoint
 
 def configure(parser: ArgumentParser) -> None:
     """Add the actions."""
-    parser.add_argument("action", choices=["checkpoint", "prove", "consistency"])
-    parser.add_argument("values", nargs="*", metavar="VALUE")
+    parser.add_argument(
+        "action", choices=["checkpoint", "prove", "consistency"], help="what to tell"
+    )
+    parser.add_argument("values", nargs="*", metavar="VALUE", help="as shown above")
     parser.add_argument("--at", type=int, metavar="SIZE", help="prove: in the tree of this size")
 
 

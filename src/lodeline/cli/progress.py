@@ -6,29 +6,36 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+# Told of what is done, of the total, and of what to say beside it.
+Progress = Callable[[int, int, str], None]
+
 
 @contextmanager
-def counting(unit: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Show done and total of some work; give the function that is told of it.
+def counting(title: str, *, quiet: bool = False) -> Iterator[Progress]:
+    """Show how far some work has come; give the function that is told of it.
 
     Args:
-        unit: what is counted, in the plural.
+        title: stands before the bar.
         quiet: show nothing; so it is, too, where stderr is no terminal.
     """
     if quiet or not sys.stderr.isatty():
-        yield lambda _done, _total: None
+        yield lambda _done, _total, _text: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
 
-    bar = Progress(
+    bars = Bars(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[text]}"),
         TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,
     )
-    with bar:
-        task = bar.add_task(unit, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+    with bars:
+        task = bars.add_task(title, total=None, text="")
+        yield lambda done, total, text: bars.update(
+            task, completed=done, total=total or None, text=text
+        )

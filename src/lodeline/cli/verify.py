@@ -27,8 +27,10 @@ def execute(arguments: Namespace) -> int:
     except StoreCorruptError as error:
         report.fail("store.damaged", error.url, "a sound store", error.reason)
     else:
-        with counting("entries", quiet=arguments.json) as progress:
-            report = verify_segment(segment, progress=progress)
+        with counting("verify", quiet=arguments.json) as progress:
+            report = verify_segment(
+                segment, progress=lambda done, total: progress(done, total, f"{done} entries")
+            )
         segment.close()
     if arguments.json:
         print_json(report.to_json())

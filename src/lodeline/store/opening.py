@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from lodeline.fold import FOLD_VERSION
 from lodeline.settings import store_path
 from lodeline.store.sqlite import SqliteSegment
-
-# The version of the fold that a new log names in its second leaf.
-_FOLD_VERSION = "1"
 
 
 def open_segment(url: str, *, create: bool = True) -> SqliteSegment:
@@ -21,4 +19,4 @@ def open_segment(url: str, *, create: bool = True) -> SqliteSegment:
         StoreUnreachableError: nothing there, or no permission.
         StoreCorruptError: not a Lodeline store, or one of another format version.
     """
-    return SqliteSegment(store_path(url), url=url, create=create, fold_version=_FOLD_VERSION)
+    return SqliteSegment(store_path(url), url=url, create=create, fold_version=str(FOLD_VERSION))

@@ -1,0 +1,128 @@
+"""Take in OpenLineage events from files, folders or standard input.
+
+Files hold one event a line, an array, or captured requests (`{"path", "headers", "body"}`), plain
+or gzipped. A folder gives its .json, .jsonl and .ndjson files, gzipped ones too. What is refused is
+kept: `lodeline dead-letter list`. Exit status 1 if anything was refused.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import sys
+import zlib
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lodeline.cli.answers import open_segment, print_json
+from lodeline.cli.dead_letter import print_letter
+from lodeline.cli.progress import counting
+from lodeline.errors import UsageError
+from lodeline.ingest import ImportResult, Submission, accept
+from lodeline.wire.reading import iter_raw_events
+
+_SUFFIXES = {".json", ".jsonl", ".ndjson"}
+_GZIP_MAGIC = b"\x1f\x8b"
+# Refusals printed for people; `dead-letter list` has the rest.
+_PRINTED_MAX = 10
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the files."""
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="file, folder, or - for standard input"
+    )
+
+
+def execute(arguments: Namespace) -> int:
+    """Import everything; answer with the counts."""
+    files = [file for name in arguments.files for file in _files_of(name)]
+    segment = open_segment(arguments, create=True)
+    total = sum(file.stat().st_size for file in files if file is not None)
+    with counting("import", quiet=arguments.json) as progress:
+        done = _Reading()
+
+        def show(result: ImportResult) -> None:
+            progress(done.byte_count, total, f"{result.seen} events")
+
+        result = accept(segment, _iter_submissions(files, done), progress=show)
+    segment.close()
+    if arguments.json:
+        print_json(result.to_json())
+    else:
+        _print_result(result)
+    return 1 if result.refused else 0
+
+
+def _print_result(result: ImportResult) -> None:
+    print(f"{result.accepted} accepted, {result.duplicates} duplicates, {result.refused} refused")
+    for letter in result.dead_letters[:_PRINTED_MAX]:
+        print_letter(letter)
+    if result.refused:
+        print("  next: lodeline dead-letter list")
+
+
+def _files_of(name: str) -> list[Path | None]:
+    """List the files of one argument; `None` is standard input."""
+    if name == "-":
+        return [None]
+    path = Path(name)
+    if path.is_dir():
+        found = sorted(file for file in path.rglob("*") if file.is_file() and _is_events(file))
+        if not found:
+            raise UsageError(f"no .json, .jsonl or .ndjson file below {name}")
+        return list(found)
+    if not path.is_file():
+        raise UsageError(f"no file {name}")
+    return [path]
+
+
+def _is_events(path: Path) -> bool:
+    suffixes = path.suffixes
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes = suffixes[:-1]
+    return bool(suffixes) and suffixes[-1] in _SUFFIXES
+
+
+class _Reading:
+    """How many bytes of the files have been read."""
+
+    def __init__(self) -> None:
+        self.byte_count = 0
+
+
+def _iter_submissions(files: list[Path | None], done: _Reading) -> Iterator[Submission]:
+    for file in files:
+        name = "standard input" if file is None else str(file)
+        with _opened(file) as stream:
+            try:
+                for raw, at in iter_raw_events(_iter_lines(stream)):
+                    yield Submission(raw, f"{name}:{at}")
+            except (OSError, EOFError, zlib.error) as error:
+                raise UsageError(f"cannot read {name}: {error}") from error
+        if file is not None:
+            done.byte_count += file.stat().st_size
+
+
+def _iter_lines(stream: io.RawIOBase) -> Iterator[bytes]:
+    buffered = io.BufferedReader(stream)
+    if buffered.peek(2)[:2] == _GZIP_MAGIC:
+        with gzip.GzipFile(fileobj=buffered) as unpacked:
+            yield from unpacked
+    else:
+        yield from buffered
+
+
+@contextmanager
+def _opened(file: Path | None) -> Iterator[io.RawIOBase]:
+    try:
+        if file is None:
+            stream = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115  # a descriptor
+        else:
+            stream = file.open("rb", buffering=0)
+    except OSError as error:
+        raise UsageError(f"cannot read {file or 'standard input'}: {error.strerror}") from error
+    with stream:
+        yield stream

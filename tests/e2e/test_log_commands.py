@@ -1,0 +1,129 @@
+"""The commands around the log, run as users run them."""
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EVENT = {
+    "eventType": "COMPLETE",
+    "eventTime": "2026-01-01T00:00:00Z",
+    "producer": "https://example.com",
+    "run": {"runId": "00000000-0000-4000-8000-000000000001"},
+    "job": {"namespace": "n", "name": "j"},
+    "inputs": [{"namespace": "n", "name": "a"}],
+    "outputs": [{"namespace": "n", "name": "b"}],
+}
+
+
+def lodeline(folder: Path, *words: str, stdin: bytes = b"") -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "lodeline", *words], cwd=folder, input=stdin, capture_output=True
+    )
+    return done.returncode, done.stdout.decode()
+
+
+@pytest.fixture
+def imported(tmp_path: Path) -> Path:
+    lines = [json.dumps(EVENT | {"eventTime": f"2026-01-01T00:00:0{i}Z"}) for i in range(5)]
+    (tmp_path / "events.jsonl").write_text("\n".join(lines))
+    status, text = lodeline(tmp_path, "import", "events.jsonl", "--json")
+    assert (status, json.loads(text)) == (
+        0,
+        {"accepted": 5, "duplicates": 0, "refused": 0, "dead_letters": []},
+    )
+    return tmp_path
+
+
+def test_import_takes_files_folders_gzip_arrays_and_standard_input(imported: Path) -> None:
+    folder = imported / "more"
+    folder.mkdir()
+    lines = (imported / "events.jsonl").read_bytes()
+    (folder / "a.jsonl.gz").write_bytes(gzip.compress(lines))
+    (folder / "b.json").write_text(json.dumps([EVENT, {**EVENT, "producer": "other"}]))
+    (folder / "notes.txt").write_text("no events")
+    status, text = lodeline(imported, "import", "more", "-", "--json", stdin=lines)
+    answer = json.loads(text)
+    assert (status, answer["accepted"], answer["duplicates"]) == (0, 1, 11)
+
+
+def test_import_with_refusals_exits_1_and_lists_them_with_file_and_line(imported: Path) -> None:
+    text = json.dumps(EVENT | {"run": {}}) + "\n" + json.dumps(EVENT)
+    status, out = lodeline(imported, "import", "-", "--json", stdin=text.encode())
+    answer = json.loads(out)
+    assert (status, answer["refused"], answer["duplicates"]) == (1, 1, 1)
+    (letter,) = answer["dead_letters"]
+    assert (letter["source"], letter["code"], letter["path"]) == (
+        "standard input:1",
+        "event.missing",
+        "/run/runId",
+    )
+    status, out = lodeline(imported, "dead-letter", "list", "--json")
+    assert json.loads(out)["dead_letters"] == [letter]
+    assert "event.missing at /run/runId" in lodeline(imported, "dead-letter", "list")[1]
+
+
+def test_a_dead_letter_is_shown_fixed_and_sent_again(imported: Path) -> None:
+    raw = json.dumps(EVENT | {"job": {"name": "j"}}).encode()
+    lodeline(imported, "import", "-", stdin=raw)
+    status, shown = lodeline(imported, "dead-letter", "show", "1")
+    assert (status, shown.encode()) == (0, raw)
+    assert lodeline(imported, "dead-letter", "retry")[0] == 1
+    (imported / "fixed.json").write_text(json.dumps(EVENT | {"producer": "fixed"}))
+    status, out = lodeline(imported, "dead-letter", "retry", "1", "--edit", "fixed.json", "--json")
+    assert (status, json.loads(out)["accepted"]) == (0, 1)
+    assert json.loads(lodeline(imported, "dead-letter", "list", "--json")[1]) == {
+        "dead_letters": []
+    }
+    assert lodeline(imported, "dead-letter", "show", "1")[0] == 1
+
+
+def test_a_missing_file_is_wrong_usage(imported: Path) -> None:
+    assert lodeline(imported, "import", "nothing.jsonl")[0] == 2
+    (imported / "broken.jsonl.gz").write_bytes(gzip.compress(b"{}" * 1000)[:20])
+    assert lodeline(imported, "import", "broken.jsonl.gz")[0] == 2
+
+
+def test_verify_says_yes_then_no_with_the_place_then_that_it_cannot_tell(imported: Path) -> None:
+    status, out = lodeline(imported, "verify", "--json")
+    assert status == 0
+    assert json.loads(out)["checked"] == {
+        "entries": 7,
+        "proofs": 2,
+        "signatures": 2,
+        "payloads": 7,
+        "erased": 0,
+    }
+    assert "verified: 7 entries" in lodeline(imported, "verify")[1]
+    store = imported / ".lodeline" / "lodeline.db"
+    data = store.read_bytes()
+    assert data.count(b'"eventTime":"2026-01-01T00:00:03Z"') == 1
+    store.write_bytes(data.replace(b"T00:00:03Z", b"T00:00:08Z"))
+    status, out = lodeline(imported, "verify", "--json")
+    (failure,) = json.loads(out)["failures"]
+    assert (status, failure["code"], failure["at"]) == (1, "payload", "entry 5")
+    text = lodeline(imported, "verify")[1]
+    assert text.startswith("not verified: entry 5: payload")
+    assert "next: " in text
+    store.write_bytes(b"no database" * 1000)
+    assert lodeline(imported, "verify")[0] == 1
+    status, out = lodeline(imported, "verify", "--store", "sqlite:///nowhere.db", "--json")
+    assert (status, json.loads(out)["error"]["code"]) == (3, "could_not_tell.store_unreachable")
+
+
+def test_a_checkpoint_kept_elsewhere_proves_the_log_was_only_appended_to(imported: Path) -> None:
+    (imported / "kept").write_text(lodeline(imported, "log", "checkpoint")[1])
+    lodeline(imported, "import", "-", stdin=json.dumps(EVENT | {"producer": "later"}).encode())
+    assert lodeline(imported, "log", "consistency", "kept")[0] == 0
+    status, out = lodeline(imported, "log", "consistency", "7", "8", "--json")
+    assert (status, json.loads(out)["ok"]) == (0, True)
+    assert lodeline(imported, "log", "consistency", "9")[0] == 1
+    assert lodeline(imported, "log", "prove", "5", "--at", "7")[0] == 0
+    assert lodeline(imported, "log", "prove", "7", "--at", "7")[0] == 1
+    assert lodeline(imported, "log", "prove", "five")[0] == 2
+    answer = json.loads(lodeline(imported, "log", "checkpoint", "--json")[1])
+    assert answer["size"] == 8
+    assert answer["vkeys"][0].startswith(answer["origin"] + "+")
