@@ -154,7 +154,7 @@ def test_nothing_of_ours_is_mocked() -> None:
     """A bound may be lowered, so that a test reaches it; behaviour is never replaced."""
     mocked = re.compile(
         r"unittest\.mock|\bMagicMock\b|\bmocker\b"
-        r"|setattr\(\s*[\"']lodeline(?:\.[a-z_]+)*\.(?![A-Z_]+[\"'])"
+        r"|setattr\(\s*[\"']lodeline(?:\.\w+)*\.(?![A-Z_0-9]+[\"'])\w+[\"']"
     )
     found = [
         at(path, text[: match.start()].count("\n") + 1)
