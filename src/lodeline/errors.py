@@ -75,6 +75,13 @@ class InvalidInputError(LodelineError):
 
 
 @dataclass(eq=False)
+class MalformedFacetError(InvalidInputError):
+    """A facet that does not match its schema. The fold turns it into a gap; nobody else sees it."""
+
+    code: ClassVar[str] = "invalid.facet"
+
+
+@dataclass(eq=False)
 class MalformedIdentifierError(UsageError):
     """A node identifier that is not in the canonical form."""
 

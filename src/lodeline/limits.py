@@ -163,3 +163,24 @@ PREDICTION_PATHS_MAX = 1_000
 
 # Predictions of one blob: finding one reads the whole blob, a few milliseconds.
 PREDICTION_BLOB_ROWS_MAX = 2_048
+
+# Parsed facets kept in memory, per kind of facet. A busy store sees a few thousand distinct ones.
+STATEMENTS_CACHED_MAX = 8192
+
+# Rows of one interning table (nodes, derivations, details, facet sets) kept in memory while
+# folding: about 300 bytes each.
+INTERNED_MAX = 300_000
+
+# Rows of one interning table read at once when folding begins; beyond, single look-ups are
+# cheaper than reading what a short batch will never ask for.
+INTERNED_AT_ONCE = 20_000
+
+# Events folded in one transaction of the view. More holds the writer's lock longer without
+# measurably raising throughput.
+FOLD_EVENTS_MAX = 2048
+
+# Groups (runs) kept in memory while folding, so that a COMPLETE finds its START.
+GROUPS_CACHED_MAX = 20_000
+
+# Distinct contents of events (job, inputs and outputs) kept in memory while folding.
+CONTENTS_CACHED_MAX = 4096

@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
 
+import msgspec
+
+from lodeline.errors import MalformedFacetError
 from lodeline.fold import statements
 from lodeline.fold.derivations import (
     DatasetShape,
@@ -34,7 +37,6 @@ from lodeline.fold.relations import (
     RunState,
     Write,
 )
-from lodeline.fold.statements import FaultyFacet
 from lodeline.model import NodeId
 from lodeline.wire import DatasetEvent, Event, JobEvent, RunEvent
 
@@ -82,19 +84,24 @@ class Uses:
         if isinstance(event, DatasetEvent):
             dataset = event.dataset
             facets = self.outputs.setdefault((dataset.namespace, dataset.name), {})
-            _overwrite(facets, dataset.facets, known)
+            overwrite(facets, dataset.facets, known)
             return
         if isinstance(event, RunEvent):
-            _overwrite(self.run_lineage, event.run.facets, statements.RUN_LINEAGE)
-        _overwrite(self.job_facets, event.job.facets, statements.JOB_FACETS)
+            self.add_run_lineage(event.run.facets)
+        overwrite(self.job_facets, event.job.facets, statements.JOB_FACETS)
         for used in event.inputs:
             facets = self.inputs.setdefault((used.namespace, used.name), {})
-            _overwrite(facets, used.facets, known)
-            _overwrite(facets, used.input_facets, known)
+            overwrite(facets, used.facets, known)
+            overwrite(facets, used.input_facets, known)
         for made in event.outputs:
             facets = self.outputs.setdefault((made.namespace, made.name), {})
-            _overwrite(facets, made.facets, known)
-            _overwrite(facets, made.output_facets, known)
+            overwrite(facets, made.facets, known)
+            overwrite(facets, made.output_facets, known)
+
+
+    def add_run_lineage(self, facets: Mapping[str, msgspec.Raw]) -> None:
+        """Take in a run's own lineage statement, the one facet of a run that names inputs."""
+        overwrite(self.run_lineage, facets, statements.RUN_LINEAGE)
 
 
 @dataclass(slots=True)
@@ -120,7 +127,7 @@ class Merged:
         self.uses.add(event)
         self.events.append((event.event_time_us, event_type(event)))
         if isinstance(event, RunEvent):
-            _overwrite(self.run_facets, event.run.facets, statements.RUN_FACETS)
+            overwrite(self.run_facets, event.run.facets, statements.RUN_FACETS)
         for name in output_names(event):
             self.output_times[name] = event.event_time_us
 
@@ -139,11 +146,14 @@ def output_names(event: Event) -> list[Name]:
     return [(made.namespace, made.name) for made in event.outputs]
 
 
-def _overwrite(register: Facets, stated: Mapping[str, object], known: frozenset[str]) -> None:
+def overwrite(
+    register: Facets, stated: Mapping[str, msgspec.Raw], known: frozenset[str]
+) -> None:
+    """Let later statements of the known facets win; a tombstone or null removes one."""
     for name, raw in stated.items():
         if name not in known:
             continue
-        body = bytes(raw)  # type: ignore[call-overload]  # msgspec.Raw speaks the buffer protocol
+        body = bytes(raw)
         if statements.is_deleted(body) or body == b"null":
             register.pop(name, None)
         else:
@@ -298,7 +308,7 @@ def _read(
         return None
     try:
         return reader(raw)
-    except (FaultyFacet, AttributeError, TypeError):
+    except (MalformedFacetError, AttributeError, TypeError):
         gaps.add(CaptureGap(at, "capture", f"facet {name} does not match its schema"))
         return None
 
@@ -356,7 +366,7 @@ class _Reading:
     def version(self, node: NodeId, facets: Facets) -> str | None:
         try:
             return statements.stated_version(facets)
-        except FaultyFacet:
+        except MalformedFacetError:
             detail = "the facet that states the version does not match its schema"
             self.gaps.add(CaptureGap(str(node), "capture", detail))
             return None
@@ -418,7 +428,7 @@ def _lifecycle(raw: bytes) -> str:
 def _model_features(raw: bytes) -> tuple[str, ...]:
     stated = statements.body_of(raw).get("features") or []
     if not isinstance(stated, list) or not all(isinstance(name, str) for name in stated):
-        raise FaultyFacet
+        raise MalformedFacetError
     return tuple(stated)
 
 
@@ -427,10 +437,10 @@ def _deployed_model(raw: bytes) -> NodeId | None:
     if model is None:
         return None
     if not isinstance(model, dict):
-        raise FaultyFacet
+        raise MalformedFacetError
     namespace, name = statements.text(model, "namespace"), statements.text(model, "name")
     if not name:
-        raise FaultyFacet
+        raise MalformedFacetError
     return NodeId("model", namespace, name, "", statements.text(model, "version", default=""))
 
 
@@ -438,7 +448,7 @@ def _parent(raw: bytes) -> Parent:
     body = statements.body_of(raw)
     job, run = body.get("job"), body.get("run") or {}
     if not isinstance(job, dict) or not isinstance(run, dict) or not job.get("name"):
-        raise FaultyFacet
+        raise MalformedFacetError
     node = NodeId("job", statements.text(job, "namespace"), statements.text(job, "name"))
     return Parent(statements.text(run, "runId", default="").lower(), node)
 

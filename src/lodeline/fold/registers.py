@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
+from lodeline.errors import MalformedFacetError
 from lodeline.fold import statements
 from lodeline.fold.contributions import kind_of
-from lodeline.fold.statements import FaultyFacet, Source
+from lodeline.fold.statements import Source
 from lodeline.model import NodeId
 from lodeline.wire import DatasetEvent, Event
 
@@ -45,7 +48,7 @@ def mentions(event: Event) -> Mentions:
     job = NodeId("job", event.job.namespace, event.job.name)
     found.names.add(job)
     if event.job.facets:
-        found.facets[job] = {name: _bytes(raw) for name, raw in event.job.facets.items()}
+        found.facets[job] = _stated(event.job.facets)
     for used in event.inputs:
         _dataset(found, used.namespace, used.name, used.facets)
     for made in event.outputs:
@@ -53,32 +56,36 @@ def mentions(event: Event) -> Mentions:
     return found
 
 
-def _bytes(raw: object) -> bytes:
-    return bytes(raw)  # type: ignore[call-overload,no-any-return]  # msgspec.Raw is a buffer
+def _stated(facets: Mapping[str, msgspec.Raw]) -> dict[str, bytes]:
+    """Give facets as bytes; null states nothing."""
+    stated = {name: bytes(raw) for name, raw in facets.items()}
+    return {name: raw for name, raw in stated.items() if raw != b"null"}
 
 
-def _dataset(found: Mentions, namespace: str, name: str, facets: Mapping[str, object]) -> None:
-    if "lodeline_prediction_batch" in facets:
+def _dataset(
+    found: Mentions, namespace: str, name: str, facets: Mapping[str, msgspec.Raw]
+) -> None:
+    stated = _stated(facets)
+    if "lodeline_prediction_batch" in stated:
         return  # A batch is a block of rows, found by its predictions; it is no node.
-    node = NodeId(kind_of(facets), namespace, name)
+    node = NodeId(kind_of(stated), namespace, name)
     found.names.add(node)
-    if not facets:
+    if not stated:
         return
-    stated = {name: _bytes(raw) for name, raw in facets.items()}
     found.facets.setdefault(node, {}).update(stated)
     if node.kind != "dataset":
         _version(found, node, stated)
     for reader in (_aliases, _ending, _columns):
         try:
             reader(found, node, stated)
-        except (FaultyFacet, AttributeError, TypeError):
+        except (MalformedFacetError, AttributeError, TypeError):
             continue  # The group's contribution carries the gap.
 
 
 def _version(found: Mentions, node: NodeId, facets: Mapping[str, bytes]) -> None:
     try:
         version = statements.stated_version(facets)
-    except FaultyFacet:
+    except MalformedFacetError:
         return
     if version is not None:
         found.versions.append((node, version))
@@ -119,7 +126,7 @@ def _ending(found: Mentions, node: NodeId, facets: Mapping[str, bytes]) -> None:
 def _columns(found: Mentions, node: NodeId, facets: Mapping[str, bytes]) -> None:
     names = found.names
     if node.kind == "dataset":
-        names.update(_column(node, name) for name in _schema(facets))
+        names.update(_column(node, name) for name in _schema(facets) if name)
     for source in _sources(facets):
         if source.type == "JOB":
             continue
@@ -128,7 +135,7 @@ def _columns(found: Mentions, node: NodeId, facets: Mapping[str, bytes]) -> None
         if source.field:
             names.add(_column(origin, source.field))
     for target in _targets(facets):
-        if node.kind == "dataset":
+        if node.kind == "dataset" and target:
             names.add(_column(node, target))
 
 

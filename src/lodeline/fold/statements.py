@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
+from lodeline.errors import MalformedFacetError
+from lodeline.limits import STATEMENTS_CACHED_MAX
 from lodeline.wire import canonical_bytes, content_digest
 
 # Facets of a dataset that decide derivations or versions, in either of its two facet maps.
@@ -37,13 +39,6 @@ DATASET_FACETS: Final = frozenset(
 RUN_FACETS: Final = frozenset({"parent", "lodeline_code", "lodeline_capture"})
 RUN_LINEAGE: Final = frozenset({"lineage"})
 JOB_FACETS: Final = frozenset({"lineage", "sourceCodeLocation"})
-
-# Parsed facets kept in memory. A busy store sees a few thousand distinct shapes of lineage.
-STATEMENTS_CACHED_MAX: Final = 8192
-
-
-class FaultyFacet(Exception):  # noqa: N818  # never leaves this package; not one of our errors
-    """A facet that does not match its schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +83,14 @@ def body_of(raw: bytes) -> dict[str, Any]:
     """Decode a facet's body.
 
     Raises:
-        FaultyFacet: not a JSON object.
+        MalformedFacetError: not a JSON object.
     """
     try:
         body = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise FaultyFacet from error
+        raise MalformedFacetError from error
     if not isinstance(body, dict):
-        raise FaultyFacet
+        raise MalformedFacetError
     return body
 
 
@@ -113,7 +108,7 @@ def is_deleted(raw: bytes) -> bool:
         return False
     try:
         return body_of(raw).get("_deleted") is True
-    except FaultyFacet:
+    except MalformedFacetError:
         return False
 
 
@@ -123,7 +118,7 @@ def text(body: Mapping[str, Any], key: str, *, default: str | None = None) -> st
     if value is None and default is not None:
         return default
     if not isinstance(value, str):
-        raise FaultyFacet
+        raise MalformedFacetError
     return value
 
 
@@ -133,7 +128,7 @@ def items(body: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise FaultyFacet
+        raise MalformedFacetError
     return value
 
 
@@ -143,7 +138,7 @@ def mapping(body: Mapping[str, Any], key: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(item, dict) for item in value.values()):
-        raise FaultyFacet
+        raise MalformedFacetError
     return value
 
 
@@ -170,7 +165,7 @@ def _source(body: Mapping[str, Any], *, detail: str = "") -> Source:
     namespace = text(body, "namespace", default="" if own else None)
     name = text(body, "name", default="" if own else None)
     if not own and not name:
-        raise FaultyFacet
+        raise MalformedFacetError
     field = text(body, "field", default="")
     return Source(kind, namespace, name, field, transformations(body) or detail)
 

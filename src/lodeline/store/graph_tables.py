@@ -23,6 +23,7 @@ Two ways to remember both times (log position and event time):
 
 Notes for readers:
 
+- `fold_state.epoch` changes when the view was rebuilt: numbers (`*_id`) kept elsewhere are void.
 - `derivation` interns (source, target, kind, job); NULL source or target marks a half-derivation.
   `columns` is 1 where an end is a `datasetField` (walked only with `--columns`).
 - `run_state.state` is COMPLETE, FAIL, ABORT, RUNNING, START, OTHER, or JOB / DATASET for groups
@@ -57,7 +58,7 @@ _RECTANGLE = (
 
 # Name to body; dropped and created together.
 TABLES: Final[dict[str, str]] = {
-    "fold_state": "(folded_to INTEGER NOT NULL, fold_version INTEGER NOT NULL)",
+    "fold_state": "(folded_to INTEGER NOT NULL, fold_version INTEGER NOT NULL, epoch INTEGER NOT NULL)",
     "node": (
         "(node_id INTEGER PRIMARY KEY, kind TEXT NOT NULL, namespace TEXT NOT NULL, "
         "name TEXT NOT NULL, part TEXT NOT NULL, UNIQUE (kind, namespace, name, part))"

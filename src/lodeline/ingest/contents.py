@@ -1,0 +1,207 @@
+"""What events say apart from run and time, read once and kept.
+
+Real jobs send the same job, inputs and outputs run after run. The stored payload is canonical, so
+equal members are equal bytes: they are sliced off unparsed and looked up; only a content not seen
+before is decoded and read, by the fold's own functions.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import msgspec
+
+from lodeline.fold.contributions import Uses, event_type, output_names, read_uses
+from lodeline.fold.derivations import assertions_of
+from lodeline.fold.registers import mentions
+from lodeline.fold.relations import BASIS_RANK, GroupKey
+from lodeline.fold.statements import facet_digest, plain
+from lodeline.ingest.interning import Interning
+from lodeline.ingest.rectangles import Fact
+from lodeline.limits import CONTENTS_CACHED_MAX
+from lodeline.model import NodeId
+from lodeline.wire import DatasetEvent, Event, Run, RunEvent, decode_stored
+
+_NEVER = 1 << 62
+
+
+class Content:
+    """What one distinct content of an event says by itself.
+
+    Attributes:
+        kind: of the group, `run`, `job` or `dataset`.
+        subject: namespace and name of the job, or of a DatasetEvent's dataset.
+        event: an event with this content; its run and time mean nothing here.
+        mentions: (node, facet set) of nodes with facets.
+        sighted: nodes that it names.
+        sighted_us: least event time at which all of `sighted` were sighted.
+        aliases: (node, other or None).
+        endings: nodes ended.
+        versions: (node identifier, version) of models and deployments, in order.
+        outputs: names of outputs.
+    """
+
+    __slots__ = (
+        "aliases",
+        "endings",
+        "event",
+        "kind",
+        "mentions",
+        "outputs",
+        "sighted",
+        "sighted_us",
+        "subject",
+        "versions",
+    )
+
+    def __init__(self, event: Event, interning: Interning) -> None:
+        stated = mentions(event)
+        node = interning.node
+        if isinstance(event, RunEvent):
+            event = msgspec.structs.replace(event, run=Run(run_id=event.run.run_id))
+        subject = event.dataset if isinstance(event, DatasetEvent) else event.job
+        self.subject = (subject.namespace, subject.name)
+        self.kind = event_type(event).lower() if not isinstance(event, RunEvent) else "run"
+        self.event = event
+        self.mentions = [
+            (node(one), interning.facet_set(_facet_set(facets)))
+            for one, facets in stated.facets.items()
+            if facets
+        ]
+        self.sighted = sorted(node(one) for one in stated.names)
+        self.sighted_us = _NEVER
+        self.aliases = [
+            (node(one), None if other is None else node(other)) for one, other in stated.aliases
+        ]
+        self.endings = sorted({node(one) for one in stated.endings})
+        self.versions = stated.versions
+        self.outputs = output_names(event)
+
+
+def _facet_set(facets: dict[str, bytes]) -> str:
+    return plain([[name, facet_digest(facets[name])] for name in sorted(facets)])
+
+
+class UsesState:
+    """A group's merged uses, what follows from them, and where further contents lead.
+
+    Attributes:
+        facts: rectangle facts that follow from the uses.
+        basis: rank of the basis per derivation asserted.
+        made: outputs written, with the versions stated.
+        code: version of the job's source, where its location states one.
+        gaps: of facets that cannot be read.
+        sighted: nodes that the facts name.
+        sighted_us: as in `Content`.
+    """
+
+    __slots__ = (
+        "_next",
+        "basis",
+        "code",
+        "facts",
+        "gaps",
+        "made",
+        "sighted",
+        "sighted_us",
+        "uses",
+    )
+
+    def __init__(self, uses: Uses, interning: Interning) -> None:
+        self.uses = uses
+        self._next: dict[tuple[int, bytes], tuple[UsesState, Content, set[Fact], set[Fact]]] = {}
+        reading = read_uses(uses, derive_assertions=_assertions_of)
+        node = interning.node
+        named: set[NodeId] = set()
+        facts: set[Fact] = set()
+        self.basis: dict[int, int] = {}
+        for one in reading.assertions:
+            number = interning.derivation(one.source, one.target, one.kind, one.job)
+            facts.add(("assertion", number, one.basis, interning.detail(one.detail)))
+            self.basis[number] = BASIS_RANK[one.basis]
+            named |= {end for end in (one.source, one.target, one.job) if end is not None}
+        for read in reading.reads:
+            facts.add(("read", node(read.node), read.version))
+            named.add(read.node)
+        for column in reading.features:
+            facts.add(("feature", node(column.feature), node(column.field), column.version))
+            named |= {column.feature, column.field}
+        named |= {one for one, _ in reading.made}
+        self.facts = facts
+        self.made = reading.made
+        self.code = reading.code
+        self.gaps = frozenset(("capture_gap", g.at, g.reason, g.detail) for g in reading.gaps)
+        self.sighted = sorted(node(one) for one in named)
+        self.sighted_us = _NEVER
+
+    def after(
+        self, content: Content, run_lineage: bytes, interning: Interning
+    ) -> tuple[UsesState, set[Fact], set[Fact]]:
+        """Give the state after one more event, the facts that it ends and those that it begins."""
+        key = (id(content), run_lineage)
+        known = self._next.get(key)
+        if known is None:
+            uses = self.uses.copy()
+            uses.add(content.event)
+            if run_lineage:
+                uses.add_run_lineage({"lineage": msgspec.Raw(run_lineage)})
+            state = self if uses == self.uses else UsesState(uses, interning)
+            # The content is kept beside the state: its identity is the key while it lives.
+            known = (state, content, self.facts - state.facts, state.facts - self.facts)
+            self._next[key] = known
+        return known[0], known[2], known[3]
+
+
+_assertions_of = lru_cache(maxsize=CONTENTS_CACHED_MAX)(assertions_of)
+
+
+class RunSlice(msgspec.Struct, gc=False):
+    """The run of a stored event, its facets unparsed."""
+
+    run_id: str = msgspec.field(name="runId")
+    facets: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class EventSlice(msgspec.Struct, gc=False):
+    """A stored event, sliced."""
+
+    event_time: str = msgspec.field(name="eventTime")
+    event_type: str | None = msgspec.field(name="eventType", default=None)
+    run: RunSlice | None = None
+    job: msgspec.Raw = msgspec.Raw(b"")
+    dataset: msgspec.Raw = msgspec.Raw(b"")
+    inputs: msgspec.Raw = msgspec.Raw(b"")
+    outputs: msgspec.Raw = msgspec.Raw(b"")
+
+
+slice_stored = msgspec.json.Decoder(EventSlice).decode
+
+
+class Contents:
+    """The contents and uses seen lately."""
+
+    def __init__(self, interning: Interning) -> None:
+        self.interning = interning
+        self._contents: dict[tuple[bytes, ...], Content] = {}
+        self._roots: dict[tuple[str, str, str], UsesState] = {}
+
+    def content(self, key: tuple[bytes, ...], payload: bytes) -> Content:
+        """Give what a content says; `payload` is an event that has it."""
+        known = self._contents.get(key)
+        if known is None:
+            known = self._contents[key] = Content(decode_stored(payload), self.interning)
+        return known
+
+    def root(self, key: GroupKey) -> UsesState:
+        """Give the state of a group before its first event."""
+        name = (key.kind, key.namespace, key.name)
+        known = self._roots.get(name)
+        if known is None:
+            known = self._roots[name] = UsesState(Uses.of(key), self.interning)
+        return known
+
+    def trim(self) -> None:
+        """Forget everything once it is too much; groups keep what they stand on."""
+        if len(self._contents) > CONTENTS_CACHED_MAX:
+            self._contents.clear()
+            self._roots.clear()

@@ -1,0 +1,109 @@
+"""Small integers for nodes, derivations, details and facet sets, the same for the same content."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Hashable
+from typing import Any, Final
+
+from lodeline.limits import INTERNED_AT_ONCE, INTERNED_MAX
+from lodeline.model import NodeId
+
+
+class _Interned:
+    """One interning table, in memory as far as it fits."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, table: str, columns: tuple[str, ...]
+    ) -> None:
+        self._connection = connection
+        self._insert = f"INSERT INTO {table} VALUES ({', '.join('?' * (len(columns) + 1))})"
+        where = " AND ".join(f"{column} IS ?" for column in columns)
+        self._select = f"SELECT {table}_id FROM {table} WHERE {where}"
+        self._known: dict[Hashable, int] = {}
+        self._new: list[tuple[Any, ...]] = []
+        (last,) = connection.execute(f"SELECT coalesce(max({table}_id), 0) FROM {table}").fetchone()
+        self._next: int = last + 1
+        # While memory holds every row, a key that is not there is new and needs no question.
+        self._complete = last <= INTERNED_AT_ONCE
+        if self._complete:
+            names = ", ".join(columns)
+            for number, *key in connection.execute(f"SELECT {table}_id, {names} FROM {table}"):
+                self._known[tuple(key)] = number
+
+    def number(self, key: tuple[Any, ...]) -> int:
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        if not self._complete:
+            row = self._connection.execute(self._select, key).fetchone()
+            if row is not None:
+                self._known[key] = row[0]
+                return int(row[0])
+        number: int = self._next
+        self._next += 1
+        self._known[key] = number
+        self._new.append((number, *key))
+        return number
+
+    def flush(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        if self._new:
+            connection.executemany(self._insert, self._new)
+            self._new.clear()
+        if len(self._known) > INTERNED_MAX:
+            self._known.clear()
+            self._complete = False
+
+
+_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "node": ("kind", "namespace", "name", "part"),
+    "derivation": ("source", "target", "kind", "job", "columns"),
+    "detail": ("body",),
+    "facet_set": ("facets",),
+}
+
+
+class Interning:
+    """All interning tables of one view."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._tables = {
+            name: _Interned(connection, name, columns) for name, columns in _COLUMNS.items()
+        }
+        self._node = self._tables["node"].number
+        self._derivation = self._tables["derivation"].number
+
+    def node(self, node: NodeId) -> int:
+        """Give the number of a node, version apart."""
+        return self._node((node.kind, node.namespace, node.name, node.part))
+
+    def derivation(
+        self, source: NodeId | None, target: NodeId | None, kind: str, job: NodeId | None
+    ) -> int:
+        """Give the number of a derivation."""
+        columns = int(
+            any(end is not None and end.kind == "datasetField" for end in (source, target))
+        )
+        return self._derivation(
+            (
+                None if source is None else self.node(source),
+                None if target is None else self.node(target),
+                kind,
+                None if job is None else self.node(job),
+                int("datasetField" in kinds),
+            )
+        )
+
+    def detail(self, body: str) -> int | None:
+        """Give the number of a detail; None for none."""
+        return self._tables["detail"].number((body,)) if body else None
+
+    def facet_set(self, facets: str) -> int:
+        """Give the number of a set of facets, written as canonical JSON."""
+        return self._tables["facet_set"].number((facets,))
+
+    def flush(self, connection: sqlite3.Connection) -> None:
+        """Write new rows."""
+        for table in self._tables.values():
+            table.flush(connection)

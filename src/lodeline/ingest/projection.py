@@ -1,0 +1,473 @@
+"""The fold at speed: new log entries into the view tables, in micro-batches.
+
+Meaning lies in `fold`; here is only when and where. Each batch is one transaction of the view:
+entries are sliced and looked up (`contents`), stepped through their groups (`groups`), and the
+differences written (`rectangles`), with `fold_state.folded_to` moved on in the same transaction,
+so a batch counts once or not at all.
+
+What is kept in memory mirrors the tables as this process left them. If another process has folded
+since, or a batch failed, it is thrown away and read again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from lodeline.fold import FOLD_VERSION
+from lodeline.fold.relations import BASES, GroupKey
+from lodeline.ingest.contents import Content, Contents, EventSlice, UsesState, slice_stored
+from lodeline.ingest.groups import Group, GroupEvent
+from lodeline.ingest.interning import Interning
+from lodeline.ingest.rectangles import RectangleWriter
+from lodeline.limits import FOLD_EVENTS_MAX, FUTURE_TOLERANCE_US, GROUPS_CACHED_MAX
+from lodeline.model import NodeId, parse_identifier, parse_time
+from lodeline.store import Segment
+from lodeline.store.graph_tables import create_graph_tables, drop_graph_tables
+from lodeline.wire import content_digest
+
+_decode_facets: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+# A run's facets are parsed only if one of them may matter to the fold.
+_RUN_MARKS: Final = (b'"parent"', b'"lodeline_', b'"lineage"')
+_PARAMETERS_MAX: Final = 500  # SQLite takes 999 in its oldest supported builds.
+
+# position, log time, kind, payload
+_Row = tuple[int, int, str, bytes | None]
+
+
+def fold_pending(segment: Segment) -> int:
+    """Fold what the log has and the view has not.
+
+    New versions of models and deployments get their numbers in the log as `alias` records, which
+    are folded too.
+
+    Returns:
+        The log's size that the view has reached.
+
+    Raises:
+        StoreFullError: no room; the log is whole, and folding goes on where it stopped.
+        StoreUnreachableError: the store cannot be written.
+    """
+    while True:
+        folded_to, unnumbered = _fold_batches(segment)
+        if not unnumbered:
+            return folded_to
+        for node, number, version in unnumbered:
+            segment.append_record("alias", {"node": node, "number": number, "version": version})
+
+
+def rebuild(segment: Segment) -> int:
+    """Drop the view and fold the whole log again.
+
+    Returns:
+        The log's size that the view has reached.
+    """
+    with segment.writing() as connection:
+        _start_over(connection, epoch=_state(connection)[2] + 1)
+    return fold_pending(segment)
+
+
+def _fold_batches(segment: Segment) -> tuple[int, list[tuple[str, int, str]]]:
+    while True:
+        if not _is_behind(segment):
+            projector = _PROJECTORS.get(segment)
+            if projector is not None and not projector.unnumbered:
+                return projector.folded_to, []
+        with segment.writing(durable=False) as connection:
+            projector = _projector(segment, connection)
+            try:
+                behind = projector.fold_batch(connection)
+            except BaseException:
+                _PROJECTORS.pop(segment, None)
+                raise
+            if not behind:
+                return projector.folded_to, projector.take_unnumbered()
+
+
+def _is_behind(segment: Segment) -> bool:
+    with segment.reading() as connection:
+        folded_to, version, _ = _state(connection)
+        return version != FOLD_VERSION or folded_to < _size(connection)
+
+
+def _size(connection: sqlite3.Connection) -> int:
+    row = connection.execute("SELECT position + 1 FROM entry ORDER BY position DESC LIMIT 1")
+    return int((row.fetchone() or (0,))[0])
+
+
+def _state(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Read (folded to, fold version, epoch); zeros where no view is."""
+    exists = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'fold_state'").fetchone()
+    if exists is None:
+        return (0, 0, 0)
+    row = connection.execute("SELECT folded_to, fold_version, epoch FROM fold_state").fetchone()
+    return row or (0, 0, 0)
+
+
+def _start_over(connection: sqlite3.Connection, *, epoch: int) -> None:
+    drop_graph_tables(connection)
+    create_graph_tables(connection)
+    connection.execute("INSERT INTO fold_state VALUES (0, ?, ?)", (FOLD_VERSION, epoch))
+
+
+_PROJECTORS: WeakKeyDictionary[Segment, _Projector] = WeakKeyDictionary()
+
+
+def _projector(segment: Segment, connection: sqlite3.Connection) -> _Projector:
+    """Give the projector that knows the view as it is, inside the writer's transaction."""
+    folded_to, version, epoch = _state(connection)
+    if version != FOLD_VERSION:
+        _start_over(connection, epoch=epoch + 1)
+        folded_to, epoch = 0, epoch + 1
+    known = _PROJECTORS.get(segment)
+    if known is None or (known.folded_to, known.epoch) != (folded_to, epoch):
+        known = _PROJECTORS[segment] = _Projector(connection, folded_to=folded_to, epoch=epoch)
+    return known
+
+
+class _Projector:
+    """One process's hold on the view of one segment."""
+
+    def __init__(self, connection: sqlite3.Connection, *, folded_to: int, epoch: int) -> None:
+        self.folded_to = folded_to
+        self.epoch = epoch
+        self._connection = connection
+        self._interning = Interning(connection)
+        self._contents = Contents(self._interning)
+        self._rectangles = RectangleWriter()
+        self._live = _Live()
+        # By run id, so that all groups of a run are in memory or none.
+        self._groups: dict[str, dict[GroupKey, Group]] = {}
+        self._group_id = self._max(connection, "run_group", "group_id")
+        self._sighted: dict[int, int] = {}
+        self._sightings_before = self._max(connection, "sighting", "node_id")
+        self._rows: dict[str, list[tuple[Any, ...]]] = {}
+        self._numbers: dict[str, list[str]] = {}
+        self._numbered_ids: set[tuple[str, str]] = set()
+        self._load_numbers(connection)
+
+    @staticmethod
+    def _max(connection: sqlite3.Connection, table: str, column: str) -> int:
+        return int(
+            connection.execute(f"SELECT coalesce(max({column}), 0) FROM {table}").fetchone()[0]
+        )
+
+    # Batches
+
+    def fold_batch(self, connection: sqlite3.Connection) -> bool:
+        """Fold the next entries; False once there are none."""
+        self._connection = connection
+        rows: list[_Row] = connection.execute(
+            "SELECT entry.position, entry.log_time, entry.kind, payload.payload FROM entry "
+            "LEFT JOIN payload USING (position) WHERE entry.position >= ? "
+            "ORDER BY entry.position LIMIT ?",
+            (self.folded_to, FOLD_EVENTS_MAX),
+        ).fetchall()
+        if not rows:
+            return False
+        sliced = [
+            slice_stored(payload) if kind == "event" and payload is not None else None
+            for _, _, kind, payload in rows
+        ]
+        self._find_groups(sliced)
+        for row, event in zip(rows, sliced, strict=True):
+            if event is not None:
+                self._fold_event(row, event)
+            elif row[2] == "alias" and row[3] is not None:
+                self._fold_number(row[0], row[3])
+        self._flush(connection, rows[-1][0] + 1)
+        return True
+
+    def _flush(self, connection: sqlite3.Connection, folded_to: int) -> None:
+        self._interning.flush(connection)
+        self._rectangles.flush(connection)
+        for name, rows in self._rows.items():
+            if rows:
+                marks = ", ".join("?" * len(rows[0]))
+                connection.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)
+                rows.clear()
+        self._live.flush(connection)
+        connection.execute("UPDATE fold_state SET folded_to = ?", (folded_to,))
+        self.folded_to = folded_to
+        self._contents.trim()
+        if len(self._groups) > GROUPS_CACHED_MAX:
+            for run_id in list(self._groups)[: GROUPS_CACHED_MAX // 2]:
+                del self._groups[run_id]
+
+    def _write(self, table: str, row: tuple[Any, ...]) -> None:
+        self._rows.setdefault(table, []).append(row)
+
+    # Events
+
+    def _fold_event(self, row: _Row, event: EventSlice) -> None:
+        position, log_time_us, _, payload = row
+        assert payload is not None
+        digest = content_digest(payload)
+        time_us = parse_time(event.event_time)[0]
+        future = time_us > log_time_us + FUTURE_TOLERANCE_US
+        facets, lineage = _run_facets(event)
+        content = self._contents.content(_content_key(event), payload)
+        key = _group_key(event, content, future=future, digest=digest)
+        group = self._group(key)
+        kind = {"run": event.event_type or "OTHER", "job": "JOB"}.get(key.kind, "DATASET")
+        self._write("run_event", (group.group_id, position, time_us, event.event_type, digest))
+        was, uses_before = group.state, group.uses
+        member = GroupEvent(time_us, digest, kind, content, facets, lineage)
+        for uses, since_us in group.add(member, position, self._contents, self._rectangles):
+            if since_us < uses.sighted_us:
+                self._sight(uses.sighted, since_us, position)
+                uses.sighted_us = since_us
+            if facets:
+                self._sight(group.parents, since_us, position)
+        if not future:
+            self._live.move(group, uses_before, first=was is None)
+            self._mention(content, position, time_us, digest)
+        if time_us < content.sighted_us:
+            self._sight(content.sighted, time_us, position)
+            content.sighted_us = time_us
+
+    def _mention(self, content: Content, position: int, time_us: int, digest: bytes) -> None:
+        for node, facet_set in content.mentions:
+            self._write("mention", (node, time_us, digest, position, facet_set))
+        for node, other in content.aliases:
+            self._write("alias", (node, other, time_us, digest, position))
+        for node in content.endings:
+            self._write("ending", (node, time_us, position))
+        for named, version in content.versions:
+            self._see_version(str(named), version)
+
+    def _sight(self, nodes: Iterable[int], time_us: int, position: int) -> None:
+        sighted = self._sighted
+        for node in nodes:
+            least_us = sighted.get(node)
+            if least_us is None:
+                least_us = self._least_sighting(node)
+            if time_us < least_us:
+                sighted[node] = time_us
+                self._write("sighting", (node, position, time_us))
+
+    def _least_sighting(self, node: int) -> int:
+        if node > self._sightings_before:
+            return _NEVER
+        (least_us,) = self._connection.execute(
+            "SELECT min(event_time) FROM sighting WHERE node_id = ?", (node,)
+        ).fetchone()
+        self._sighted[node] = least = _NEVER if least_us is None else int(least_us)
+        return least
+
+    # Groups
+
+    def _find_groups(self, events: Sequence[EventSlice | None]) -> None:
+        """Take up the groups of a batch that the view holds and memory does not."""
+        runs = {event.run.run_id.lower() for event in events if event is not None and event.run}
+        wanted = sorted(runs - self._groups.keys())
+        for run_id in wanted:
+            self._groups[run_id] = {}
+        for start in range(0, len(wanted), _PARAMETERS_MAX):
+            part = wanted[start : start + _PARAMETERS_MAX]
+            marks = ",".join("?" * len(part))
+            rows = self._connection.execute(
+                "SELECT group_id, run_id, job_node, future, namespace, name FROM run_group "
+                f"JOIN node ON node_id = job_node WHERE run_id IN ({marks})",
+                part,
+            ).fetchall()
+            for group_id, run_id, job_node, future, namespace, name in rows:
+                key = GroupKey("run", run_id, namespace, name, bool(future), b"")
+                group = self._groups[run_id][key] = Group(group_id, key, job_node)
+                group.load(self._stored_events(group_id), self._contents)
+
+    def _stored_events(self, group_id: int) -> list[GroupEvent]:
+        found = []
+        for time_us, digest, payload in self._connection.execute(
+            "SELECT event_time, digest, payload FROM run_event JOIN payload USING (position) "
+            "WHERE group_id = ?",
+            (group_id,),
+        ).fetchall():
+            event = slice_stored(payload)
+            facets, lineage = _run_facets(event)
+            content = self._contents.content(_content_key(event), payload)
+            kind = event.event_type or "OTHER"
+            found.append(GroupEvent(time_us, digest, kind, content, facets, lineage))
+        return found
+
+    def _group(self, key: GroupKey) -> Group:
+        known = self._groups[key.run_id].get(key) if key.run_id else None
+        if known is not None:
+            return known
+        self._group_id += 1
+        job = None
+        if key.kind != "dataset":
+            job = self._interning.node(NodeId("job", key.namespace, key.name))
+        run_id = key.run_id or None
+        self._write("run_group", (self._group_id, run_id, job, int(key.future), key.kind))
+        group = Group(self._group_id, key, job)
+        if run_id is not None:
+            self._groups[run_id][key] = group  # The others are complete with their one event.
+        return group
+
+    # Numbers
+
+    def _load_numbers(self, connection: sqlite3.Connection) -> None:
+        for kind, namespace, name, version in connection.execute(
+            "SELECT kind, namespace, name, version FROM number JOIN node USING (node_id) "
+            "ORDER BY node_id, number"
+        ):
+            node = str(NodeId(kind, namespace, name))
+            self._numbers.setdefault(node, []).append(version)
+            self._numbered_ids.add((node, version))
+        self.unnumbered: list[tuple[str, str]] = []
+        # Versions that a crash left without their record are found again from the writes.
+        for kind, namespace, name, version in connection.execute(
+            "SELECT kind, namespace, name, version FROM node JOIN write USING (node_id) "
+            "WHERE kind IN ('model', 'deployment') AND version NOT LIKE 'run:%' UNION "
+            "SELECT kind, namespace, name, version FROM node JOIN read USING (node_id) "
+            "WHERE kind IN ('model', 'deployment') AND version IS NOT NULL"
+        ):
+            self._see_version(str(NodeId(kind, namespace, name)), version)
+
+    def _see_version(self, node: str, version: str) -> None:
+        if (node, version) not in self._numbered_ids:
+            self._numbered_ids.add((node, version))
+            self.unnumbered.append((node, version))
+
+    def take_unnumbered(self) -> list[tuple[str, int, str]]:
+        """Give each version without a number the next of its node."""
+        waiting, self.unnumbered = self.unnumbered, []
+        counts = {node: len(versions) for node, versions in self._numbers.items()}
+        found = []
+        for node, version in waiting:
+            if version in self._numbers.get(node, ()):
+                continue
+            counts[node] = counts.get(node, 0) + 1
+            found.append((node, counts[node], version))
+        return found
+
+    def _fold_number(self, position: int, payload: bytes) -> None:
+        """Fold an `alias` record: the n-th version recorded of a node is its number n.
+
+        Two processes may record the same number at once; the log's order decides, whatever the
+        records claim.
+        """
+        record = msgspec.json.decode(payload)
+        if "version" not in record or "node" not in record:
+            return
+        node, version = record["node"], record["version"]
+        versions = self._numbers.setdefault(node, [])
+        self._numbered_ids.add((node, version))
+        if version in versions:
+            return
+        versions.append(version)
+        number = self._interning.node(parse_identifier(node))
+        self._write("number", (number, len(versions), version, position))
+
+
+_NEVER: Final = 1 << 62
+
+
+def _run_facets(event: EventSlice) -> tuple[dict[str, msgspec.Raw], bytes]:
+    """Give the run's facets if any may matter, and its lineage facet apart."""
+    if event.run is None:
+        return {}, b""
+    raw = bytes(event.run.facets)
+    if raw == b"null" or not any(mark in raw for mark in _RUN_MARKS):
+        return {}, b""
+    facets = _decode_facets(raw)
+    return facets, bytes(facets["lineage"]) if "lineage" in facets else b""
+
+
+def _content_key(event: EventSlice) -> tuple[bytes, ...]:
+    if event.run is None and bytes(event.dataset) not in (b"", b"null"):
+        return (bytes(event.dataset),)
+    kind = b"job" if event.run is None else b"run"
+    return (kind, bytes(event.job), bytes(event.inputs), bytes(event.outputs))
+
+
+def _group_key(
+    event: EventSlice, content: Content, *, future: bool, digest: bytes
+) -> GroupKey:
+    namespace, name = content.subject
+    if event.run is not None:
+        return GroupKey("run", event.run.run_id.lower(), namespace, name, future, b"")
+    return GroupKey(content.kind, "", namespace, name, future, digest)
+
+
+class _Live:
+    """`derivation_live`: what the assertions in force add up to, kept as they change."""
+
+    def __init__(self) -> None:
+        # Per uses: least first, greatest last event time, groups gained.
+        self._moved: dict[UsesState, list[int]] = {}
+        self._dirty: set[int] = set()
+
+    def move(self, group: Group, before: UsesState | None, *, first: bool) -> None:
+        """Count a group where its last event left it."""
+        uses, state = group.uses, group.state
+        assert uses is not None
+        assert state is not None
+        here = self._moved.setdefault(uses, [state.first_us, state.last_us, 0])
+        here[0] = min(here[0], state.first_us)
+        here[1] = max(here[1], state.last_us)
+        if first:
+            here[2] += 1
+        elif before is not uses and before is not None:
+            here[2] += 1
+            self._moved.setdefault(before, [state.first_us, state.last_us, 0])[2] -= 1
+            for derivation, rank in before.basis.items():
+                if uses.basis.get(derivation, len(BASES)) > rank:
+                    self._dirty.add(derivation)
+
+    def flush(self, connection: sqlite3.Connection) -> None:
+        """Write what moved; recount what lost an assertion."""
+        sums: dict[int, list[int]] = {}
+        for uses, (first_us, last_us, groups) in self._moved.items():
+            for derivation, rank in uses.basis.items():
+                total = sums.get(derivation)
+                if total is None:
+                    sums[derivation] = [rank, first_us, last_us, groups]
+                    continue
+                total[0] = min(total[0], rank)
+                total[1] = min(total[1], first_us)
+                total[2] = max(total[2], last_us)
+                total[3] += groups
+        connection.executemany(
+            _ADD_LIVE,
+            [
+                (derivation, BASES[rank], first_us, last_us, groups)
+                for derivation, (rank, first_us, last_us, groups) in sums.items()
+                if derivation not in self._dirty
+            ],
+        )
+        for derivation in self._dirty:
+            connection.execute(
+                "DELETE FROM derivation_live WHERE derivation_id = ?", (derivation,)
+            )
+            connection.execute(_RECOUNT_LIVE, (derivation,))
+        self._moved.clear()
+        self._dirty.clear()
+
+
+# The place of a basis in this text is its rank, as in `fold.BASES`.
+_RANKS: Final = " ".join(BASES)
+_ADD_LIVE: Final = f"""
+INSERT INTO derivation_live VALUES (?, ?, ?, ?, ?) ON CONFLICT (derivation_id) DO UPDATE SET
+    basis = CASE WHEN instr('{_RANKS}', excluded.basis) < instr('{_RANKS}', basis)
+        THEN excluded.basis ELSE basis END,
+    first_seen = min(first_seen, excluded.first_seen),
+    last_seen = max(last_seen, excluded.last_seen),
+    groups = groups + excluded.groups
+"""
+_RECOUNT_LIVE: Final = f"""
+INSERT INTO derivation_live
+SELECT derivation_id, substr(basis, 3), min(first_us), max(last_us), count(*) FROM (
+    SELECT derivation_id, first_us, last_us,
+        min(printf('%02d', instr('{_RANKS}', basis)) || basis) OVER () AS basis
+    FROM assertion JOIN run_state USING (group_id) JOIN run_group USING (group_id)
+    WHERE derivation_id = ? AND future = 0
+        AND assertion.position_to IS NULL AND assertion.valid_to IS NULL
+        AND run_state.position_to IS NULL AND run_state.valid_to IS NULL
+) GROUP BY derivation_id
+"""
