@@ -98,7 +98,6 @@ class Uses:
             overwrite(facets, made.facets, known)
             overwrite(facets, made.output_facets, known)
 
-
     def add_run_lineage(self, facets: Mapping[str, msgspec.Raw]) -> None:
         """Take in a run's own lineage statement, the one facet of a run that names inputs."""
         overwrite(self.run_lineage, facets, statements.RUN_LINEAGE)
@@ -146,9 +145,7 @@ def output_names(event: Event) -> list[Name]:
     return [(made.namespace, made.name) for made in event.outputs]
 
 
-def overwrite(
-    register: Facets, stated: Mapping[str, msgspec.Raw], known: frozenset[str]
-) -> None:
+def overwrite(register: Facets, stated: Mapping[str, msgspec.Raw], known: frozenset[str]) -> None:
     """Let later statements of the known facets win; a tombstone or null removes one."""
     for name, raw in stated.items():
         if name not in known:

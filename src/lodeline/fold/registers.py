@@ -62,9 +62,7 @@ def _stated(facets: Mapping[str, msgspec.Raw]) -> dict[str, bytes]:
     return {name: raw for name, raw in stated.items() if raw != b"null"}
 
 
-def _dataset(
-    found: Mentions, namespace: str, name: str, facets: Mapping[str, msgspec.Raw]
-) -> None:
+def _dataset(found: Mentions, namespace: str, name: str, facets: Mapping[str, msgspec.Raw]) -> None:
     stated = _stated(facets)
     if "lodeline_prediction_batch" in stated:
         return  # A batch is a block of rows, found by its predictions; it is no node.

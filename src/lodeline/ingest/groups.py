@@ -208,8 +208,8 @@ class Group:
                 continue
             course.run_facts = self._run_facts(course, contents)
             facts = course.uses.facts | course.run_facts
-            for fact in [fact for fact in since if fact not in facts]:
-                found.append((fact, since.pop(fact), event.time_us))
+            ended = [fact for fact in since if fact not in facts]
+            found += [(fact, since.pop(fact), event.time_us) for fact in ended]
             for fact in facts:
                 since.setdefault(fact, event.time_us)
             if sights is not None:

@@ -82,9 +82,7 @@ class Interning:
         self, source: NodeId | None, target: NodeId | None, kind: str, job: NodeId | None
     ) -> int:
         """Give the number of a derivation."""
-        columns = int(
-            any(end is not None and end.kind == "datasetField" for end in (source, target))
-        )
+        kinds = [end.kind for end in (source, target) if end is not None]
         return self._derivation(
             (
                 None if source is None else self.node(source),

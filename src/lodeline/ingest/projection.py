@@ -386,9 +386,7 @@ def _content_key(event: EventSlice) -> tuple[bytes, ...]:
     return (kind, bytes(event.job), bytes(event.inputs), bytes(event.outputs))
 
 
-def _group_key(
-    event: EventSlice, content: Content, *, future: bool, digest: bytes
-) -> GroupKey:
+def _group_key(event: EventSlice, content: Content, *, future: bool, digest: bytes) -> GroupKey:
     namespace, name = content.subject
     if event.run is not None:
         return GroupKey("run", event.run.run_id.lower(), namespace, name, future, b"")
@@ -442,9 +440,7 @@ class _Live:
             ],
         )
         for derivation in self._dirty:
-            connection.execute(
-                "DELETE FROM derivation_live WHERE derivation_id = ?", (derivation,)
-            )
+            connection.execute("DELETE FROM derivation_live WHERE derivation_id = ?", (derivation,))
             connection.execute(_RECOUNT_LIVE, (derivation,))
         self._moved.clear()
         self._dirty.clear()

@@ -58,7 +58,9 @@ _RECTANGLE = (
 
 # Name to body; dropped and created together.
 TABLES: Final[dict[str, str]] = {
-    "fold_state": "(folded_to INTEGER NOT NULL, fold_version INTEGER NOT NULL, epoch INTEGER NOT NULL)",
+    "fold_state": (
+        "(folded_to INTEGER NOT NULL, fold_version INTEGER NOT NULL, epoch INTEGER NOT NULL)"
+    ),
     "node": (
         "(node_id INTEGER PRIMARY KEY, kind TEXT NOT NULL, namespace TEXT NOT NULL, "
         "name TEXT NOT NULL, part TEXT NOT NULL, UNIQUE (kind, namespace, name, part))"
