@@ -21,8 +21,6 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
 from lodeline.errors import (
     KeyMissingError,
     LodelineError,
@@ -44,7 +42,7 @@ from lodeline.tlog import (
     record_id,
     verify_checkpoint,
 )
-from lodeline.wire import canonical_bytes, commitment_fields
+from lodeline.wire import canonical_bytes, commitment_fields, parse_with_tokens
 
 _PAGE = 1_000
 
@@ -485,8 +483,9 @@ def _fields_of(kind: str, payload: bytes) -> list[Field] | None:
     if kind != "event":
         return [("", payload)]
     try:
-        if canonical_bytes(payload) != payload:
+        value = parse_with_tokens(payload)
+        if not isinstance(value, dict) or canonical_bytes(value, finished=True) != payload:
             return None
-        return commitment_fields(msgspec.json.decode(payload))
-    except (ValueError, RecursionError, msgspec.MsgspecError):
+        return commitment_fields(value, finished=True)
+    except (ValueError, RecursionError):
         return None

@@ -5,7 +5,7 @@ but `InvalidEventError`.
 """
 
 from lodeline.wire import facets
-from lodeline.wire.canonical import canonical_bytes, content_digest
+from lodeline.wire.canonical import canonical_bytes, content_digest, parse_with_tokens
 from lodeline.wire.commitment import commitment_fields
 from lodeline.wire.decoding import Document, decode_document, decode_event, decode_stored
 from lodeline.wire.events import (
@@ -38,4 +38,5 @@ __all__ = [
     "decode_event",
     "decode_stored",
     "facets",
+    "parse_with_tokens",
 ]

@@ -22,7 +22,9 @@ _encode_sorted: Final = msgspec.json.Encoder(order="sorted").encode
 # A number with a fraction or an exponent after `:`, `[` or `,`, or alone. It may also match
 # inside a string: then the exact path runs without need, and gives the same bytes.
 _FLOAT = re.compile(rb"(?:^|[:\[,])-?\d+[.eE]")
-_BEYOND_BMP = re.compile(rb"[\xf0-\xf4]")
+# A name with a character beyond the Basic Multilingual Plane, from there to its end. Values may
+# hold any: only names are sorted, and only there do UTF-8 and UTF-16 differ in order.
+_NAME_BEYOND_BMP = re.compile(rb'[\xf0-\xf4](?:[^"\\]|\\.)*":')
 
 _ESCAPES: Final = {
     **{code: f"\\u{code:04x}" for code in range(0x20)},
@@ -82,10 +84,22 @@ def number_token(text: str) -> msgspec.Raw:
 _decode_with_tokens: Final = msgspec.json.Decoder(float_hook=number_token).decode
 
 
-def canonical_bytes(raw_or_object: bytes | str | Any) -> bytes:
+def parse_with_tokens(raw: bytes) -> Any:
+    """Parse JSON so that `canonical_bytes(…, finished=True)` can write it.
+
+    Numbers with fraction or exponent become canonical tokens (`msgspec.Raw`).
+
+    Raises:
+        ValueError: not JSON, or a number beyond a double.
+    """
+    return _decode_with_tokens(raw)
+
+
+def canonical_bytes(raw_or_object: bytes | str | Any, *, finished: bool = False) -> bytes:
     """Write JSON in the form of RFC 8785.
 
     Args:
+        finished: the object has no floats but canonical tokens, as `parse_with_tokens` makes it.
         raw_or_object: JSON text as `bytes` or `msgspec.Raw`, or a Python value of `dict`, `list`,
             `str`, `int`, `float`, `bool`, `None` (a `str` is a value, not JSON text) and
             `msgspec.Raw` below it.
@@ -101,9 +115,9 @@ def canonical_bytes(raw_or_object: bytes | str | Any) -> bytes:
     else:
         value = raw_or_object
         encoded = _encode_sorted(value)
-        if _FLOAT.search(encoded):
+        if not finished and _FLOAT.search(encoded):
             return canonical_bytes_exact(value)
-    if encoded.isascii() or not _BEYOND_BMP.search(encoded):
+    if encoded.isascii() or not _NAME_BEYOND_BMP.search(encoded):
         return encoded
     return canonical_bytes_exact(value)
 

@@ -17,11 +17,12 @@ _INPUT: tuple[str, ...] = ("facets", "inputFacets")
 _OUTPUT: tuple[str, ...] = ("facets", "outputFacets")
 
 
-def commitment_fields(event: dict[str, Any]) -> list[tuple[str, bytes]]:
+def commitment_fields(event: dict[str, Any], *, finished: bool = False) -> list[tuple[str, bytes]]:
     """List the fields of an event with their canonical bytes, in pointer order.
 
     Args:
         event: the parsed event, as accepted by `decode_event`.
+        finished: it has no floats but canonical tokens, as `parse_with_tokens` makes it.
 
     Returns:
         `("", core)` first, then one pair a facet, ordered by the UTF-8 bytes of the pointer.
@@ -34,21 +35,26 @@ def commitment_fields(event: dict[str, Any]) -> list[tuple[str, bytes]]:
         ("dataset", _RUN_OR_JOB),
     ):
         if key in core:
-            core[key] = _without_facets(core[key], containers, f"/{key}", fields)
+            core[key] = _without_facets(core[key], containers, f"/{key}", fields, finished=finished)
     for key, containers in (("inputs", _INPUT), ("outputs", _OUTPUT)):
         datasets = core.get(key)
         if isinstance(datasets, list):
             core[key] = [
-                _without_facets(dataset, containers, f"/{key}/{i}", fields)
+                _without_facets(dataset, containers, f"/{key}/{i}", fields, finished=finished)
                 for i, dataset in enumerate(datasets)
             ]
     fields.sort(key=lambda field: field[0].encode())
-    fields.insert(0, ("", canonical_bytes(core)))
+    fields.insert(0, ("", canonical_bytes(core, finished=finished)))
     return fields
 
 
 def _without_facets(
-    subject: Any, containers: tuple[str, ...], pointer: str, fields: list[tuple[str, bytes]]
+    subject: Any,
+    containers: tuple[str, ...],
+    pointer: str,
+    fields: list[tuple[str, bytes]],
+    *,
+    finished: bool,
 ) -> Any:
     if not isinstance(subject, dict):
         return subject
@@ -60,7 +66,7 @@ def _without_facets(
         prefix = f"{pointer}/{container}/"
         for name, value in facets.items():
             escaped = name.replace("~", "~0").replace("/", "~1") if _needs_escape(name) else name
-            fields.append((prefix + escaped, canonical_bytes(value)))
+            fields.append((prefix + escaped, canonical_bytes(value, finished=finished)))
         if bare is None:
             bare = dict(subject)
         bare[container] = dict.fromkeys(facets)

@@ -110,7 +110,7 @@ class Document:
 
     def fields(self) -> list[tuple[str, bytes]]:
         """List the fields committed to one by one, in pointer order."""
-        return commitment_fields(self.value)
+        return commitment_fields(self.value, finished=True)
 
 
 def decode_event(raw: bytes | str) -> Event:
@@ -136,7 +136,7 @@ def decode_document(raw: bytes | str) -> Document:
         )
     try:
         value = _decode_value(data)
-        canonical = canonical_bytes(value) if isinstance(value, dict) else b""
+        canonical = canonical_bytes(value, finished=True) if isinstance(value, dict) else b""
     except (ValueError, RecursionError) as fault:
         _explain(data, fault)
     _check_lexically(data, value, canonical)
