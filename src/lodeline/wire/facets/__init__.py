@@ -109,6 +109,7 @@ from lodeline.wire.facets.lodeline import (
     LodelineReplayRunFacet,
     LodelineRowsOutputDatasetFacet,
     LodelineSamplingInputDatasetFacet,
+    LogicalColumn,
     ManifestEntry,
     NodeReference,
     ObservedField,
@@ -116,6 +117,7 @@ from lodeline.wire.facets.lodeline import (
     PendingFile,
     PolicyAnnotation,
     QualityCheck,
+    RowGap,
     RowStep,
 )
 from lodeline.wire.facets.registry import (
@@ -201,6 +203,7 @@ __all__ = [
     "LodelineReplayRunFacet",
     "LodelineRowsOutputDatasetFacet",
     "LodelineSamplingInputDatasetFacet",
+    "LogicalColumn",
     "ManifestEntry",
     "NodeReference",
     "NominalTimeRunFacet",
@@ -222,6 +225,7 @@ __all__ = [
     "ProcessingEngineRunFacet",
     "QualityCheck",
     "RootRun",
+    "RowGap",
     "RowStep",
     "RunIdentifier",
     "SQLJobFacet",

@@ -26,16 +26,15 @@ def lodeline_url(name: str) -> str:
     return f"https://lodeline.dev/spec/{SCHEMA_VERSION}/{name}.json#/$defs/{name}"
 
 
-class NodeReference(Part, frozen=True):
-    """A dataset, model or deployment, perhaps at a version."""
-
-    namespace: str
-    name: str
-    version: str | None = None
-
-
 class PendingFile(Part, frozen=True):
-    """A file as it was at close: what the deliverer must find unchanged before it digests it."""
+    """A file as it was at close: what the deliverer must find unchanged before it digests it.
+
+    Attributes:
+        path: absolute.
+        inode: as the file system numbers it.
+        mtime_ns: time of the last change, nanoseconds since the epoch.
+        size: bytes.
+    """
 
     path: str
     inode: int
@@ -43,8 +42,31 @@ class PendingFile(Part, frozen=True):
     size: int
 
 
+class NodeReference(Part, frozen=True):
+    """A dataset, model or deployment, perhaps at a version.
+
+    Attributes:
+        namespace: of the node.
+        name: of the node.
+        version: absent where nobody stated one.
+        pending: only inside the spool; the deliverer replaces it by the version.
+    """
+
+    namespace: str
+    name: str
+    version: str | None = None
+    pending: PendingFile | None = None
+
+
 class ManifestEntry(Part, frozen=True):
-    """One file of many: partition key, digest and size."""
+    """One file of many.
+
+    Attributes:
+        key: of the partition: the path below the dataset.
+        digest: hexadecimal SHA-256 of the file's bytes.
+        bytes: size of the file.
+        rows: in the file, where known.
+    """
 
     key: str
     digest: str
@@ -53,7 +75,12 @@ class ManifestEntry(Part, frozen=True):
 
 
 class LogicalColumn(Part, frozen=True):
-    """A column of the canonical schema that a logical digest was computed under."""
+    """A column of the canonical schema that a logical digest was computed under.
+
+    Attributes:
+        name: of the column.
+        type: Arrow's, in canonical form.
+    """
 
     name: str
     type: str
@@ -63,7 +90,13 @@ class LodelineDigestDatasetFacet(Facet, frozen=True):
     """The digest of all bytes of a dataset, or of its manifest.
 
     Attributes:
-        value: hexadecimal SHA-256; None while `pending`.
+        algorithm: of `value`.
+        source: what was digested: the bytes of one file, or the manifest of many.
+        value: hexadecimal; null while `pending`, and where the file changed before it was digested.
+        bytes: size of all files together.
+        rows: in all files together, where known.
+        manifest: the files, where there are many.
+        logical_schema: the columns under which `logical` was computed.
         logical: hexadecimal digest of the rows as a multiset; an attribute, never the identity.
         pending: only inside the spool; the deliverer replaces it.
     """
@@ -83,7 +116,18 @@ class LodelineDigestDatasetFacet(Facet, frozen=True):
 
 
 class LodelineModelDatasetFacet(Facet, frozen=True):
-    """The dataset is a model; its version is the artifact's digest."""
+    """The dataset is a model; its version is the artifact's digest.
+
+    Attributes:
+        digest: `sha256:` and hexadecimal, of the artifact's bytes.
+        pending: only inside the spool; the deliverer replaces it by the digest.
+        framework: that the model belongs to, such as `sklearn`.
+        class_: qualified name of the model's class.
+        format: of the artifact, such as `joblib`.
+        parameters: that the model was configured with.
+        features: names of the columns it was fitted on, in order.
+        artifact: the dataset that holds the model's bytes.
+    """
 
     facet_name: ClassVar = "lodeline_model"
     facet_scopes: ClassVar = _DATASET
@@ -99,18 +143,32 @@ class LodelineModelDatasetFacet(Facet, frozen=True):
 
 
 class LodelineDeploymentDatasetFacet(Facet, frozen=True):
-    """The dataset is a deployment; its version is the digest of its configuration."""
+    """The dataset is a deployment; its version is the digest of its configuration.
+
+    Attributes:
+        digest: `sha256:` and hexadecimal, of the configuration's canonical JSON.
+        configuration: what the deployment's behaviour depends on, the model included.
+        model: that is served.
+        pending: only inside the spool: the deliverer fills in the digest.
+    """
 
     facet_name: ClassVar = "lodeline_deployment"
     facet_scopes: ClassVar = _DATASET
     facet_schema_url: ClassVar = lodeline_url("LodelineDeploymentDatasetFacet")
-    digest: str
     configuration: dict[str, Any]
+    digest: str | None = None
     model: NodeReference | None = None
+    pending: bool | None = None
 
 
 class CaptureGap(Part, frozen=True):
-    """Something that capture could not follow."""
+    """Something that capture could not follow.
+
+    Attributes:
+        reason: one of the reasons of an answer's gaps.
+        at: node identifier, or the name of what could not be followed.
+        detail: for people.
+    """
 
     reason: str
     at: str | None = None
@@ -123,9 +181,15 @@ class LodelinePredictionBatchDatasetFacet(Facet, frozen=True):
     Attributes:
         block: ten hexadecimal digits.
         reserved: this is the reservation.
-        time: when the block was reserved, microseconds since the epoch.
+        deployment: that predicts.
+        model: that it serves.
+        time: when the block was reserved, microseconds since the epoch, as text.
         first: least counter of the batch.
         last: greatest counter of the batch.
+        count: predictions in the batch.
+        first_time: time of the first prediction's identifier, microseconds since the epoch.
+        last_time: time of the last prediction's identifier, microseconds since the epoch.
+        gaps: what of the reservation could not be found out.
         digest: of the blob that holds the batch.
         root: Merkle root over the salted commitments of its rows.
         ended: no further identifiers come from the block.
@@ -157,7 +221,14 @@ class LodelinePredictionBatchDatasetFacet(Facet, frozen=True):
 
 
 class FeatureDefinition(Part, frozen=True):
-    """One feature: how it is computed, and the digest of that."""
+    """One feature.
+
+    Attributes:
+        name: of the feature, and of the column that holds it.
+        definition: how it is computed.
+        digest: `sha256:` and hexadecimal, of the definition; the feature's version.
+        type: of its values.
+    """
 
     name: str
     definition: str | None = None
@@ -166,7 +237,13 @@ class FeatureDefinition(Part, frozen=True):
 
 
 class LodelineFeaturesDatasetFacet(Facet, frozen=True):
-    """Which columns of the dataset are features, of which view."""
+    """Which columns of the dataset are features, of which view.
+
+    Attributes:
+        features: the columns.
+        view: the features' group; without one, the dataset's name.
+        entity_keys: columns that say whom a row describes.
+    """
 
     facet_name: ClassVar = "lodeline_features"
     facet_scopes: ClassVar = _DATASET
@@ -177,7 +254,12 @@ class LodelineFeaturesDatasetFacet(Facet, frozen=True):
 
 
 class ObservedField(Part, frozen=True):
-    """A column that flowed into an output's column."""
+    """A column that flowed into an output's column.
+
+    Attributes:
+        field: name of the column.
+        transformations: as in `columnLineage`.
+    """
 
     field: str
     transformations: list[dict[str, Any]] | None = None
@@ -187,6 +269,8 @@ class ObservedInput(Part, frozen=True):
     """A dataset that capture saw flow into the output.
 
     Attributes:
+        namespace: of the dataset.
+        name: of the dataset.
         fields: output column to the input columns that flowed into it.
     """
 
@@ -196,28 +280,66 @@ class ObservedInput(Part, frozen=True):
 
 
 class LodelineObservedOutputDatasetFacet(Facet, frozen=True):
-    """What capture saw flow into this output: these inputs and no others."""
+    """What capture saw flow into this output: these inputs and no others.
+
+    Attributes:
+        inputs: the datasets.
+        bound: the inputs are an upper bound: ways unknown lead to the output.
+    """
 
     facet_name: ClassVar = "lodeline_observed"
     facet_scopes: ClassVar = _OUTPUT
     facet_schema_url: ClassVar = lodeline_url("LodelineObservedOutputDatasetFacet")
     inputs: list[ObservedInput]
+    bound: bool | None = None
+
+
+class RowGap(Part, frozen=True):
+    """Rows that a step did not follow.
+
+    Attributes:
+        operator: that could not be followed.
+        detail: for people.
+    """
+
+    operator: str
+    detail: str | None = None
 
 
 class RowStep(Part, frozen=True):
-    """Row provenance of one step; the links lie in the blob."""
+    """Row provenance of one step.
+
+    Attributes:
+        operator: what the step does, in words.
+        input: the rows came from here.
+        output: the rows came to be here.
+        shape: how the links are written down.
+        count: of links, pairs of an output and an input row.
+        rows: of output rows.
+        start: first input row of a `range`.
+        digest: of the blob that holds the links, where the shape has one.
+        root: Merkle root over the salted commitments of the links.
+        gaps: what is not among the links.
+    """
 
     operator: str
     input: NodeReference
     output: NodeReference
     shape: str
     count: int
-    digest: str
-    root: str
+    rows: int | None = None
+    start: int | None = None
+    digest: str | None = None
+    root: str | None = None
+    gaps: list[RowGap] | None = None
 
 
 class LodelineRowsOutputDatasetFacet(Facet, frozen=True):
-    """The steps along which rows of inputs became rows of this output."""
+    """The steps along which rows of inputs became rows of this output.
+
+    Attributes:
+        steps: in no particular order; what lies in memory between them is named, too.
+    """
 
     facet_name: ClassVar = "lodeline_rows"
     facet_scopes: ClassVar = _OUTPUT
@@ -226,14 +348,30 @@ class LodelineRowsOutputDatasetFacet(Facet, frozen=True):
 
 
 class Interpreter(Part, frozen=True):
-    """The language's interpreter."""
+    """The language's interpreter.
+
+    Attributes:
+        implementation: such as `cpython`.
+        version: of the language.
+    """
 
     implementation: str
     version: str
 
 
 class LodelineEnvironmentRunFacet(Facet, frozen=True):
-    """Where a run executed; `digest` is that of all other members' canonical JSON."""
+    """Where a run executed.
+
+    Attributes:
+        interpreter: of the program.
+        packages: installed, name to version.
+        platform: operating system and hardware.
+        container: kind, and its identifier where it can be seen.
+        host: name.
+        ci: the continuous integration system and its run.
+        variables: environment variables of a fixed list.
+        digest: `sha256:` and hexadecimal, of what decides whether two environments are equal.
+    """
 
     facet_name: ClassVar = "lodeline_environment"
     facet_scopes: ClassVar = _RUN
@@ -249,12 +387,23 @@ class LodelineEnvironmentRunFacet(Facet, frozen=True):
 
 
 class LodelineCodeRunFacet(Facet, frozen=True):
-    """The code a run executed; `version` is the job's version."""
+    """The code a run executed.
+
+    Attributes:
+        version: of the job: the commit and the patch's digest, else the source's digest.
+        commit: checked out.
+        patch_digest: of the changes to the commit.
+        patch: the changes, when they are small.
+        remote: address of the repository, without credentials.
+        repository_root: directory.
+        path: of the program, relative to the repository's root.
+        source_digest: of the program's own text.
+    """
 
     facet_name: ClassVar = "lodeline_code"
     facet_scopes: ClassVar = _RUN
     facet_schema_url: ClassVar = lodeline_url("LodelineCodeRunFacet")
-    version: str
+    version: str | None = None
     commit: str | None = None
     patch_digest: str | None = None
     patch: str | None = None
@@ -265,7 +414,13 @@ class LodelineCodeRunFacet(Facet, frozen=True):
 
 
 class Agent(Part, frozen=True):
-    """Who acted; `id` is opaque."""
+    """Who acted.
+
+    Attributes:
+        type: of agent.
+        id: opaque; says who without naming them.
+        role: in which they acted.
+    """
 
     type: Literal["user", "service", "ci"]
     id: str
@@ -273,7 +428,11 @@ class Agent(Part, frozen=True):
 
 
 class LodelineAgentRunFacet(Facet, frozen=True):
-    """Who started a run, in which roles."""
+    """Who started a run, in which roles.
+
+    Attributes:
+        agents: all of them.
+    """
 
     facet_name: ClassVar = "lodeline_agent"
     facet_scopes: ClassVar = _RUN
@@ -282,7 +441,13 @@ class LodelineAgentRunFacet(Facet, frozen=True):
 
 
 class LodelineParametersRunFacet(Facet, frozen=True):
-    """Parameters, metrics and random seeds of a run."""
+    """Parameters, metrics and random seeds of a run, each by name.
+
+    Attributes:
+        parameters: that the run was started with, or chose.
+        metrics: that it measured.
+        seeds: of its sources of randomness.
+    """
 
     facet_name: ClassVar = "lodeline_parameters"
     facet_scopes: ClassVar = _RUN
@@ -293,7 +458,17 @@ class LodelineParametersRunFacet(Facet, frozen=True):
 
 
 class LodelineCaptureRunFacet(Facet, frozen=True):
-    """How a run was captured, and what escaped."""
+    """How a run was captured, and what escaped.
+
+    Attributes:
+        gaps: what could not be followed.
+        argv: the program's arguments.
+        cwd: its working directory.
+        exit_code: its exit status.
+        signal: that ended it.
+        deterministic: it ran with sources of randomness pinned.
+        sampled: how, when not everything was recorded.
+    """
 
     facet_name: ClassVar = "lodeline_capture"
     facet_scopes: ClassVar = _RUN
@@ -308,7 +483,12 @@ class LodelineCaptureRunFacet(Facet, frozen=True):
 
 
 class LodelineReplayRunFacet(Facet, frozen=True):
-    """The run replays another."""
+    """The run replays another.
+
+    Attributes:
+        of: UUID of the other run.
+        verdict: how the outputs compare.
+    """
 
     facet_name: ClassVar = "lodeline_replay"
     facet_scopes: ClassVar = _RUN
@@ -318,7 +498,12 @@ class LodelineReplayRunFacet(Facet, frozen=True):
 
 
 class LodelineIntentJobFacet(Facet, frozen=True):
-    """What a transformation is meant to do."""
+    """What a transformation is meant to do.
+
+    Attributes:
+        description: for people.
+        operations: step by step, as the producer tells it.
+    """
 
     facet_name: ClassVar = "lodeline_intent"
     facet_scopes: ClassVar = _JOB
@@ -328,7 +513,15 @@ class LodelineIntentJobFacet(Facet, frozen=True):
 
 
 class LodelineSamplingInputDatasetFacet(Facet, frozen=True):
-    """How the rows that a run used were drawn from an input."""
+    """How the rows that a run used were drawn from an input.
+
+    Attributes:
+        method: such as `train_test_split`.
+        fraction: of the rows, from 0 to 1.
+        count: of the rows.
+        seed: of the choice.
+        criteria: what rows were chosen by.
+    """
 
     facet_name: ClassVar = "lodeline_sampling"
     facet_scopes: ClassVar = _INPUT
@@ -341,7 +534,13 @@ class LodelineSamplingInputDatasetFacet(Facet, frozen=True):
 
 
 class PolicyAnnotation(Part, frozen=True):
-    """One statement of policy about a dataset."""
+    """One statement of policy.
+
+    Attributes:
+        key: what it is about: purpose, basis, sensitivity, retention.
+        value: what it says.
+        source: who says so.
+    """
 
     key: str
     value: str
@@ -349,7 +548,11 @@ class PolicyAnnotation(Part, frozen=True):
 
 
 class LodelinePolicyDatasetFacet(Facet, frozen=True):
-    """What policy says about a dataset: purpose, basis, sensitivity, retention."""
+    """What policy says about a dataset.
+
+    Attributes:
+        annotations: the statements.
+    """
 
     facet_name: ClassVar = "lodeline_policy"
     facet_scopes: ClassVar = _DATASET
@@ -358,7 +561,15 @@ class LodelinePolicyDatasetFacet(Facet, frozen=True):
 
 
 class QualityCheck(Part, frozen=True):
-    """One check and how it ended."""
+    """One check and how it ended.
+
+    Attributes:
+        name: of the check.
+        success: it held.
+        column: that it was about.
+        observed: what was found.
+        expected: what should have been.
+    """
 
     name: str
     success: bool
@@ -368,7 +579,11 @@ class QualityCheck(Part, frozen=True):
 
 
 class LodelineQualityDatasetFacet(Facet, frozen=True):
-    """Checks of a dataset."""
+    """Checks of a dataset.
+
+    Attributes:
+        checks: all of them, also those that held.
+    """
 
     facet_name: ClassVar = "lodeline_quality"
     facet_scopes: ClassVar = _DATASET

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from lodeline import __version__
+from lodeline.wire.canonical import canonical_bytes
 from lodeline.wire.facets.base import Facet, Scope
 from lodeline.wire.facets.core import CORE_FACETS
 from lodeline.wire.facets.lodeline import LODELINE_FACETS
@@ -41,7 +42,7 @@ def decode(scope: Scope, name: str, raw: msgspec.Raw | bytes | str) -> Facet | N
     decoder = _decoder(scope, name)
     if decoder is not None:
         try:
-            facet = decoder.decode(raw)
+            facet = _read(decoder, raw)
         except (ValueError, RecursionError):
             return _deleted(raw)
         return facet if not facet.deleted else _deleted(raw)
@@ -54,7 +55,7 @@ def fault(scope: Scope, name: str, raw: msgspec.Raw | bytes | str) -> str | None
     if decoder is None or _deleted(raw) is not None:
         return None
     try:
-        decoder.decode(raw)
+        _read(decoder, raw)
     except (ValueError, RecursionError) as mismatch:
         return str(mismatch)
     return None
@@ -68,6 +69,16 @@ def build(facet: Facet) -> dict[str, Any]:
         "_schemaURL": facet.schema_url or facet.facet_schema_url,
         **members,
     }
+
+
+def _read(decoder: msgspec.json.Decoder[Facet], raw: msgspec.Raw | bytes | str) -> Facet:
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError:
+        # 3.0 is an integer in JSON Schema, and 3 in the canonical form that the log keeps: a facet
+        # must read the same before and after.
+        data = raw.encode() if isinstance(raw, str) else raw
+        return decoder.decode(canonical_bytes(data))
 
 
 def _decoder(scope: str, name: str) -> msgspec.json.Decoder[Facet] | None:
