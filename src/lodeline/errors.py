@@ -379,3 +379,14 @@ class DeliveryError(CouldNotTellError):
 
     def __str__(self) -> str:
         return f"cannot deliver to {self.url}: {self.reason}"
+
+
+@dataclass(eq=False)
+class OutOfTimeError(CouldNotTellError):
+    """The time given for an act is over; what was not done can be done later."""
+
+    code: ClassVar[str] = "could_not_tell.time"
+    act: str
+
+    def __str__(self) -> str:
+        return f"out of time while {self.act}"

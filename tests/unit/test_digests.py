@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lodeline.errors import OutOfTimeError
 from lodeline.transport.digests import (
     FileState,
     Hasher,
-    OutOfTimeError,
     digest_pending,
     manifest_digest,
 )

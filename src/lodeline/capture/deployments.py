@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,23 +28,36 @@ class Deployment:
     """A deployment as this process describes it.
 
     Attributes:
-        namespace: of the deployment.
+        given_namespace: of the deployment; `None` to take its model's.
         name: of the deployment.
-        model: `{namespace, name, version}`, with `pending` instead of a version where the
-            deliverer is to compute it; `None` when no model is known.
+        given_model: `{namespace, name, version}`, with `pending` instead of a version where the
+            deliverer is to compute it; `None` to take the model that this process loaded last.
         configuration: what else its version depends on.
     """
 
-    namespace: str
+    given_namespace: str | None
     name: str
-    model: dict[str, Any] | None
+    given_model: dict[str, Any] | None
     configuration: dict[str, Any]
+
+    @property
+    def model(self) -> dict[str, Any] | None:
+        """The model that is served, as known now."""
+        return self.given_model or _find_loaded_model()
+
+    @property
+    def namespace(self) -> str:
+        """The deployment's namespace, as known now."""
+        if self.given_namespace is not None:
+            return self.given_namespace
+        model = self.model
+        return "default" if model is None else str(model["namespace"])
 
     def facet(self) -> dict[str, Any]:
         """Give `lodeline_deployment`; the deliverer fills in the digest."""
-        configuration = dict(self.configuration)
-        if self.model is not None:
-            configuration["model"] = self.model
+        configuration, model = dict(self.configuration), self.model
+        if model is not None:
+            configuration["model"] = model
         facet = {
             "_producer": PRODUCER,
             "_schemaURL": LodelineDeploymentDatasetFacet.facet_schema_url,
@@ -51,8 +65,8 @@ class Deployment:
             "configuration": configuration,
             "pending": True,
         }
-        if self.model is not None:
-            facet["model"] = self.model
+        if model is not None:
+            facet["model"] = model
         return facet
 
     def event(self) -> bytes:
@@ -75,8 +89,8 @@ class Deployment:
         members: dict[str, Any] = {
             "deployment": {"namespace": self.namespace, "name": self.name, **facet}
         }
-        if self.model is not None:
-            members["model"] = self.model
+        if "model" in facet:
+            members["model"] = facet["model"]
         run = os.environ.get("LODELINE_RUN")
         if run:
             members["run"] = run
@@ -103,10 +117,6 @@ def describe_deployment(
     Raises:
         UsageError: the model is nothing that names one.
     """
-    reference = model_reference(model)
-    found = namespace or find_setting("namespace")
-    if found is None:
-        found = str(reference["namespace"]) if reference is not None else "default"
     kind = type(app)
     configuration: dict[str, Any] = {
         "app": getattr(app, "__qualname__", None) or f"{kind.__module__}.{kind.__qualname__}",
@@ -114,7 +124,15 @@ def describe_deployment(
     }
     if settings:
         configuration["settings"] = dict(settings)
-    return Deployment(found, name, reference, configuration)
+    given_namespace = namespace or find_setting("namespace")
+    return Deployment(given_namespace, name, model_reference(model), configuration)
+
+
+def _find_loaded_model() -> dict[str, Any] | None:
+    # Only where capture watches loads is there anything to know; nothing is imported for it.
+    models = sys.modules.get("lodeline.capture.models")
+    loaded = models.loaded_models() if models is not None else []
+    return model_reference(loaded[-1]) if loaded else None
 
 
 def model_reference(model: object) -> dict[str, Any] | None:
@@ -122,7 +140,7 @@ def model_reference(model: object) -> dict[str, Any] | None:
 
     Args:
         model: `None`, an identifier, a mapping, or an object with `namespace`, `name` and
-            `version` or `pending`.
+            `version`, or the `stat` of its file.
 
     Raises:
         UsageError: none of these.
@@ -135,9 +153,9 @@ def model_reference(model: object) -> dict[str, Any] | None:
     if isinstance(model, Mapping):
         found = dict(model)
     else:
-        found = {
-            key: getattr(model, key, None) for key in ("namespace", "name", "version", "pending")
-        }
+        found = {key: getattr(model, key, None) for key in ("namespace", "name", "version")}
+        to_json = getattr(getattr(model, "stat", None), "to_json", None)
+        found["pending"] = None if to_json is None else to_json()
     if not isinstance(found.get("name"), str):
         raise UsageError(
             f"model: {type(model).__qualname__} names no model; give what register gave"

@@ -11,6 +11,7 @@ The request path only draws an identifier, copies what the model was given, and 
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
@@ -47,12 +48,21 @@ class _Hooks:
     """What other parts of capture have told this module, in this process."""
 
     estimators_observed = False
+    # `serving` was called by the program: then nothing is put on automatically.
+    explicit = False
     find_feature_rows: FeatureRowFinder | None = None
 
 
 def observe_estimators() -> None:
     """Tell that `observe_call` will be called: then only such calls make a prediction."""
     _Hooks.estimators_observed = True
+
+
+def _are_estimators_observed() -> bool:
+    if not _Hooks.estimators_observed:
+        process = sys.modules.get("lodeline.capture.process")
+        _Hooks.estimators_observed = process is not None and "sklearn" in process.ADAPTERS.installed
+    return _Hooks.estimators_observed
 
 
 def set_feature_row_finder(finder: FeatureRowFinder | None) -> None:
@@ -125,11 +135,14 @@ class ServingMiddleware:
         app: Application,
         deployment: Deployment,
         log: PredictionLog,
-        entity_keys: Iterable[str],
+        *,
+        entity_keys: Iterable[str] = (),
+        automatic: bool = False,
     ) -> None:
         self.app = app
         self.deployment = deployment
         self.log = log
+        self._automatic = automatic
         self._entity_keys = tuple(entity_keys)
         self._paths: set[str] = set()
         self._announced = False
@@ -142,26 +155,43 @@ class ServingMiddleware:
         """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
-        elif scope["type"] != "http":
+        elif scope["type"] != "http" or self._is_covered():
             await self.app(scope, receive, send)
         else:
             await self._handle(scope, receive, send)
 
+    def _is_covered(self) -> bool:
+        """Whether another middleware of ours records the request."""
+        return _CURRENT.get() is not None or (self._automatic and _Hooks.explicit)
+
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.announce()
+        async def send_and_announce(message: Message) -> None:
+            # By now the application has loaded its model, wherever it does that.
+            if message["type"] == "lifespan.startup.complete":
+                self.announce()
+            await send(message)
+
         try:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, send_and_announce)
         finally:
             with contextlib.suppress(Exception):
                 self.log.close()
 
-    def announce(self) -> None:
-        """Put the deployment's event into the spool, once."""
-        if not self._announced:
+    def announce(self, *, predicts: bool = False) -> None:
+        """Put the deployment's event into the spool, once.
+
+        Args:
+            predicts: there is a prediction. An application that was wrapped automatically is no
+                deployment before, unless a model was loaded.
+        """
+        if self._announced or (self._automatic and _Hooks.explicit):
+            return
+        with contextlib.suppress(Exception):
+            if self._automatic and not predicts and self.deployment.model is None:
+                return
             self._announced = True
-            with contextlib.suppress(Exception):
-                self.log.spool.append(self.deployment.event())
-                self.log.spool.flush()
+            self.log.spool.append(self.deployment.event())
+            self.log.spool.flush()
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(self.log.ids.draw, time.perf_counter_ns())
@@ -220,12 +250,12 @@ class ServingMiddleware:
                 self._paths.add(path)
         elif path in self._paths:
             request.keeps_output = request.status < 400
-        elif _Hooks.estimators_observed or not may_predict or not _is_answer(message):
+        elif not may_predict or _are_estimators_observed() or not _is_answer(message):
             if request.drawn is None:
                 return message
         else:
             request.keeps_output = True
-        self.announce()
+        self.announce(predicts=True)
         headers = [*message.get("headers", ()), (HEADER, str(request.draw()).encode())]
         return {**message, "headers": headers}
 
@@ -272,9 +302,26 @@ def serving(
     Returns:
         The application to serve. Each prediction's response carries `Lodeline-Prediction-Id`.
     """
+    _Hooks.explicit = True
     described = describe_deployment(
         app, deployment, model=model, namespace=namespace, settings=settings
     )
-    writer = spool_of_this_process(spool)
-    log = PredictionLog(writer, described.reservation)
-    return ServingMiddleware(app, described, log, entity_keys)
+    log = PredictionLog(spool_of_this_process(spool), described.reservation)
+    return ServingMiddleware(app, described, log, entity_keys=entity_keys)
+
+
+def serving_automatically(app: Application, *, deployment: str) -> Application:
+    """Wrap an application that an observed server is about to run.
+
+    Does nothing to one that the program wrapped itself, and records nothing before an observed
+    estimator is asked.
+
+    Args:
+        app: any ASGI application.
+        deployment: its name.
+    """
+    if isinstance(app, ServingMiddleware) or _Hooks.explicit:
+        return app
+    described = describe_deployment(app, deployment)
+    log = PredictionLog(spool_of_this_process(), described.reservation)
+    return ServingMiddleware(app, described, log, automatic=True)

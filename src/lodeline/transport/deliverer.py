@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from lodeline.errors import DeliveryError, LodelineError
+from lodeline.errors import DeliveryError, LodelineError, OutOfTimeError
 from lodeline.limits import (
     DELIVERY_ATTEMPTS_MAX,
     DELIVERY_BYTES_MAX,
@@ -32,7 +32,6 @@ from lodeline.limits import (
     REFUSED_BYTES_MAX,
 )
 from lodeline.spool import Drain, Loss, SpooledRecord, iter_pending, measure_loss, open_drain
-from lodeline.transport.digests import OutOfTimeError
 from lodeline.transport.finalising import Finished, Finisher
 from lodeline.transport.transports import Transport
 
@@ -178,8 +177,8 @@ class _Delivery:
             for record in self._drain.iter_records(segment):
                 try:
                     finished = self._finisher.finish(record.body)
-                except OutOfTimeError:
-                    self._report.reason = "out of time while hashing files"
+                except OutOfTimeError as late:
+                    self._report.reason = str(late)
                     break
                 except (ValueError, KeyError) as error:
                     self._keep_refused(record.body, f"not a record of the spool: {error}")

@@ -16,14 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from lodeline.errors import OutOfTimeError
 from lodeline.limits import DIGEST_THREADS_MAX, MANIFEST_FILES_MAX
 from lodeline.wire import canonical_bytes
 
 _CHUNK: Final = 1024 * 1024
-
-
-class OutOfTimeError(Exception):
-    """The deliverer's time is over; the record stays in the spool. Never leaves this package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +87,7 @@ class Hasher:
             OutOfTimeError: it is.
         """
         if self.deadline is not None and time.monotonic() + needed > self.deadline:
-            raise OutOfTimeError
+            raise OutOfTimeError("hashing files")
 
     def digest(self, state: FileState) -> FileDigest:
         """Hash one file, if it still is what it was.

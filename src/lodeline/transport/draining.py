@@ -43,13 +43,13 @@ def flush(timeout: float | None = 5.0, *, store: str | None = None) -> dict[str,
         `durable`: records of this process forced to disk; `delivered`: how many of all spooled
         records were delivered now; `lost`: records of this process that could not be kept.
     """
-    spools = list(iter_spools_of_this_process())
+    url = default_store_url(store)
+    own = spool_directory(url) if url.startswith("sqlite:") else None
+    spools = [s for s in iter_spools_of_this_process() if own is None or s.directory == own]
     durable = sum(spool.flush() for spool in spools)
     lost = sum(spool.loss.records for spool in spools)
-    url = default_store_url(store)
     delivered = 0
-    directories = {spool.directory for spool in spools}
-    for directory in sorted(directories):
+    for directory in sorted({spool.directory for spool in spools}):
         if next(iter_pending(directory), None) is not None:
             delivered += drain_into(url, timeout, directory=directory).delivered
     return {"durable": durable, "delivered": delivered, "lost": lost}
