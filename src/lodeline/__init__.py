@@ -11,12 +11,12 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOMES = {
-    "autocapture": "lodeline.capture",
-    "job": "lodeline.capture",
-    "run": "lodeline.capture",
-    "register": "lodeline.capture",
-    "serving": "lodeline.capture",
-    "flush": "lodeline.capture",
+    "autocapture": "lodeline.capture.sdk",
+    "job": "lodeline.capture.sdk",
+    "run": "lodeline.capture.sdk",
+    "register": "lodeline.capture.sdk",
+    "serving": "lodeline.capture.serving",
+    "flush": "lodeline.capture.sdk",
     "trace": "lodeline.questions",
     "path": "lodeline.questions",
     "impact": "lodeline.questions",

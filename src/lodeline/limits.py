@@ -184,3 +184,41 @@ GROUPS_CACHED_MAX = 20_000
 
 # Distinct contents of events (job, inputs and outputs) kept in memory while folding.
 CONTENTS_CACHED_MAX = 4096
+
+# Seconds that each question to git may take before the answer becomes a gap.
+GIT_SECONDS_MAX = 5.0
+
+# Uncommitted changes kept with a run as text; of larger ones the digest is kept.
+PATCH_BYTES_MAX = 64 * 1024
+
+# Packages named in one environment; a full data science image has about 600.
+PACKAGES_MAX = 5_000
+
+# Plain files named in one run. A program that walks a million files is described by the first
+# ones and a gap; its journal stays readable in a second.
+RUN_FILES_MAX = 20_000
+
+# Gaps of one run. They tell what is missing; beyond this they tell that much is.
+RUN_GAPS_MAX = 200
+
+# Datasets of one event that a run tells; more become further RUNNING events.
+EVENT_DATASETS_MAX = 500
+
+# One line of a journal: one dataset with its facets.
+JOURNAL_LINE_BYTES_MAX = 4 * 1024 * 1024
+
+# Text, members and nesting of a recorded parameter; what is larger is data, not a setting.
+PARAMETER_TEXT_MAX = 1_000
+PARAMETER_MEMBERS_MAX = 200
+PARAMETER_DEPTH_MAX = 4
+
+# Members of a list or dict looked at for data flow; a longer one is judged by its first members.
+FLOW_MEMBERS_MAX = 256
+
+# Files that one glob pattern may stand for before the rest becomes a gap.
+GLOB_FILES_MAX = 1_000
+
+# Seconds between two looks of `lodeline run` at its program's journals, and the longest pause
+# between two RUNNING events, which doubles from the first on.
+RUN_POLL_SECONDS = 1.0
+RUN_PAUSE_SECONDS_MAX = 60.0

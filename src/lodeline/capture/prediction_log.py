@@ -153,7 +153,7 @@ def _restart_all() -> None:
 
 def _close_all() -> None:
     for log in list(_LIVE):
-        if log._pid == os.getpid():  # noqa: SLF001  # as above
+        if log._pid == os.getpid():  # noqa: SLF001
             with contextlib.suppress(Exception):
                 log.close()
 
@@ -167,7 +167,7 @@ def flush_predictions() -> None:
 def wait_until_written(seconds: float) -> bool:
     """Wait until nothing waits any more; whether that came true in time."""
     end = time.monotonic() + seconds
-    while any(log._waiting for log in list(_LIVE)):  # noqa: SLF001  # as above
+    while any(log._waiting for log in list(_LIVE)):  # noqa: SLF001
         if time.monotonic() > end:
             return False
         time.sleep(0.005)

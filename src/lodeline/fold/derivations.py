@@ -165,12 +165,14 @@ class _Derivation:
             # Capture that observed the flow knows it whole; other producers declare inputs that
             # their column lineage may omit.
             if output.observed is not None:
-                bases = {self._node(one): "observed" for one in output.observed.sources}
+                basis = _basis_of(output.observed)
+                bases = {self._node(one): basis for one in output.observed.sources}
             else:
                 bases = dict.fromkeys(self._declared_for(output), "inferred")
             bases |= {self._node(one): "columnLineage" for one in output.columns.sources}
         elif output.observed is not None:
-            bases = {self._node(one): "observed" for one in output.observed.sources}
+            basis = _basis_of(output.observed)
+            bases = {self._node(one): basis for one in output.observed.sources}
         elif output.dropped:
             return
         else:
@@ -219,7 +221,7 @@ class _Derivation:
         if not stated and output.columns is not None:
             stated = [(output.columns, "columnLineage")]
         if not stated and output.observed is not None and not explicit:
-            stated = [(output.observed, "observed")]
+            stated = [(output.observed, _basis_of(output.observed))]
         for flow, basis in stated:
             self._column_flow(output, flow, basis, allowed=bases)
         if output.node.kind == "model":
@@ -275,3 +277,7 @@ def _field_of(target: NodeId, name: str) -> NodeId:
     if target.kind != "dataset" or not name:
         return target
     return NodeId("datasetField", target.namespace, target.name, name)
+
+
+def _basis_of(observed: Flow) -> str:
+    return "inferred" if observed.bound else "observed"

@@ -62,6 +62,8 @@ class Flow:
 
     inputs: tuple[Source, ...]
     fields: tuple[tuple[str, tuple[Source, ...]], ...]
+    # Capture saw what may have flowed, not what did.
+    bound: bool = False
 
     @property
     def sources(self) -> list[Source]:
@@ -231,14 +233,16 @@ def observed_flow(raw: bytes) -> Flow:
     """Read `lodeline_observed`: the inputs that capture saw flow into this output."""
     inputs = []
     fields: dict[str, list[Source]] = {}
-    for stated in items(body_of(raw), "inputs"):
+    body = body_of(raw)
+    for stated in items(body, "inputs"):
         whole = _source({**stated, "field": None, "type": None})
         inputs.append(whole)
         for field, sources in (stated.get("fields") or {}).items():
             for source in items({"sources": sources}, "sources"):
                 named = {"namespace": whole.namespace, "name": whole.name, **source, "type": None}
                 fields.setdefault(field, []).append(_source(named))
-    return Flow(tuple(inputs), tuple((field, tuple(found)) for field, found in fields.items()))
+    by_field = tuple((field, tuple(found)) for field, found in fields.items())
+    return Flow(tuple(inputs), by_field, bound=body.get("bound") is True)
 
 
 @lru_cache(maxsize=STATEMENTS_CACHED_MAX)

@@ -1,1 +1,1 @@
-"""Placeholder docstring; see ARCHITECTURE.md."""
+"""One adapter a framework, each by entry point and unaware of its siblings."""

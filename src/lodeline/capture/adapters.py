@@ -1,0 +1,185 @@
+"""Which integrations there are, and installing each when its framework appears.
+
+Integrations enter by the entry points `lodeline.integrations`; an entry's name is the module whose
+import installs it. The `lodeline run` parent reads the entry points once and hands them down in
+`LODELINE_INTEGRATIONS`, since reading them costs an observed program more than all else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import Final, Protocol
+
+from lodeline.capture.imports import ImportWatch
+from lodeline.capture.recorder import RECORDER, Recorder
+
+GROUP: Final = "lodeline.integrations"
+VARIABLE: Final = "LODELINE_INTEGRATIONS"
+
+# The built-in ones, for a source tree that was never installed and so has no entry points.
+BUILT_IN: Final = {
+    "builtins": "lodeline.integrations.files:FilesIntegration",
+    "duckdb": "lodeline.integrations.duckdb:DuckdbIntegration",
+    "joblib": "lodeline.integrations.joblib:JoblibIntegration",
+    "numpy": "lodeline.integrations.numpy:NumpyIntegration",
+    "pandas": "lodeline.integrations.pandas:PandasIntegration",
+    "pickle": "lodeline.integrations.pickle:PickleIntegration",
+    "polars": "lodeline.integrations.polars:PolarsIntegration",
+    "pyarrow": "lodeline.integrations.pyarrow:PyarrowIntegration",
+    "random": "lodeline.integrations.random:RandomIntegration",
+    "sklearn": "lodeline.integrations.sklearn:SklearnIntegration",
+    "starlette": "lodeline.integrations.starlette:StarletteIntegration",
+    "uvicorn": "lodeline.integrations.uvicorn:UvicornIntegration",
+}
+
+# Frameworks that read or write without Python's knowing, for which no integration exists yet:
+# a program that imports one gets a gap instead of a silent hole.
+UNOBSERVED: Final = (
+    "dask",
+    "datasets",
+    "fastparquet",
+    "h5py",
+    "lightgbm",
+    "netCDF4",
+    "psycopg",
+    "psycopg2",
+    "pymongo",
+    "pymysql",
+    "pyspark",
+    "rasterio",
+    "sqlalchemy",
+    "tensorflow",
+    "torch",
+    "xgboost",
+)
+
+
+class Integration(Protocol):
+    """One adapter to one framework.
+
+    Attributes:
+        name: of the framework.
+        supports: version range, such as `polars>=1.0,<3`.
+    """
+
+    name: str
+    supports: str
+
+    def install(self, recorder: Recorder) -> Callable[[], None]:
+        """Start capturing; the returned function undoes every change."""
+        ...
+
+
+def find_adapters() -> dict[str, str]:
+    """Trigger module -> `module:class`, from the environment, else the entry points."""
+    handed_down = os.environ.get(VARIABLE)
+    if handed_down:
+        pairs = (pair.partition("=") for pair in handed_down.split(","))
+        return {name: target for name, _, target in pairs if target}
+    return read_entry_points()
+
+
+def read_entry_points() -> dict[str, str]:
+    """The installed integrations, and the built-in ones that are not installed as such."""
+    from importlib.metadata import entry_points
+
+    found = {entry.name: entry.value for entry in entry_points(group=GROUP)}
+    return BUILT_IN | found
+
+
+class Adapters:
+    """The integrations of this process.
+
+    Attributes:
+        installed: names of those that are in effect.
+    """
+
+    def __init__(self) -> None:
+        self.installed: dict[str, Callable[[], None]] = {}
+        self._watch = ImportWatch()
+
+    def start(self) -> None:
+        """Watch for each integration's framework; install at once where it is imported."""
+        self._watch.install()
+        for trigger, target in find_adapters().items():
+            self._watch.when_imported(trigger, self._installer(trigger, target))
+        for name in UNOBSERVED:
+            self._watch.when_imported(name, _tell_unobserved)
+
+    def when_imported(self, name: str, act: Callable[[ModuleType], None]) -> None:
+        """Have an integration act on a further module of its framework, once imported."""
+        self._watch.when_imported(name, act)
+
+    def stop(self) -> None:
+        """Undo every integration and stop watching."""
+        self._watch.remove()
+        while self.installed:
+            _, undo = self.installed.popitem()
+            undo()
+
+    def _installer(self, trigger: str, target: str) -> Callable[[ModuleType], None]:
+        def install(module: ModuleType) -> None:
+            if trigger in self.installed:
+                return
+            home, _, name = target.partition(":")
+            try:
+                adapter_module = import_module(home)
+            except ModuleNotFoundError as error:
+                if error.name == home:
+                    return
+                raise
+            integration: Integration = getattr(adapter_module, name)()
+            version = getattr(module, "__version__", "")
+            if version and not is_supported(version, integration.supports):
+                RECORDER.gap(
+                    trigger,
+                    "capture",
+                    f"version {version} is outside the tested range {integration.supports}",
+                )
+            self.installed[trigger] = integration.install(RECORDER)
+
+        return install
+
+
+def _tell_unobserved(module: ModuleType) -> None:
+    name = module.__name__
+    RECORDER.gap(name, "capture", f"what {name} reads and writes by itself is not observed")
+
+
+def is_supported(version: str, supports: str) -> bool:
+    """Whether a version lies in a range such as `pandas>=2.0,<4`; only numbers are compared."""
+    mine = _numbers(version)
+    ranges = supports.lstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_ ")
+    for clause in filter(None, ranges.split(",")):
+        bound = _numbers(clause.strip("<>= "))
+        width = max(len(mine), len(bound))
+        left = mine + (0,) * (width - len(mine))
+        right = bound + (0,) * (width - len(bound))
+        if clause.strip().startswith(">=") and left < right:
+            return False
+        if clause.strip().startswith("<") and left >= right:
+            return False
+    return True
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    numbers = []
+    for piece in version.split("."):
+        digits = ""
+        for character in piece:
+            if not character.isdigit():
+                break
+            digits += character
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers)
+
+
+def python_path() -> list[str]:
+    """The import path, for the environment's list of packages."""
+    return [entry for entry in sys.path if entry]

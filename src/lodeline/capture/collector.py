@@ -1,0 +1,253 @@
+"""From the journals of a run and of all runs below it to OpenLineage events in the spool.
+
+The `lodeline run` parent collects while its program lives and once more when it is gone; a
+process that captures itself collects at its end. What a process left behind when both were
+killed is collected by the next one that uses the same spool.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from lodeline.capture.drafts import RunDraft
+from lodeline.capture.environment import describe_environment
+from lodeline.capture.journal import (
+    SUFFIX,
+    Line,
+    iter_lines,
+    journal_directory,
+    read_loss,
+    start_ticks,
+)
+from lodeline.capture.recorder import now_us
+
+Append = Callable[[bytes], bool]
+
+_JOB_TYPE: Final = {"processingType": "BATCH", "integration": "LODELINE", "jobType": "SCRIPT"}
+
+
+@dataclass(slots=True)
+class Followed:
+    """One journal, as far as it was read."""
+
+    path: Path
+    offset: int = 0
+    run_id: str = ""
+    pid: int = 0
+    ticks: int = 0
+    collector: int = 0
+    ended: bool = False
+
+    def is_live(self) -> bool:
+        """Whether the process that writes it still runs."""
+        if self.ended or not self.pid:
+            return False
+        return start_ticks(self.pid) == self.ticks
+
+
+@dataclass(slots=True)
+class Told:
+    """What was said of one run so far."""
+
+    draft: RunDraft
+    started: bool = False
+    finished: bool = False
+    facets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    job_facets: dict[str, dict[str, Any]] = field(default_factory=lambda: {"jobType": _JOB_TYPE})
+    capture: dict[str, Any] = field(default_factory=dict)
+    # Run facets as last told: a run's state keeps them, so each is told once for each change.
+    known: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class Collector:
+    """The journals of one outermost run.
+
+    Args:
+        spool: directory of the spool.
+        root: UUID of the outermost run.
+        append: takes a spool record; false when it could not.
+        environment: variables of the observed program.
+
+    Attributes:
+        lost: events that the spool did not take, and lines that processes could not write.
+        started: the observed program's own process has begun its journal.
+    """
+
+    def __init__(
+        self, spool: Path, root: str, append: Append, *, environment: Mapping[str, str]
+    ) -> None:
+        self.root = root
+        self.lost = 0
+        self.runs: dict[str, Told] = {}
+        self._directory = Path(journal_directory(str(spool)))
+        self._append = append
+        self._environment = environment
+        self._journals: dict[str, Followed] = {}
+
+    @property
+    def started(self) -> bool:
+        """Whether the outermost run's own process began its journal."""
+        return any(journal.run_id == self.root for journal in self._journals.values())
+
+    def is_orphaned(self) -> bool:
+        """Whether neither a process of these runs nor the one that would collect them lives."""
+        for journal in self._journals.values():
+            if journal.is_live() or start_ticks(journal.collector):
+                return False
+        return True
+
+    def add_run(self, told: Told) -> None:
+        """Make a run known before its journal appears."""
+        self.runs[told.draft.run_id] = told
+
+    def collect(self) -> bool:
+        """Read what was added to the journals; whether anything was."""
+        found: list[tuple[int, str, Line]] = []
+        for name in self._list():
+            journal = self._journals.setdefault(name, Followed(self._directory / name))
+            for offset, line in iter_lines(str(journal.path), offset=journal.offset):
+                journal.offset = offset
+                if line[0] == "run":
+                    self._begin(journal, line)
+                elif len(line) > 1 and journal.run_id:
+                    journal.ended = journal.ended or line[0] == "end"
+                    found.append((int(line[1]), journal.run_id, line))
+        # Workers of one run write journals of their own: time puts them in order.
+        for _, run_id, line in sorted(found, key=lambda item: item[0]):
+            self.runs[run_id].draft.apply(line)
+        return bool(found)
+
+    def _list(self) -> list[str]:
+        try:
+            names = os.listdir(self._directory)
+        except OSError:
+            return []
+        return sorted(
+            name for name in names if name.startswith(self.root) and name.endswith(SUFFIX)
+        )
+
+    def _begin(self, journal: Followed, line: Line) -> None:
+        header: dict[str, Any] = line[2]
+        journal.run_id = str(header["run_id"])
+        journal.pid, journal.ticks = int(header["pid"]), int(header["ticks"])
+        journal.collector = int(header.get("runner") or 0)
+        told = self.runs.get(journal.run_id)
+        if told is None:
+            told = self.runs[journal.run_id] = Told(RunDraft(header, int(line[1])))
+        if "lodeline_environment" not in told.facets:
+            told.facets["lodeline_environment"] = describe_environment(header, self._environment)
+            told.facets["processing_engine"] = {
+                "name": str(header.get("implementation", "python")),
+                "version": str(header.get("version", "")),
+            }
+        for name in ("argv", "cwd"):
+            told.capture.setdefault(name, header.get(name))
+
+    # Telling
+
+    def tell_progress(self) -> None:
+        """Append START for new runs, RUNNING for those with news, the end of those that ended."""
+        for told in list(self.runs.values()):
+            if told.finished:
+                continue
+            if not told.started:
+                self.tell(told, "START", told.draft.started_us)
+            if told.draft.run_id != self.root and not self._is_live(told):
+                self.tell_end(told)
+            elif told.draft.changed:
+                self.tell(told, "RUNNING", now_us())
+
+    def _is_live(self, told: Told) -> bool:
+        run_id = told.draft.run_id
+        if told.draft.ended_us:
+            return False
+        return any(j.is_live() for j in self._journals.values() if j.run_id == run_id)
+
+    def tell(self, told: Told, event_type: str, time_us: int, *, whole: bool = False) -> None:
+        """Append one event of a run."""
+        draft = told.draft
+        if event_type == "START":
+            told.started = True
+        capture = {**told.capture, "gaps": list(draft.gaps)}
+        facets = {**told.facets, "lodeline_capture": capture}
+        news = {name: facet for name, facet in facets.items() if told.known.get(name) != facet}
+        told.known |= news
+        event = draft.event(
+            event_type, time_us, run_facets=news, job_facets=told.job_facets, whole=whole
+        )
+        record = json.dumps({"type": "event", "event": event}, ensure_ascii=False)
+        if not self._append(record.encode("utf-8", "backslashreplace")):
+            self.lost += 1
+
+    def tell_end(
+        self, told: Told, *, exit_code: int | None = None, signal: int | None = None
+    ) -> None:
+        """Append the last event of a run: COMPLETE, FAIL, or ABORT when it vanished."""
+        draft = told.draft
+        if told.finished:
+            return
+        if not told.started:
+            self.tell(told, "START", draft.started_us)
+        event_type = "COMPLETE"
+        if exit_code is None:
+            event_type = "FAIL" if draft.failed else "COMPLETE" if draft.ended_us else "ABORT"
+        elif exit_code:
+            event_type = "FAIL"
+        if event_type == "ABORT":
+            draft.add_gap("run", "capture", "the process ended without notice; its end is unknown")
+        if exit_code is not None:
+            told.capture["exitCode"] = exit_code
+        if signal is not None:
+            told.capture["signal"] = signal
+        if draft.failed:
+            told.facets["errorMessage"] = {
+                "message": draft.failed,
+                "programmingLanguage": "PYTHON",
+            }
+        time_us = draft.ended_us or now_us()
+        for _ in range(1_000):
+            if not draft.changed or not draft.is_long():
+                break
+            self.tell(told, "RUNNING", time_us - 1)
+        self.tell(told, event_type, time_us, whole=True)
+        told.finished = True
+
+    def finish(self) -> None:
+        """Append the ends of all runs whose processes are gone, and count what they lost."""
+        self.collect()
+        for journal in self._journals.values():
+            lost = read_loss(str(journal.path))
+            if lost and journal.run_id:
+                self.lost += lost
+                detail = f"{lost} observations could not be written"
+                self.runs[journal.run_id].draft.add_gap("run", "lost", detail)
+        for told in list(self.runs.values()):
+            if told.draft.run_id != self.root and not self._is_live(told):
+                self.tell_end(told)
+
+    def remove_journals(self) -> None:
+        """Delete the journals that nobody writes any more and that were told."""
+        for journal in self._journals.values():
+            if not journal.is_live():
+                journal.path.unlink(missing_ok=True)
+
+
+def collect_orphans(spool: Path, append: Append) -> None:
+    """Tell the ends of runs whose processes and parents were killed; their journals remain."""
+    directory = Path(journal_directory(str(spool)))
+    try:
+        names = [name for name in os.listdir(directory) if name.endswith(SUFFIX)]
+    except OSError:
+        return
+    for root in {name.partition(".")[0] for name in names}:
+        collector = Collector(spool, root, append, environment={})
+        collector.collect()
+        if collector.is_orphaned():
+            for told in collector.runs.values():
+                collector.tell_end(told)
+            collector.remove_journals()

@@ -1,0 +1,122 @@
+"""Naming what a program reads and writes, after OpenLineage's naming rules.
+
+Local files are datasets of namespace `file`, named by absolute path (links are not followed: the
+name is the one that the program used). Object stores and web addresses follow the rules of
+<https://openlineage.io/docs/spec/naming>; credentials and queries never become part of a name.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import NamedTuple
+
+FILE = "file"
+# Query strings of these schemes may hold tokens and are cut off; the path names the dataset.
+_WEB = frozenset({"http", "https"})
+
+
+class Dataset(NamedTuple):
+    """A dataset's identity on the wire."""
+
+    namespace: str
+    name: str
+
+
+class Stat(NamedTuple):
+    """What a file looked like: the deliverer digests it only if it still looks the same."""
+
+    path: str
+    inode: int
+    mtime_ns: int
+    size: int
+
+    def to_json(self) -> dict[str, object]:
+        """Give the `pending` member of `lodeline_digest`."""
+        return {
+            "path": self.path,
+            "inode": self.inode,
+            "mtimeNs": self.mtime_ns,
+            "size": self.size,
+        }
+
+
+def file_dataset(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Dataset:
+    """Name a local file by its absolute path."""
+    return Dataset(FILE, readable(os.path.abspath(os.fsdecode(path))))
+
+
+def readable(text: str) -> str:
+    """Make any file name valid UTF-8: bytes that are none become backslash escapes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
+
+
+def find_dataset(target: object) -> Dataset | None:
+    """Name what a reader or writer was given: a path, a URL, or an open file with a name.
+
+    Returns:
+        `None` for what has no name outside the process, such as a buffer in memory.
+    """
+    if isinstance(target, (str, bytes, os.PathLike)):
+        text = os.fsdecode(target)
+        scheme, mark, rest = text.partition("://")
+        if mark and scheme.replace("+", "").replace("-", "").isalnum() and len(scheme) > 1:
+            return _from_url(scheme.lower(), rest)
+        return file_dataset(os.path.expanduser(text)) if text else None
+    name = getattr(target, "name", None)
+    if isinstance(name, (str, bytes)) and name and not str(name).startswith("<"):
+        return file_dataset(name)
+    return None
+
+
+def _from_url(scheme: str, rest: str) -> Dataset | None:
+    if scheme == "file":
+        return file_dataset("/" + rest.lstrip("/"))
+    authority, _, path = rest.partition("/")
+    host = authority.rpartition("@")[2] if scheme in _WEB else authority
+    if ":" in host.rpartition("@")[0]:
+        host = host.rpartition("@")[2]
+    if scheme in _WEB:
+        path = "/" + path.partition("?")[0].partition("#")[0]
+    if scheme in {"s3a", "s3n"}:
+        scheme = "s3"
+    return Dataset(f"{scheme}://{host}", path or "/")
+
+
+def local_path(dataset: Dataset) -> str | None:
+    """Path of a dataset that is a local file; `None` for others."""
+    return dataset.name if dataset.namespace == FILE else None
+
+
+def find_stat(dataset: Dataset) -> Stat | None:
+    """Look at a local file or directory now; `None` when there is none.
+
+    A directory's time is the present: its files count as long as none is younger.
+    """
+    if dataset.namespace != FILE:
+        return None
+    found = find_path_stat(dataset.name)
+    if found is not None:
+        return found
+    try:
+        entry = os.stat(dataset.name)
+    except (OSError, ValueError):
+        return None
+    if entry.st_mode & 0o170000 != 0o040000:
+        return None
+    return Stat(dataset.name, entry.st_ino, time.time_ns(), 0)
+
+
+def find_path_stat(path: str) -> Stat | None:
+    """Look at a regular file now; `None` for anything else."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    if found.st_mode & 0o170000 != 0o100000:
+        return None
+    return Stat(path, found.st_ino, found.st_mtime_ns, found.st_size)

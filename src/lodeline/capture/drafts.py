@@ -1,0 +1,463 @@
+"""Journals to OpenLineage events: what a run's processes noted becomes what the run tells.
+
+A `RunDraft` folds the lines of all journals of one run (its process and its workers) and gives
+RunEvents. It decides what the process could not know when it wrote a line:
+
+- A file opened for writing that is gone in the end was scratch. What flowed through it flows on
+  to what was made of it.
+- A file written before it was read is the run's own product, not an input.
+- For a file whose contents came by unknown ways, anything read before the file's last change may
+  have flowed in, and nothing read after.
+
+It leaves out what it can't know either: digests, which the deliverer computes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from lodeline.capture.datasets import FILE, Dataset, Stat, find_path_stat
+from lodeline.capture.journal import Line
+from lodeline.limits import EVENT_DATASETS_MAX
+from lodeline.model import format_time
+from lodeline.wire.facets import PRODUCER, Scope, type_of
+
+SCHEMA_URL: Final = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
+
+# A clock tick of the kernel: a file's times are as coarse as this.
+_TICK_US: Final = 10_000
+
+
+def stamp(scope: Scope, name: str, facet: dict[str, Any]) -> dict[str, Any]:
+    """Add `_producer` and `_schemaURL` to a facet, unless it has them."""
+    known = type_of(scope, name)
+    url = SCHEMA_URL if known is None else known.facet_schema_url
+    return {"_producer": PRODUCER, "_schemaURL": url, **facet}
+
+
+@dataclass(slots=True)
+class Input:
+    """A dataset that the run read, as first read."""
+
+    time_us: int
+    own: bool
+    facets: dict[str, Any] = field(default_factory=dict)
+    input_facets: dict[str, Any] = field(default_factory=dict)
+    stat: Stat | None = None
+
+
+@dataclass(slots=True)
+class Output:
+    """A dataset that the run wrote, as last written.
+
+    Attributes:
+        inputs: what flowed in.
+        bound: `inputs` is only an upper bound, or nothing is known.
+        plain: known from its opening only.
+    """
+
+    time_us: int
+    inputs: set[Dataset] = field(default_factory=set)
+    bound: bool = False
+    plain: bool = True
+    facets: dict[str, Any] = field(default_factory=dict)
+    output_facets: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, list[tuple[str, str, str]]] | None = None
+    stat: Stat | None = None
+
+
+FindStat = Callable[[str], Stat | None]
+
+
+class RunDraft:
+    """One run, as far as its journals tell.
+
+    Args:
+        header: the first line's facts of the run's main journal.
+        find_stat: looks at a file now.
+
+    Attributes:
+        failed: name of an uncaught exception, when there was one.
+        changed: something came since the last event, or did not fit in it.
+    """
+
+    def __init__(
+        self, header: dict[str, Any], started_us: int, *, find_stat: FindStat = find_path_stat
+    ) -> None:
+        self.header = header
+        self.started_us = started_us
+        self.failed = ""
+        self.ended_us = 0
+        self.changed = False
+        self.inputs: dict[Dataset, Input] = {}
+        self.outputs: dict[Dataset, Output] = {}
+        self.notes: dict[str, dict[str, Any]] = {"param": {}, "metric": {}, "seed": {}}
+        self.gaps: list[dict[str, str]] = []
+        self._find_stat = find_stat
+        self._told: dict[tuple[str, Dataset], str] = {}
+        self._acts: dict[str, Callable[..., None]] = {
+            "read": self._read,
+            "write": self._write,
+            "open": self._open,
+            "rename": self._rename,
+            "copy": self._copy,
+            "features": self._features,
+            "gap": self._gap,
+            "failed": self._failed,
+            "end": self._end,
+        }
+
+    @property
+    def run_id(self) -> str:
+        """UUID text."""
+        return str(self.header["run_id"])
+
+    # Folding lines
+
+    def apply(self, line: Line) -> None:
+        """Fold one line; an unknown or malformed one is told as a gap."""
+        kind, time_us, *rest = line
+        if kind in self.notes:
+            self.notes[kind][rest[0]] = rest[1]
+            self.changed = True
+            return
+        act = self._acts.get(kind)
+        if act is None:
+            return
+        try:
+            act(time_us, *rest)
+        except (TypeError, ValueError, KeyError, IndexError) as error:
+            self.add_gap("journal", "capture", f"a damaged line of kind {kind}: {error}")
+        self.changed = True
+
+    def _read(
+        self,
+        time_us: int,
+        namespace: str,
+        name: str,
+        facets: dict[str, Any] | None,
+        input_facets: dict[str, Any] | None,
+        stat: tuple[str, int, int, int] | None,
+    ) -> None:
+        dataset = Dataset(namespace, name)
+        entry = self.inputs.get(dataset)
+        if entry is None:
+            own = dataset in self.outputs
+            entry = self.inputs[dataset] = Input(time_us, own, stat=_stat(stat))
+        entry.facets.update(facets or {})
+        entry.input_facets.update(input_facets or {})
+
+    def _write(
+        self,
+        time_us: int,
+        namespace: str,
+        name: str,
+        flow: dict[str, Any],
+        facets: dict[str, Any] | None,
+        output_facets: dict[str, Any] | None,
+        stat: tuple[str, int, int, int] | None,
+    ) -> None:
+        dataset = Dataset(namespace, name)
+        before = self.outputs.get(dataset)
+        entry = Output(time_us, {Dataset(*source) for source in flow["inputs"]}, plain=False)
+        entry.bound = bool(flow["bound"])
+        entry.fields = flow.get("fields")
+        if before is not None and flow.get("appends"):
+            entry.inputs |= before.inputs
+            entry.bound = entry.bound or before.bound
+        entry.facets = dict(facets or {})
+        entry.output_facets = dict(output_facets or {})
+        entry.stat = _stat(stat)
+        self.outputs[dataset] = entry
+
+    def _open(
+        self, time_us: int, path: str, mode: str, stat: tuple[str, int, int, int] | None
+    ) -> None:
+        dataset = Dataset(FILE, path)
+        if mode in "ru" and stat is not None and dataset not in self.inputs:
+            own = dataset in self.outputs
+            self.inputs[dataset] = Input(time_us, own, stat=_stat(stat))
+        if mode == "r":
+            return
+        before = self.outputs.get(dataset)
+        if before is None or mode == "w":
+            self.outputs[dataset] = Output(time_us, bound=True)
+        else:
+            before.bound = True
+
+    def _rename(self, time_us: int, source: str, target: str) -> None:
+        old, new = Dataset(FILE, source), Dataset(FILE, target)
+        written = self.outputs.pop(old, None)
+        if written is not None:
+            if written.stat is not None:
+                written.stat = written.stat._replace(path=target)
+            self.outputs[new] = written
+            for other in self.outputs.values():
+                if old in other.inputs:
+                    other.inputs = other.inputs - {old} | {new}
+            if old in self.inputs:
+                self.inputs[new] = self.inputs.pop(old)
+            return
+        # Not written here: an existing file got another name.
+        entry = self.inputs.setdefault(old, Input(time_us, own=False))
+        entry.facets["lifecycleStateChange"] = {
+            "lifecycleStateChange": "RENAME",
+            "previousIdentifier": {"name": source, "namespace": FILE},
+        }
+        self.outputs[new] = Output(time_us, {old}, plain=False)
+
+    def _copy(self, time_us: int, source: str, target: str) -> None:
+        self.outputs[Dataset(FILE, target)] = Output(time_us, {Dataset(FILE, source)}, plain=False)
+
+    def _features(self, time_us: int, namespace: str, name: str, columns: dict[str, str]) -> None:
+        entry = self.inputs.setdefault(Dataset(namespace, name), Input(time_us, own=False))
+        known = entry.facets.setdefault(
+            "lodeline_features", {"view": name, "entityKeys": [], "features": []}
+        )
+        names = {feature["name"] for feature in known["features"]}
+        for column, kind in columns.items():
+            if column not in names:
+                known["features"].append(_plain_feature(namespace, name, column, kind))
+
+    def _gap(self, time_us: int, at: str, reason: str, detail: str) -> None:
+        del time_us
+        self.add_gap(at, reason, detail)
+
+    def add_gap(self, at: str, reason: str, detail: str) -> None:
+        """Add what could not be observed."""
+        gap = {"at": at, "reason": reason, "detail": detail}
+        if gap not in self.gaps:
+            self.gaps.append(gap)
+            self.changed = True
+
+    def _failed(self, time_us: int, error: str) -> None:
+        del time_us
+        self.failed = error
+
+    def _end(self, time_us: int, failed: str = "") -> None:
+        self.ended_us = time_us
+        self.failed = failed or self.failed
+
+    # Giving events
+
+    def event(
+        self,
+        event_type: str,
+        time_us: int,
+        *,
+        run_facets: dict[str, dict[str, Any]],
+        job_facets: dict[str, dict[str, Any]] | None = None,
+        whole: bool = False,
+    ) -> dict[str, Any]:
+        """Make one RunEvent.
+
+        Args:
+            event_type: START, RUNNING, COMPLETE, FAIL or ABORT.
+            time_us: event time.
+            run_facets: facets to add to what the journals tell.
+            job_facets: job facets.
+            whole: repeat what earlier events told, as long as it is bounded.
+        """
+        inputs, outputs = self._resolve()
+        repeat = whole and len(inputs) + len(outputs) <= EVENT_DATASETS_MAX
+        told_inputs, left = self._untold("input", inputs, EVENT_DATASETS_MAX, repeat=repeat)
+        told_outputs, left = self._untold("output", outputs, left, repeat=repeat)
+        self.changed = left <= 0
+        return {
+            "eventType": event_type,
+            "eventTime": format_time(time_us),
+            "producer": PRODUCER,
+            "schemaURL": SCHEMA_URL,
+            "run": {
+                "runId": self.run_id,
+                "facets": _stamped("run", {**self._run_facets(), **run_facets}),
+            },
+            "job": {
+                "namespace": self.header["namespace"],
+                "name": self.header["job"],
+                "facets": _stamped("job", job_facets or {}),
+            },
+            "inputs": told_inputs,
+            "outputs": told_outputs,
+        }
+
+    def is_long(self) -> bool:
+        """Whether one event may not hold all datasets."""
+        return len(self.inputs) + len(self.outputs) > EVENT_DATASETS_MAX
+
+    def _resolve(self) -> tuple[dict[Dataset, dict[str, Any]], dict[Dataset, dict[str, Any]]]:
+        vanished = {
+            dataset: output
+            for dataset, output in self.outputs.items()
+            if dataset.namespace == FILE
+            and "lodeline_model" not in output.facets
+            and not self._exists(dataset, output)
+        }
+        for output in self.outputs.values():
+            self._settle(output)
+        outputs: dict[Dataset, dict[str, Any]] = {}
+        needed: set[Dataset] = set()
+        for dataset, output in self.outputs.items():
+            if dataset in vanished:
+                continue
+            sources, bound = self._through(output, vanished, {dataset})
+            if not bound:
+                needed |= sources
+            outputs[dataset] = self._output(dataset, output, sources, bound=bound)
+        inputs = {
+            dataset: self._input(dataset, entry)
+            for dataset, entry in self.inputs.items()
+            if not entry.own and dataset not in vanished
+        }
+        for dataset in sorted(needed - inputs.keys()):
+            if dataset not in self.outputs:
+                inputs[dataset] = {"namespace": dataset.namespace, "name": dataset.name}
+        return inputs, outputs
+
+    def _exists(self, dataset: Dataset, output: Output) -> bool:
+        import os
+
+        if output.plain:
+            output.stat = self._find_stat(dataset.name)
+            return output.stat is not None
+        return os.path.exists(dataset.name)  # any kind of entry
+
+    def _settle(self, output: Output) -> None:
+        """A plain output may hold what was read before its last change."""
+        if not output.plain or not output.bound:
+            return
+        changed_us = output.time_us if output.stat is None else output.stat.mtime_ns // 1000
+        latest = max(changed_us, output.time_us) + _TICK_US
+        output.inputs |= {
+            dataset for dataset, entry in self.inputs.items() if entry.time_us <= latest
+        }
+
+    def _through(
+        self, output: Output, vanished: dict[Dataset, Output], seen: set[Dataset]
+    ) -> tuple[set[Dataset], bool]:
+        """What flowed in, with scratch files replaced by what flowed into them."""
+        sources: set[Dataset] = set()
+        bound = output.bound
+        for source in output.inputs:
+            if source in vanished and source not in seen:
+                seen.add(source)
+                further, further_bound = self._through(vanished[source], vanished, seen)
+                sources |= further
+                bound = bound or further_bound
+            elif source not in vanished:
+                sources.add(source)
+        return sources, bound
+
+    def _input(self, dataset: Dataset, entry: Input) -> dict[str, Any]:
+        facets = dict(entry.facets)
+        _add_pending(facets, entry.stat)
+        return {
+            "namespace": dataset.namespace,
+            "name": dataset.name,
+            "facets": _stamped("dataset", facets),
+            "inputFacets": _stamped("input", entry.input_facets),
+        }
+
+    def _output(
+        self, dataset: Dataset, output: Output, sources: set[Dataset], *, bound: bool
+    ) -> dict[str, Any]:
+        facets = dict(output.facets)
+        _add_pending(facets, output.stat)
+        output_facets = dict(output.output_facets)
+        # Nothing says that a file was made of itself unless that was seen.
+        sources = sources - {dataset} if bound else sources
+        observed = [self._source(source, output) for source in sorted(sources)]
+        output_facets["lodeline_observed"] = {"inputs": observed}
+        if bound:
+            output_facets["lodeline_observed"]["bound"] = True
+        return {
+            "namespace": dataset.namespace,
+            "name": dataset.name,
+            "facets": _stamped("dataset", facets),
+            "outputFacets": _stamped("output", output_facets),
+        }
+
+    def _source(self, source: Dataset, output: Output) -> dict[str, Any]:
+        told: dict[str, Any] = {"namespace": source.namespace, "name": source.name}
+        fields = {
+            name: [
+                {"field": field}
+                for namespace, holder, field in sources
+                if (namespace, holder) == source
+            ]
+            for name, sources in (output.fields or {}).items()
+        }
+        fields = {name: members for name, members in fields.items() if members}
+        return {**told, "fields": fields} if fields else told
+
+    def _untold(
+        self, side: str, datasets: dict[Dataset, dict[str, Any]], left: int, *, repeat: bool
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Those not told yet in this form, at most `left` of them; and how many more may be."""
+        told = []
+        for dataset, body in datasets.items():
+            if left <= 0:
+                break
+            text = json.dumps(body, sort_keys=True)
+            if self._told.get((side, dataset)) == text and not repeat:
+                continue
+            self._told[side, dataset] = text
+            told.append(body)
+            left -= 1
+        return told, left
+
+    def _run_facets(self) -> dict[str, dict[str, Any]]:
+        facets: dict[str, dict[str, Any]] = {}
+        parent = self.header.get("parent")
+        if parent:
+            facets["parent"] = {
+                "run": {"runId": parent[2]},
+                "job": {"namespace": parent[0], "name": parent[1]},
+            }
+        if any(self.notes.values()):
+            facets["lodeline_parameters"] = {
+                "parameters": self.notes["param"],
+                "metrics": self.notes["metric"],
+                "seeds": self.notes["seed"],
+            }
+        return facets
+
+
+def _plain_feature(namespace: str, name: str, column: str, kind: str) -> dict[str, str]:
+    """A feature that is a column as it stands."""
+    definition = json.dumps(
+        {"column": column, "dataset": {"name": name, "namespace": namespace}},
+        sort_keys=True,
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
+    digest = hashlib.sha256(definition.encode()).hexdigest()
+    return {"name": column, "definition": definition, "digest": f"sha256:{digest}", "type": kind}
+
+
+def _add_pending(facets: dict[str, Any], stat: Stat | None) -> None:
+    if stat is None:
+        return
+    for name in ("lodeline_model", "lodeline_digest"):
+        if name in facets:
+            facets[name] = {"pending": stat.to_json(), **facets[name]}
+            return
+    facets["lodeline_digest"] = {
+        "algorithm": "sha256",
+        "value": None,
+        "bytes": stat.size,
+        "pending": stat.to_json(),
+        "source": "bytes",
+    }
+
+
+def _stat(stat: tuple[str, int, int, int] | None) -> Stat | None:
+    return None if stat is None else Stat(*stat)
+
+
+def _stamped(scope: Scope, facets: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {name: stamp(scope, name, facet) for name, facet in facets.items()}

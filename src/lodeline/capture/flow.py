@@ -1,0 +1,205 @@
+"""Which datasets an object in memory came from.
+
+A flow is an `int` used as a set of bits: bit 0 says that the set is only an upper bound, bit n
+that dataset number n flowed in. So the union of flows is `|`, and an operation costs well under
+a microsecond. Objects are known by weak identity: nothing is added to them or kept alive.
+
+An object that nothing is known about may hold anything read so far, and no more: its flow is
+everything read, marked as a bound.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Final
+
+from lodeline.capture.datasets import Dataset
+from lodeline.limits import FLOW_MEMBERS_MAX
+
+# Bit 0: the set is an upper bound, not an observation.
+BOUND: Final = 1
+
+_PLAIN: Final = frozenset({int, float, str, bool, bytes, complex, type(None), type, slice, range})
+
+
+class Flow:
+    """The flows of all objects of this process."""
+
+    def __init__(self) -> None:
+        self.read_so_far = 0
+        self._numbers: dict[Dataset, int] = {}
+        self._datasets: list[Dataset] = []
+        self._known: dict[int, tuple[weakref.ref[object], int]] = {}
+        # type -> None (holds no data), or a function giving the object that holds its data.
+        self._kinds: dict[type, Callable[[object], object] | None] = {}
+        self._frames: tuple[type, ...] = ()
+        self._carriers: list[tuple[type, Callable[[object], object]]] = []
+
+    def bit(self, dataset: Dataset) -> int:
+        """The flow of exactly this dataset."""
+        number = self._numbers.get(dataset)
+        if number is None:
+            number = self._numbers[dataset] = len(self._datasets)
+            self._datasets.append(dataset)
+        return 2 << number
+
+    def note_read(self, dataset: Dataset) -> int:
+        """Count a dataset among what was read so far; gives its flow."""
+        bit = self.bit(dataset)
+        self.read_so_far |= bit
+        return bit
+
+    def unknown(self) -> int:
+        """The flow of an object that nothing is known about."""
+        return self.read_so_far | BOUND if self.read_so_far else 0
+
+    def datasets(self, flow: int) -> list[Dataset]:
+        """The datasets in a flow, in the order of their first appearance."""
+        return list(self._iter(flow >> 1))
+
+    def _iter(self, bits: int) -> Iterator[Dataset]:
+        while bits:
+            low = bits & -bits
+            yield self._datasets[low.bit_length() - 1]
+            bits ^= low
+
+    def holds_data(self, *types: type) -> None:
+        """Declare types whose instances carry data: frames, tables, arrays."""
+        self._frames += types
+        self._kinds.clear()
+
+    def carries(self, kind: type, holder: Callable[[object], object]) -> None:
+        """Declare a type that stands for another object's data, as a group-by does."""
+        self._carriers.append((kind, holder))
+        self._kinds.clear()
+
+    def tag(self, thing: object, flow: int) -> None:
+        """Remember the flow of an object that can be referred to weakly."""
+        key = id(thing)
+        known = self._known
+
+        def forget(_: object, key: int = key) -> None:
+            known.pop(key, None)
+
+        try:
+            known[key] = (weakref.ref(thing, forget), flow)
+        except TypeError:
+            return
+
+    def read_since(self, before: int) -> int:
+        """What was read while a call ran, as a bound: a function given to it may have read."""
+        news = self.read_so_far & ~before
+        return news | BOUND if news else 0
+
+    def is_data(self, thing: object) -> bool:
+        """Whether an object holds data that a flow can be remembered for."""
+        kind = type(thing)
+        if kind in _PLAIN:
+            return False
+        holder = self._kinds[kind] if kind in self._kinds else self._classify(kind)
+        return holder is _itself
+
+    def subject(self, thing: object) -> object:
+        """The object that holds the data: itself, or what a carrier stands for."""
+        for _ in range(8):
+            kind = type(thing)
+            holder = self._kinds[kind] if kind in self._kinds else self._classify(kind)
+            if holder is None or holder is _itself:
+                break
+            thing = holder(thing)
+        return thing
+
+    def find(self, thing: object) -> int | None:
+        """The flow that was remembered for an object, or that its holder's is."""
+        entry = self._known.get(id(thing))
+        return None if entry is None or entry[0]() is not thing else entry[1]
+
+    def of(self, thing: object, *, data: bool = False, depth: int = 0) -> int:
+        """The flow of anything: an operand, an argument, a list of frames.
+
+        Args:
+            thing: anything.
+            data: a list or dict of plain values is data here (as in `Series.map(table)`), not a
+                choice of columns; where it came from is unknown.
+            depth: how deep in containers this is.
+        """
+        kind = type(thing)
+        if kind in _PLAIN:
+            return 0
+        entry = self._known.get(id(thing))
+        if entry is not None and entry[0]() is thing:
+            return entry[1]
+        if kind in {list, tuple, dict, set, frozenset}:
+            return self._of_members(thing, data=data, depth=depth)
+        if kind is FunctionType:
+            return self._of_function(thing, depth)
+        if kind is MethodType or kind is BuiltinFunctionType:
+            return self.of(getattr(thing, "__self__", None), depth=depth + 1) if depth < 3 else 0
+        holder = self._kinds[kind] if kind in self._kinds else self._classify(kind)
+        if holder is None:
+            return 0
+        held = holder(thing)
+        if held is thing or depth > 8:
+            return self._of_view(thing)
+        return self.of(held, depth=depth + 1)
+
+    def _of_view(self, thing: object) -> int:
+        base = getattr(thing, "base", None)
+        for _ in range(8):
+            if base is None:
+                break
+            found = self.find(base)
+            if found is not None:
+                return found
+            base = getattr(base, "base", None)
+        return self.unknown()
+
+    def _classify(self, kind: type) -> Callable[[object], object] | None:
+        holder: Callable[[object], object] | None = None
+        if issubclass(kind, self._frames):
+            holder = _itself
+        else:
+            for carrier, function in self._carriers:
+                if issubclass(kind, carrier):
+                    holder = function
+                    break
+        self._kinds[kind] = holder
+        return holder
+
+    def _of_members(self, thing: object, *, data: bool, depth: int) -> int:
+        if depth > 3:
+            return self.unknown()
+        members = list(thing.values() if isinstance(thing, dict) else thing)  # type: ignore[call-overload]
+        flow = 0
+        plain = True
+        for member in members[:FLOW_MEMBERS_MAX]:
+            if type(member) not in _PLAIN:
+                plain = False
+                flow |= self.of(member, data=data, depth=depth + 1)
+        if len(members) > FLOW_MEMBERS_MAX and not plain:
+            flow |= self.unknown()
+        return flow | self.unknown() if data and plain and members else flow
+
+    def _of_function(self, function: object, depth: int) -> int:
+        """What a function given to `apply` or `map` can reach: its closure and its globals."""
+        assert isinstance(function, FunctionType)
+        if depth > 2:
+            return 0
+        flow = 0
+        for cell in function.__closure__ or ():
+            try:
+                flow |= self.of(cell.cell_contents, data=True, depth=depth + 1)
+            except ValueError:
+                continue  # An empty cell: not assigned yet.
+        names = function.__globals__
+        for name in function.__code__.co_names:
+            value = names.get(name)
+            if value is not None and type(value) is not FunctionType:
+                flow |= self.of(value, data=True, depth=depth + 1)
+        return flow
+
+
+def _itself(thing: object) -> object:
+    return thing

@@ -1,0 +1,250 @@
+"""Models: estimators that were fitted here, and the files that they are dumped to and loaded from.
+
+A fitted estimator is known by weak identity, with the datasets and features that reached its fit.
+Its file is recorded as the model itself (facet `lodeline_model`, whose digest the deliverer adds),
+named by the file's stem unless `lodeline.register` named it.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from lodeline.capture.datasets import Dataset, Stat, find_dataset, find_stat, local_path
+from lodeline.capture.flow import BOUND
+from lodeline.capture.recorder import Recorder
+from lodeline.capture.values import plain
+
+_FRAMEWORKS: Final = ("sklearn", "xgboost", "lightgbm", "catboost", "torch", "tensorflow", "keras")
+
+
+@dataclass(slots=True)
+class Fitted:
+    """What is known of one fitted estimator.
+
+    Attributes:
+        features: names of the columns that reached the fit.
+        flow: the datasets that did.
+        name: given by `register`.
+    """
+
+    features: list[str] = field(default_factory=list)
+    flow: int = 0
+    name: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model file that this process loaded, for whoever serves it."""
+
+    namespace: str
+    name: str
+    stat: Stat | None
+    artifact: Dataset
+
+
+_FITTED: Final[dict[int, tuple[weakref.ref[Any], Fitted]]] = {}
+LOADED: Final[list[tuple[weakref.ref[Any], LoadedModel]]] = []
+
+
+def find_fitted(estimator: object) -> Fitted | None:
+    """What is known of an estimator; `None` when it was not fitted or named here."""
+    entry = _FITTED.get(id(estimator))
+    return None if entry is None or entry[0]() is not estimator else entry[1]
+
+
+def note_fitted(estimator: object) -> Fitted | None:
+    """Start knowing an estimator; `None` when it can't be referred to weakly."""
+    known = find_fitted(estimator)
+    if known is not None:
+        return known
+    key = id(estimator)
+
+    def forget(_: object, key: int = key) -> None:
+        _FITTED.pop(key, None)
+
+    try:
+        reference = weakref.ref(estimator, forget)
+    except TypeError:
+        return None
+    fitted = Fitted()
+    _FITTED[key] = (reference, fitted)
+    return fitted
+
+
+def find_estimator(value: object, *, depth: int = 0) -> object | None:
+    """Find the estimator in a dumped value: itself, or a member of a dict, list or tuple."""
+    if is_estimator(value):
+        return value
+    if depth > 2:
+        return None
+    members: list[object] = []
+    if type(value) is dict:
+        members = list(value.values())[:50]
+    elif type(value) in {list, tuple}:
+        members = list(value)[:50]  # type: ignore[call-overload]  # narrowed above
+    for member in members:
+        found = find_estimator(member, depth=depth + 1)
+        if found is not None:
+            return found
+    return None
+
+
+def is_estimator(value: object) -> bool:
+    """Whether a value looks like a model: it fits, and it predicts or transforms."""
+    kind = type(value)
+    if not hasattr(kind, "fit"):
+        return find_fitted(value) is not None
+    return any(hasattr(kind, name) for name in ("predict", "transform", "fit_predict"))
+
+
+def record_dump(
+    recorder: Recorder, value: object, target: object, *, file_format: str, flush: bool = False
+) -> None:
+    """Record that an object was dumped to a file: a model, or plain data.
+
+    Args:
+        recorder: of this process.
+        value: what was dumped.
+        target: path or open file.
+        file_format: `joblib` or `pickle`.
+        flush: the file is still open; its buffer is written out so that its size counts.
+    """
+    dataset = find_dataset(target)
+    if dataset is None:
+        return
+    if flush and hasattr(target, "flush"):
+        target.flush()
+    estimator = find_estimator(value)
+    if estimator is None:
+        recorder.write(dataset, flow=recorder.flow_of(value, data=True))
+        return
+    fitted = find_fitted(estimator) or Fitted(flow=recorder.flow.unknown() | BOUND)
+    run = recorder.run
+    namespace = run.namespace if run is not None else "default"
+    stat = find_stat(dataset)
+    model = Dataset(namespace, fitted.name or stem(dataset))
+    facet = describe_model(estimator, fitted, dataset, file_format=file_format)
+    facets: dict[str, dict[str, Any]] = {"lodeline_model": facet}
+    if fitted.features:
+        fields = [{"name": name} for name in fitted.features]
+        facets["schema"] = {"fields": fields}
+    recorder.write(model, flow=fitted.flow, facets=facets, stat=stat)
+
+
+def describe_model(
+    estimator: object, fitted: Fitted, artifact: Dataset, *, file_format: str
+) -> dict[str, Any]:
+    """Give `lodeline_model` without its digest."""
+    kind = type(estimator)
+    module = kind.__module__ or ""
+    framework = module.partition(".")[0]
+    return {
+        "framework": framework if framework in _FRAMEWORKS else "python",
+        "class": f"{module}.{kind.__qualname__}",
+        "format": file_format,
+        "parameters": fitted.parameters or parameters_of(estimator),
+        "features": fitted.features or _feature_names(estimator),
+        "artifact": {"namespace": artifact.namespace, "name": artifact.name},
+    }
+
+
+def record_load(recorder: Recorder, value: object, target: object, *, file_format: str) -> None:
+    """Record that an object was loaded from a file: a model, or plain data."""
+    dataset = find_dataset(target)
+    if dataset is None:
+        return
+    estimator = find_estimator(value)
+    if estimator is None:
+        recorder.tag(value, recorder.read(dataset))
+        return
+    run = recorder.run
+    namespace = run.namespace if run is not None else "default"
+    stat = find_stat(dataset)
+    model = Dataset(namespace, stem(dataset))
+    fitted = note_fitted(estimator) or Fitted()
+    facet = describe_model(estimator, fitted, dataset, file_format=file_format)
+    fitted.features = list(facet["features"])
+    flow = recorder.read(model, facets={"lodeline_model": facet}, stat=stat)
+    fitted.flow = flow
+    recorder.tag(estimator, flow)
+    if value is not estimator:
+        recorder.tag(value, flow)
+    LOADED.append((weakref.ref(estimator), LoadedModel(*model, stat, dataset)))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A registered model: what `lodeline.serving` takes. Everything else is the estimator's.
+
+    Attributes:
+        namespace: of the model.
+        name: of the model.
+        version: `sha256:` of the estimator as pickle writes it; empty when it can't be pickled.
+        estimator: the registered object.
+    """
+
+    namespace: str
+    name: str
+    version: str
+    estimator: Any
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.estimator, name)
+
+
+def register_model(recorder: Recorder, estimator: object, name: str) -> ModelVersion:
+    """Name a model and record a version of it. A dump that follows takes the version's place.
+
+    Args:
+        recorder: of this process.
+        estimator: a fitted one.
+        name: of the model, in the run's namespace.
+    """
+    import hashlib
+    import pickle
+
+    run = recorder.run
+    namespace = run.namespace if run is not None else "default"
+    fitted = note_fitted(estimator) or Fitted(flow=recorder.flow.unknown() | BOUND)
+    fitted.name = name
+    try:
+        version = "sha256:" + hashlib.sha256(pickle.dumps(estimator, protocol=5)).hexdigest()
+    except Exception as error:  # foreign code pickles itself
+        recorder.gap(f"model:{namespace}:{name}", "capture", f"cannot be pickled: {error}"[:500])
+        return ModelVersion(namespace, name, "", estimator)
+    facet = describe_model(estimator, fitted, Dataset(namespace, name), file_format="pickle")
+    facet["digest"] = version
+    del facet["artifact"]
+    recorder.write(Dataset(namespace, name), flow=fitted.flow, facets={"lodeline_model": facet})
+    return ModelVersion(namespace, name, version, estimator)
+
+
+def loaded_models() -> list[LoadedModel]:
+    """Models that this process loaded and still holds, the latest last."""
+    return [model for reference, model in LOADED if reference() is not None]
+
+
+def stem(dataset: Dataset) -> str:
+    """A model's default name: its file's name without the suffix."""
+    base = os.path.basename(local_path(dataset) or dataset.name)
+    return base.partition(".")[0] or base or "model"
+
+
+def parameters_of(estimator: object) -> dict[str, Any]:
+    """The parameters of an estimator, as plain values; steps of a pipeline by their names."""
+    get = getattr(estimator, "get_params", None)
+    if get is None:
+        return {}
+    found = plain(get(deep=True))
+    return found if isinstance(found, dict) else {}
+
+
+def _feature_names(estimator: object) -> list[str]:
+    names = getattr(estimator, "feature_names_in_", None)
+    return [] if names is None else [str(name) for name in names]

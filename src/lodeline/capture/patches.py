@@ -1,0 +1,263 @@
+"""Wrapping foreign functions: the one way integrations patch what has no public hook.
+
+A wrapper calls the original with exactly what it was given, hands out exactly what came back, and
+lets exactly its exception pass; what we do with it afterwards is behind a door that catches our
+own faults, counts them and reports a gap.
+
+Two traces of a wrapper could show in a program's output, and are removed:
+
+- A warning's `stacklevel` would count our frame. Its code therefore claims a file name that the
+  framework's own search skips (pandas, polars look for their directory), or that `warnings` skips
+  (frames of the import system).
+- An uncaught exception's traceback would list our frame; `strip_traceback` takes it out before
+  the interpreter prints.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from types import CodeType, FunctionType, TracebackType
+from typing import Any, Final
+
+from lodeline.capture.recorder import RECORDER
+
+After = Callable[[Any, tuple[Any, ...], dict[str, Any]], object]
+
+# `warnings.warn` skips frames whose file name has both "importlib" and "_bootstrap".
+UNSEEN_FILE: Final = "<frozen importlib._bootstrap lodeline>"
+
+_CODES: Final[set[CodeType]] = set()
+
+
+class Patches:
+    """The patches of one integration, undone together.
+
+    Args:
+        integration: its name, for gaps.
+        file: the file name that wrappers claim.
+    """
+
+    def __init__(self, integration: str, *, file: str = UNSEEN_FILE) -> None:
+        self.integration = integration
+        self.file = file
+        self._undo: list[Callable[[], None]] = []
+
+    def undo(self) -> None:
+        """Put every original back, the last patch first."""
+        while self._undo:
+            self._undo.pop()()
+
+    def on_undo(self, act: Callable[[], None]) -> None:
+        """Have something more done by `undo`."""
+        self._undo.append(act)
+
+    def replace(self, owner: Any, name: str, value: object) -> None:
+        """Set an attribute, remembering what stood in the owner's own dictionary."""
+        own = vars(owner)
+        original = own.get(name, _ABSENT)
+        setattr(owner, name, value)
+        if original is _ABSENT:
+            self._undo.append(lambda: delattr(owner, name))
+        else:
+            self._undo.append(lambda: setattr(owner, name, original))
+
+    def door(self, owner: Any, name: str, after: After) -> None:
+        """Observe a reader or writer: after it returned, `after(result, args, kwargs)` is called.
+
+        Plain files that it opens are its own business and are not recorded apart. A name that
+        this version of the framework lacks is skipped.
+        """
+        original = vars(owner).get(name)
+        if original is None:
+            return
+        where = f"{self.integration}.{name}"
+        self._wrap(owner, name, original, lambda f: _door(f, self._guarded(where, after)))
+
+    def passage(self, owner: Any, name: str, *, data: bool = False, mutates: bool = False) -> None:
+        """Observe an operation in memory: its result inherits the flows of its operands.
+
+        Args:
+            owner: class or module.
+            name: attribute; skipped when missing or not a function.
+            data: plain lists and dicts among the arguments are data.
+            mutates: the first operand inherits too.
+        """
+        original = vars(owner).get(name)
+        if original is None:
+            return
+        inherit = _inherit_mutating if mutates else _inherit
+        where = f"{self.integration}.{name}"
+        self._wrap(
+            owner, name, original, lambda f: _passage(f, functools.partial(inherit, where, data))
+        )
+
+    def outermost(self, owner: Any, name: str, after: After) -> None:
+        """Observe a call that calls others of its kind: `after` is called for the outermost."""
+        original = vars(owner).get(name)
+        if original is None:
+            return
+        where = f"{self.integration}.{name}"
+        self._wrap(owner, name, original, lambda f: _outermost(f, self._guarded(where, after)))
+
+    def _guarded(self, where: str, after: After) -> After:
+        def guarded(result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            try:
+                after(result, args, kwargs)
+            except Exception as error:  # capture's outermost door
+                RECORDER.trouble(where, error)
+
+        return guarded
+
+    def _wrap(
+        self, owner: Any, name: str, original: Any, make: Callable[[Any], FunctionType]
+    ) -> None:
+        if isinstance(original, property):
+            if original.fget is not None:
+                got = self._finish(make(original.fget), original.fget)
+                self.replace(
+                    owner, name, property(got, original.fset, original.fdel, original.__doc__)
+                )
+            return
+        if isinstance(original, (classmethod, staticmethod)):
+            inner = original.__func__
+            self.replace(owner, name, type(original)(self._finish(make(inner), inner)))
+            return
+        if callable(original):
+            self.replace(owner, name, self._finish(make(original), original))
+
+    def _finish(self, wrapper: FunctionType, original: Any) -> Any:
+        code = wrapper.__code__.replace(co_filename=self.file)
+        _CODES.add(code)
+        wrapper.__code__ = code
+        return functools.update_wrapper(wrapper, original)
+
+
+_ABSENT: Final = object()
+
+
+def _door(original: Any, after: After) -> Any:
+    local = RECORDER.local
+
+    def lodeline(*args: Any, **kwargs: Any) -> Any:
+        if local.suspended:
+            return original(*args, **kwargs)
+        local.suspended = 1
+        try:
+            result = original(*args, **kwargs)
+        finally:
+            local.suspended = 0
+        after(result, args, kwargs)
+        return result
+
+    return lodeline
+
+
+def _passage(original: Any, inherit: Callable[..., None]) -> Any:
+    local, flow = RECORDER.local, RECORDER.flow
+
+    def lodeline(*args: Any, **kwargs: Any) -> Any:
+        if local.depth:
+            return original(*args, **kwargs)
+        before = flow.read_so_far
+        local.depth = 1
+        try:
+            result = original(*args, **kwargs)
+        finally:
+            local.depth = 0
+        inherit(before, result, args, kwargs)
+        return result
+
+    return lodeline
+
+
+def _outermost(original: Any, after: After) -> Any:
+    local = RECORDER.local
+
+    def lodeline(*args: Any, **kwargs: Any) -> Any:
+        if local.depth:
+            return original(*args, **kwargs)
+        local.depth = 1
+        try:
+            result = original(*args, **kwargs)
+        finally:
+            local.depth = 0
+        after(result, args, kwargs)
+        return result
+
+    return lodeline
+
+
+def _inherit(
+    where: str,
+    data: bool,  # noqa: FBT001  # bound once by partial, never by callers
+    before: int,
+    result: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> None:
+    try:
+        flow = RECORDER.flow
+        if not flow.is_data(result):
+            return
+        bits = flow.read_since(before)
+        for value in args:
+            bits |= flow.of(value, data=data)
+        if kwargs:
+            for value in kwargs.values():
+                bits |= flow.of(value, data=data)
+        flow.tag(result, bits)
+    except Exception as error:  # capture's outermost door
+        RECORDER.trouble(where, error)
+
+
+def _inherit_mutating(
+    where: str,
+    data: bool,  # noqa: FBT001
+    before: int,
+    result: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> None:
+    del result
+    try:
+        flow = RECORDER.flow
+        subject = flow.subject(args[0])
+        bits = flow.of(subject) | flow.read_since(before)
+        # A new column's name comes first and says nothing about where the values come from.
+        for value in args[2:] if len(args) > 2 else args[1:]:
+            bits |= flow.of(value, data=data)
+        for value in kwargs.values():
+            bits |= flow.of(value, data=data)
+        flow.tag(subject, bits)
+    except Exception as error:  # capture's outermost door
+        RECORDER.trouble(where, error)
+
+
+def strip_traceback(error: BaseException) -> None:
+    """Take our frames out of an exception's traceback, and out of those it was raised from."""
+    seen: set[int] = set()
+    waiting: list[BaseException] = [error]
+    while waiting:
+        current = waiting.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        current.__traceback__ = _without_ours(current.__traceback__)
+        following: Iterable[BaseException | None] = (current.__cause__, current.__context__)
+        waiting += [one for one in following if one is not None]
+        if isinstance(current, BaseExceptionGroup):
+            waiting += list(current.exceptions)
+
+
+def _without_ours(trace: TracebackType | None) -> TracebackType | None:
+    while trace is not None and trace.tb_frame.f_code in _CODES:
+        trace = trace.tb_next
+    current = trace
+    while current is not None:
+        following = current.tb_next
+        while following is not None and following.tb_frame.f_code in _CODES:
+            following = following.tb_next
+        current.tb_next = following
+        current = following
+    return trace

@@ -1,0 +1,202 @@
+"""The run of a whole observed process: begins when the interpreter starts, ends with it.
+
+`begin` is called by the zero-code start (`bootstrap/sitecustomize.py`) or by `autocapture()`. It
+finds out whose process this is: the one that `lodeline run` started (its run), a worker of
+`multiprocessing` or joblib (its parent's run, for its data goes back there), or another Python
+program (a run of its own, whose parent is the run that started it).
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, NamedTuple
+
+from lodeline.capture.adapters import Adapters, python_path
+from lodeline.capture.journal import Journal
+from lodeline.capture.patches import strip_traceback
+from lodeline.capture.recorder import RECORDER, RunContext
+
+# Handed from the runner to the processes below it, and by them to theirs.
+JOURNALS: Final = "LODELINE_JOURNALS"
+RUN: Final = "LODELINE_RUN"
+RUNNER: Final = "LODELINE_RUNNER"
+PARENT: Final = "LODELINE_PARENT"
+JOB: Final = "LODELINE_JOB"
+NAMESPACE: Final = "LODELINE_NAMESPACE"
+
+_WORKERS: Final = (
+    "--multiprocessing-fork",
+    "multiprocessing.spawn",
+    "multiprocessing.forkserver",
+    "loky.backend.popen_loky",
+)
+_TRACKERS: Final = ("resource_tracker import main", "resource_tracker")
+
+ADAPTERS: Final = Adapters()
+
+
+class RunName(NamedTuple):
+    """A run and its job, as one text in an environment variable."""
+
+    namespace: str
+    job: str
+    run_id: str
+
+    def to_text(self) -> str:
+        """Write `namespace/job/run`, slashes within parts encoded."""
+        return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in self)
+
+
+def parse_run_name(text: str) -> RunName | None:
+    """Read what `RunName.to_text` wrote; `None` when it is nothing of the kind."""
+    parts = [part.replace("%2F", "/").replace("%25", "%") for part in text.split("/")]
+    return RunName(*parts) if len(parts) == 3 and all(parts) else None
+
+
+def new_run_id() -> str:
+    """A UUIDv7 (RFC 9562): time first, so that runs sort by their start."""
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def begin_from_environment() -> None:
+    """Start capture as the runner's environment says. Raises nothing that matters to callers."""
+    environment = os.environ
+    directory = environment.get(JOURNALS)
+    words = " ".join(sys.orig_argv[1:6])
+    if not directory or any(mark in words for mark in _TRACKERS):
+        return
+    parent = parse_run_name(environment.get(PARENT, ""))
+    root = environment.get(RUN, "")
+    if environment.get(RUNNER) == str(os.getppid()) and root:
+        own = RunName(environment.get(NAMESPACE) or "default", environment.get(JOB) or "-", root)
+        begin(directory, own, root=root, header={"main": True})
+    elif parent is not None and any(mark in words for mark in _WORKERS):
+        begin(directory, parent, root=root or parent.run_id, header={"worker": True}, lazy=True)
+    else:
+        own = RunName(environment.get(NAMESPACE) or "default", _own_job(), new_run_id())
+        header: dict[str, object] = {"parent": None if parent is None else tuple(parent)}
+        begin(directory, own, root=root or own.run_id, header=header, lazy=True)
+        atexit.register(_say_end)
+
+
+def _say_end() -> None:
+    run = RECORDER.process_run
+    if run is not None and run.journal.path:
+        run.say(("end", time.time_ns() // 1000, ""))
+
+
+def _own_job() -> str:
+    from pathlib import Path
+
+    from lodeline.capture.command import find_repository, job_name, read_command
+
+    command = read_command(sys.orig_argv, folder=Path.cwd())
+    root = find_repository(command.script) if command.script is not None else None
+    return job_name(command, root=root)
+
+
+def begin(
+    directory: str,
+    name: RunName,
+    *,
+    root: str,
+    header: dict[str, object],
+    lazy: bool = False,
+) -> RunContext:
+    """Begin the run of this process, and watch for frameworks.
+
+    Args:
+        directory: where journals lie.
+        name: the run.
+        root: UUID of the outermost run.
+        header: further facts for the journal's first line.
+        lazy: write nothing before there is something to say.
+    """
+    journal = Journal(directory, root, {**describe_process(), **header, **name._asdict()})
+    run = RunContext(name.run_id, name.namespace, name.job, journal)
+    RECORDER.process_run = run
+    RECORDER.rows = os.environ.get("LODELINE_ROWS") == "1"
+    RECORDER.deterministic = os.environ.get("LODELINE_DETERMINISTIC") == "1"
+    os.environ[PARENT] = name.to_text()
+    os.environ.setdefault(JOURNALS, directory)
+    os.environ.setdefault(RUN, root)
+    if not lazy:
+        journal.open()
+    watch_exceptions()
+    ADAPTERS.start()
+    return run
+
+
+def describe_process() -> dict[str, object]:
+    """What only the process itself knows about its environment, cheaply."""
+    return {
+        "argv": [str(word) for word in sys.orig_argv],
+        "cwd": _working_directory(),
+        "executable": sys.executable,
+        "implementation": sys.implementation.name,
+        "version": sys.version.split()[0],
+        "path": python_path(),
+        "runner": os.environ.get(RUNNER, ""),
+    }
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
+
+
+def watch_exceptions() -> None:
+    """Have an uncaught exception mark the run as failed, and our frames left out of its text."""
+    hook: Hook = sys.excepthook
+    if getattr(hook, "lodeline", False):
+        return
+
+    def report(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> object:
+        try:
+            run = RECORDER.process_run
+            if run is not None:
+                run.say(("failed", time.time_ns() // 1000, kind.__name__))
+            if trace is error.__traceback__:
+                strip_traceback(error)
+                trace = error.__traceback__
+        except Exception as fault:  # capture's outermost door
+            RECORDER.trouble("excepthook", fault)
+        return hook(kind, error, trace)
+
+    report.lodeline = True  # type: ignore[attr-defined]  # recognised above
+    sys.excepthook = report
+    _watch_threads()
+
+
+def _watch_threads() -> None:
+    hook = threading.excepthook
+
+    def report(args: threading.ExceptHookArgs) -> object:
+        try:
+            if args.exc_value is not None:
+                strip_traceback(args.exc_value)
+                args = threading.ExceptHookArgs(
+                    (args.exc_type, args.exc_value, args.exc_value.__traceback__, args.thread)
+                )
+        except Exception as fault:  # capture's outermost door
+            RECORDER.trouble("excepthook", fault)
+        return hook(args)
+
+    threading.excepthook = report

@@ -1,0 +1,309 @@
+"""What integrations talk to: the run that is current here, and what it reads, writes and says.
+
+One recorder a process. The current run follows `contextvars`: a nested `lodeline.run` or a job
+function in its own context, else the run of the whole process. Nothing here raises: the doors in
+`patches` catch and count, and a failed append is counted by the journal.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from typing import Any, Final
+
+from lodeline.capture.datasets import Dataset, Stat, find_path_stat, find_stat, local_path
+from lodeline.capture.flow import BOUND, Flow
+from lodeline.capture.journal import Journal, Line
+from lodeline.capture.values import plain
+from lodeline.limits import RUN_FILES_MAX, RUN_GAPS_MAX
+
+Facets = Mapping[str, Mapping[str, Any]]
+
+
+class RunContext:
+    """One run of this process: who it is, where its journal is, what was said about it already.
+
+    Attributes:
+        run_id: UUID text.
+        namespace: of the job.
+        job: name.
+    """
+
+    def __init__(self, run_id: str, namespace: str, job: str, journal: Journal) -> None:
+        self.run_id = run_id
+        self.namespace = namespace
+        self.job = job
+        self.journal = journal
+        self.opened: dict[str, str] = {}
+        self.said: set[tuple[object, ...]] = set()
+        self.wrote: set[Dataset] = set()
+        self.gaps = 0
+
+    def say(self, line: Line) -> bool:
+        """Append one line."""
+        return self.journal.append(line)
+
+    def say_once(self, line: Line, key: tuple[object, ...]) -> None:
+        """Append a line unless one with this key was appended before."""
+        if key not in self.said:
+            self.said.add(key)
+            self.say(line)
+
+
+class _Local(threading.local):
+    """Per thread: how deep inside observed calls we are, and whether plain files are ignored."""
+
+    depth = 0
+    suspended = 0
+
+
+class Recorder:
+    """The recorder of this process.
+
+    Attributes:
+        flow: which datasets objects in memory came from.
+        local: per-thread state of the patches.
+        process_run: the run of the whole process; `None` while only nested runs are recorded.
+        rows: row provenance is wanted.
+        deterministic: seeds are fixed on import.
+    """
+
+    def __init__(self) -> None:
+        self.flow = Flow()
+        self.local = _Local()
+        self.process_run: RunContext | None = None
+        self.rows = False
+        self.deterministic = False
+        self.troubles: dict[str, int] = {}
+        self._nested: ContextVar[RunContext | None] = ContextVar("lodeline.run", default=None)
+
+    # The current run
+
+    @property
+    def run(self) -> RunContext | None:
+        """The run that what happens here belongs to."""
+        return self._nested.get() or self.process_run
+
+    def enter(self, run: RunContext) -> Callable[[], None]:
+        """Make a nested run current in this context; the returned function ends that."""
+        token = self._nested.set(run)
+
+        def leave() -> None:
+            try:
+                self._nested.reset(token)
+            except ValueError:
+                # Left in another context (a generator finished elsewhere): nothing to restore.
+                self._nested.set(None)
+
+        return leave
+
+    # Datasets
+
+    def read(
+        self,
+        dataset: Dataset,
+        *,
+        facets: Facets | None = None,
+        input_facets: Facets | None = None,
+        stat: Stat | None = None,
+    ) -> int:
+        """Record that the current run read a dataset.
+
+        Args:
+            dataset: what was read.
+            facets: dataset facets, without `_producer` and `_schemaURL`.
+            input_facets: input facets, likewise.
+            stat: how the file looked when it was read; looked up now when missing.
+
+        Returns:
+            The flow of the data read, for `tag`.
+        """
+        flow = self.flow.note_read(dataset)
+        run = self.run
+        if run is not None:
+            stat = stat or find_stat(dataset)
+            line = ("read", now_us(), *dataset, _copy(facets), _copy(input_facets), _or_none(stat))
+            run.say_once(line, ("read", dataset, stat, repr(facets), repr(input_facets)))
+        return flow
+
+    def write(
+        self,
+        dataset: Dataset,
+        *,
+        flow: int | None = None,
+        inputs: Iterable[Dataset] | None = None,
+        facets: Facets | None = None,
+        output_facets: Facets | None = None,
+        fields: Mapping[str, Iterable[tuple[Dataset, str]]] | None = None,
+        appends: bool = False,
+        stat: Stat | None = None,
+    ) -> None:
+        """Record that the current run wrote a dataset.
+
+        Args:
+            dataset: what was written.
+            flow: what flowed in, as `flow_of` tells; a bound is recorded as such.
+            inputs: the same as datasets; with neither, anything read so far may have.
+            facets: dataset facets, without `_producer` and `_schemaURL`.
+            output_facets: output facets, likewise.
+            fields: which input fields each output field was made of.
+            appends: earlier contents stayed.
+            stat: how the file looked when it was closed; looked up now when missing.
+        """
+        run = self.run
+        if run is None:
+            return
+        if flow is None:
+            flow = self.flow.unknown() | BOUND if inputs is None else 0
+        sources = [tuple(source) for source in inputs or ()]
+        sources += [tuple(source) for source in self.flow.datasets(flow)]
+        run.wrote.add(dataset)
+        run.say(
+            (
+                "write",
+                now_us(),
+                *dataset,
+                {
+                    "inputs": sources,
+                    "bound": bool(flow & BOUND),
+                    "fields": _fields(fields),
+                    "appends": appends,
+                },
+                _copy(facets),
+                _copy(output_facets),
+                _or_none(stat or find_stat(dataset)),
+            )
+        )
+
+    def opened(self, path: str, mode: str) -> None:
+        """Record that a plain file was opened.
+
+        Args:
+            path: absolute.
+            mode: `r` reads, `w` truncates and writes, `a` writes, `u` reads and writes.
+        """
+        run = self.run
+        if run is None:
+            return
+        before = run.opened.get(path, "")
+        if mode in before:
+            return
+        if len(run.opened) >= RUN_FILES_MAX and not before:
+            self.gap(
+                "run", "size", f"more than {RUN_FILES_MAX} files opened; the rest is not named"
+            )
+            return
+        stat = None
+        if mode in "ru":
+            stat = find_path_stat(path)
+            if stat is None and mode == "r":
+                return
+            self.flow.note_read(Dataset("file", path))
+        run.opened[path] = before + mode
+        run.say(("open", now_us(), path, mode, _or_none(stat)))
+
+    def moved(self, source: str, target: str, *, copied: bool = False) -> None:
+        """Record that a file got another name, or a copy. Paths are absolute."""
+        run = self.run
+        if run is None:
+            return
+        run.opened.pop(target, None)
+        if not copied:
+            run.opened.pop(source, None)
+            run.said = {key for key in run.said if key[:1] != ("read",)}
+        run.say(("copy" if copied else "rename", now_us(), source, target))
+
+    # What a run says about itself
+
+    def gap(self, at: str, reason: str, detail: str) -> None:
+        """Record what could not be observed."""
+        run = self.run
+        if run is None or run.gaps >= RUN_GAPS_MAX or ("gap", at, reason, detail) in run.said:
+            return
+        run.gaps += 1
+        run.say_once(("gap", now_us(), at, reason, detail), ("gap", at, reason, detail))
+
+    def param(self, name: str, value: object) -> None:
+        """Record a parameter."""
+        self._note("param", name, value)
+
+    def metric(self, name: str, value: object) -> None:
+        """Record a metric."""
+        self._note("metric", name, value)
+
+    def seed(self, name: str, value: object) -> None:
+        """Record the seed of a source of randomness."""
+        self._note("seed", name, value)
+
+    def features(self, dataset: Dataset, columns: Mapping[str, str]) -> None:
+        """Record that columns of a dataset reached a fit: each is a feature.
+
+        Args:
+            dataset: the only source of the table that was fitted.
+            columns: name -> type.
+        """
+        run = self.run
+        if run is not None:
+            pairs = dict(columns)
+            run.say_once(
+                ("features", now_us(), *dataset, pairs), ("features", dataset, repr(pairs))
+            )
+
+    def _note(self, kind: str, name: str, value: object) -> None:
+        run = self.run
+        if run is not None:
+            value = plain(value)
+            run.say_once((kind, now_us(), str(name), value), (kind, name, repr(value)))
+
+    def trouble(self, where: str, error: BaseException) -> None:
+        """Count a fault of our own, and report it once as a gap. Never raises."""
+        try:
+            count = self.troubles[where] = self.troubles.get(where, 0) + 1
+            if count == 1:
+                self.gap(where, "capture", f"{type(error).__name__}: {error}"[:500])
+        except Exception:  # the last door: there is nothing left to tell it to
+            self.troubles[where] = self.troubles.get(where, 0) + 1
+
+    # Objects in memory
+
+    def tag(self, thing: object, flow: int) -> None:
+        """Remember which datasets an object came from."""
+        self.flow.tag(thing, flow)
+
+    def flow_of(self, *things: object, data: bool = False) -> int:
+        """The union of the flows of objects."""
+        flow = 0
+        for thing in things:
+            flow |= self.flow.of(thing, data=data)
+        return flow
+
+
+def now_us() -> int:
+    """The wall clock in microseconds."""
+    return time.time_ns() // 1000
+
+
+def _or_none(stat: Stat | None) -> tuple[object, ...] | None:
+    return None if stat is None else tuple(stat)
+
+
+def _copy(facets: Facets | None) -> dict[str, Any] | None:
+    return None if facets is None else {name: dict(facet) for name, facet in facets.items()}
+
+
+def _fields(
+    fields: Mapping[str, Iterable[tuple[Dataset, str]]] | None,
+) -> dict[str, list[tuple[str, str, str]]] | None:
+    if fields is None:
+        return None
+    return {
+        name: [(source.namespace, source.name, field) for source, field in sources]
+        for name, sources in fields.items()
+    }
+
+
+RECORDER: Final = Recorder()
+
+__all__ = ["RECORDER", "Dataset", "Recorder", "RunContext", "local_path", "now_us"]

@@ -1,0 +1,214 @@
+"""Plain files, through the audit events of the interpreter (PEP 578).
+
+`open`, `os.open`, `pathlib` and everything written in Python on top of them raise `open`; renames
+and copies have events of their own. What the interpreter itself, its packages and the system read
+is left out. Files that native code opens by itself are not seen here: each such framework has an
+adapter, or a gap.
+
+An event tells the intent, before the call: whether a file that was opened for writing exists in
+the end is looked up when the run's events are made.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from lodeline.capture.datasets import find_dataset, readable
+from lodeline.capture.recorder import Recorder
+
+# Not all of /usr: containers keep applications in /usr/src.
+_SYSTEM: Final = (
+    *("/proc/", "/sys/", "/dev/", "/run/", "/etc/", "/lib/", "/lib64/", "/bin/", "/sbin/"),
+    *("/usr/lib/", "/usr/lib64/", "/usr/share/", "/usr/bin/", "/usr/include/"),
+    *("/usr/local/lib/", "/usr/local/share/", "/usr/local/bin/"),
+)
+_PARTS: Final = ("/__pycache__/", "/site-packages/", "/dist-packages/", "/.git/", "/.lodeline/")
+# Code is recorded as code: its version is that of the repository, or of the source digest.
+_CODE: Final = (".py", ".pyc", ".pyo", ".pyi", ".so", ".pth")
+_HOME_CACHES: Final = (".cache", ".config", ".local", ".matplotlib", ".ipython", ".jupyter")
+
+
+class FilesIntegration:
+    """Plain files of any program."""
+
+    name = "files"
+    supports = ""
+
+    def install(self, recorder: Recorder) -> Callable[[], None]:
+        """Add an audit hook; the interpreter can't take one out, so undoing silences it."""
+        watcher = _Watcher(recorder)
+        sys.addaudithook(watcher.hook)
+        return watcher.silence
+
+
+class _Watcher:
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._local = recorder.local
+        self._ignored = _ignored_folders()
+        self._acts: dict[str, Callable[[tuple[Any, ...]], None]] = {
+            "open": self._open,
+            "os.rename": self._rename,
+            "os.link": self._copy,
+            "shutil.copyfile": self._copy,
+            "shutil.move": self._nothing,
+            "sqlite3.connect": self._database,
+            "socket.connect": self._connect,
+            "urllib.Request": self._fetch,
+            "subprocess.Popen": self._program,
+            "os.system": self._shell,
+            "os.posix_spawn": self._spawn,
+        }
+
+    def silence(self) -> None:
+        """Ignore everything from here on."""
+        self._acts = {}
+
+    def hook(self, event: str, args: tuple[Any, ...]) -> None:
+        """The audit hook. An exception here would stop the program's own call: none gets out."""
+        act = self._acts.get(event)
+        if act is None or self._local.suspended:
+            return
+        try:
+            self._local.suspended = 1
+            act(args)
+        except Exception as error:  # capture's outermost door
+            self._recorder.trouble(f"files.{event}", error)
+        finally:
+            self._local.suspended = 0
+
+    def _open(self, args: tuple[Any, ...]) -> None:
+        target, mode, flags = args
+        if type(target) is int:
+            return
+        path = self._path(target)
+        if path is None:
+            return
+        self._recorder.opened(path, _mode(mode, flags))
+
+    def _path(self, target: object) -> str | None:
+        """The absolute path of a file that matters; `None` for the system's and the packages'."""
+        if not isinstance(target, (str, bytes, os.PathLike)):
+            return None
+        path = os.fsdecode(target)
+        if path.startswith(_SYSTEM) or path.endswith(_CODE):
+            return None
+        path = os.path.abspath(path)
+        if path.startswith(self._ignored):
+            return None
+        if any(part in path for part in _PARTS):
+            return None
+        return readable(path)
+
+    def _rename(self, args: tuple[Any, ...]) -> None:
+        source, target = self._path(args[0]), self._path(args[1])
+        if source is not None and target is not None:
+            self._recorder.moved(source, target)
+
+    def _copy(self, args: tuple[Any, ...]) -> None:
+        source, target = self._path(args[0]), self._path(args[1])
+        if source is not None and target is not None:
+            self._recorder.opened(source, "r")
+            self._recorder.moved(source, target, copied=True)
+
+    def _nothing(self, args: tuple[Any, ...]) -> None:
+        """A move raises the rename, or the copy, that it is made of."""
+
+    def _database(self, args: tuple[Any, ...]) -> None:
+        name = args[0]
+        if isinstance(name, (str, bytes, os.PathLike)) and os.fsdecode(name) not in {
+            "",
+            ":memory:",
+        }:
+            path = self._path(name)
+            if path is not None:
+                self._recorder.gap(path, "capture", "what passes through sqlite3 is not observed")
+
+    def _connect(self, args: tuple[Any, ...]) -> None:
+        address = args[1]
+        if not isinstance(address, tuple) or len(address) < 2:
+            return
+        host = str(address[0])
+        if host.startswith("127.") or host in {"::1", "localhost", "0.0.0.0"}:  # noqa: S104  # compared, not bound
+            return
+        detail = "what passes through a network connection is not observed"
+        self._recorder.gap(f"{host}:{address[1]}", "capture", detail)
+
+    def _fetch(self, args: tuple[Any, ...]) -> None:
+        url, _, _, method = (*args, None, None, None, None)[:4]
+        if isinstance(url, str) and url.startswith(("http://", "https://")):
+            dataset = find_dataset(url)
+            if dataset is not None and method in {None, "GET"}:
+                self._recorder.read(dataset)
+
+    def _program(self, args: tuple[Any, ...]) -> None:
+        executable, words, _, environment = args
+        if environment is not None and "LODELINE_JOURNALS" not in environment:
+            self._tell_program(executable, "its environment leaves capture out")
+            return
+        name = os.path.basename(os.fsdecode(executable)) if executable else str(words)
+        if not _is_python(executable, words):
+            self._tell_program(name, "not a Python program")
+
+    def _shell(self, args: tuple[Any, ...]) -> None:
+        command = os.fsdecode(args[0])
+        self._tell_program(command.split()[0] if command.split() else "sh", "run by a shell")
+
+    def _spawn(self, args: tuple[Any, ...]) -> None:
+        if not _is_python(args[0], args[1]):
+            self._tell_program(os.fsdecode(args[0]), "not a Python program")
+
+    def _tell_program(self, name: object, why: str) -> None:
+        text = os.fsdecode(name) if isinstance(name, (str, bytes)) else str(name)
+        if os.path.basename(text) in _HARMLESS:
+            return
+        self._recorder.gap(text[:200], "capture", f"a program whose files are not observed: {why}")
+
+
+# Programs that libraries start to ask about the machine; they write nothing.
+_HARMLESS: Final = frozenset(
+    {"git", "uname", "lscpu", "ldconfig", "nproc", "nvidia-smi", "file", "getconf", "sysctl", "tty"}
+    | {"lsb_release", "hostname", "which", "id", "whoami", "locale", "gcc", "cc", "ld"}
+)
+
+
+def _is_python(executable: object, words: object) -> bool:
+    names = [executable]
+    if isinstance(words, (list, tuple)) and words:
+        names.append(words[0])
+    for name in names:
+        if isinstance(name, (str, bytes)):
+            base = os.path.basename(os.fsdecode(name))
+            if base.startswith(("python", "pypy")):
+                return True
+    return False
+
+
+def _mode(mode: object, flags: object) -> str:
+    """Reduce a mode or flags to `r`, `w` (truncates), `a` (writes), `u` (reads and writes)."""
+    if isinstance(mode, str):
+        if "+" in mode:
+            return "w" if "w" in mode or "x" in mode else "u"
+        return "w" if "w" in mode or "x" in mode else "a" if "a" in mode else "r"
+    bits = flags if isinstance(flags, int) else 0
+    access = bits & os.O_ACCMODE
+    if access == os.O_RDONLY:
+        return "r"
+    if bits & os.O_TRUNC or bits & os.O_EXCL:
+        return "w"
+    return "u" if access == os.O_RDWR and not bits & os.O_CREAT else "a"
+
+
+def _ignored_folders() -> tuple[str, ...]:
+    paths = {os.path.dirname(os.__file__)}
+    home = os.path.expanduser("~")
+    if home not in {"/", "~", ""}:
+        paths |= {os.path.join(home, cache) for cache in _HOME_CACHES}
+    for variable in ("LODELINE_JOURNALS", "LODELINE_SPOOL"):
+        if os.environ.get(variable):
+            paths.add(os.environ[variable])
+    own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return (*_SYSTEM, *sorted(path.rstrip("/") + "/" for path in {*paths, own} if path))
