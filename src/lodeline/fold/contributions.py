@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -398,11 +399,8 @@ class _Reading:
         for facets_of in (self.uses.inputs, self.uses.outputs):
             for (namespace, name), facets in facets_of.items():
                 at = f"dataset:{namespace}:{name}"
-                stated = self.read(facets, "lodeline_features", _features, at=at)
-                for view, feature, version in stated or ():
-                    node = NodeId("feature", namespace, view or name, feature)
-                    column = NodeId("datasetField", namespace, name, feature)
-                    found.add(FeatureColumn(node, column, version))
+                reader = partial(read_features, namespace, name)
+                found.update(self.read(facets, "lodeline_features", reader, at=at) or ())
         return tuple(sorted(found, key=lambda one: (one.feature, one.field, one.version)))
 
 
@@ -450,11 +448,20 @@ def _parent(raw: bytes) -> Parent:
     return Parent(statements.text(run, "runId", default="").lower(), node)
 
 
-def _features(raw: bytes) -> list[tuple[str, str, str]]:
+def read_features(namespace: str, name: str, raw: bytes) -> list[FeatureColumn]:
+    """Read `lodeline_features`: the features that are columns of a dataset.
+
+    Raises:
+        MalformedFacetError: the facet does not match its schema.
+    """
     body = statements.body_of(raw)
-    view = statements.text(body, "view", default="")
+    view = statements.text(body, "view", default="") or name
     return [
-        (view, statements.text(one, "name"), statements.text(one, "digest", default=""))
+        FeatureColumn(
+            NodeId("feature", namespace, view, statements.text(one, "name")),
+            NodeId("datasetField", namespace, name, statements.text(one, "name")),
+            statements.text(one, "digest", default=""),
+        )
         for one in statements.items(body, "features")
         if statements.text(one, "name")
     ]

@@ -14,10 +14,10 @@ import msgspec
 
 from lodeline.errors import MalformedFacetError
 from lodeline.fold import statements
-from lodeline.fold.contributions import kind_of
+from lodeline.fold.contributions import kind_of, read_features, read_run
 from lodeline.fold.statements import Source
 from lodeline.model import NodeId
-from lodeline.wire import DatasetEvent, Event
+from lodeline.wire import DatasetEvent, Event, RunEvent
 
 
 @dataclass(slots=True)
@@ -28,7 +28,8 @@ class Mentions:
         facets: per node, facet name to verbatim bytes.
         aliases: (node, other); the other is None where the node's symlinks were retracted.
         endings: nodes that a lifecycle facet ended.
-        names: every node that the event names.
+        names: every node that the event names by itself. What only a merged group derives (the
+            columns of a model's features) is known by its derivation.
         versions: (node, version) of models and deployments, in the event's order.
     """
 
@@ -47,6 +48,8 @@ def mentions(event: Event) -> Mentions:
         return found
     job = NodeId("job", event.job.namespace, event.job.name)
     found.names.add(job)
+    if isinstance(event, RunEvent):
+        found.names.update(parent_jobs(event.run.facets))
     if event.job.facets:
         found.facets[job] = _stated(event.job.facets)
     for used in event.inputs:
@@ -54,6 +57,12 @@ def mentions(event: Event) -> Mentions:
     for made in event.outputs:
         _dataset(found, made.namespace, made.name, made.facets)
     return found
+
+
+def parent_jobs(run_facets: Mapping[str, msgspec.Raw]) -> list[NodeId]:
+    """List the jobs that a run's facets name as its parent."""
+    facets = {name: bytes(raw) for name, raw in run_facets.items() if name == "parent"}
+    return [parent.job for parent in read_run(facets, at="").parents]
 
 
 def _stated(facets: Mapping[str, msgspec.Raw]) -> dict[str, bytes]:
@@ -73,7 +82,7 @@ def _dataset(found: Mentions, namespace: str, name: str, facets: Mapping[str, ms
     found.facets.setdefault(node, {}).update(stated)
     if node.kind != "dataset":
         _version(found, node, stated)
-    for reader in (_aliases, _ending, _columns):
+    for reader in (_aliases, _ending, _columns, _features):
         try:
             reader(found, node, stated)
         except (MalformedFacetError, AttributeError, TypeError):
@@ -135,6 +144,14 @@ def _columns(found: Mentions, node: NodeId, facets: Mapping[str, bytes]) -> None
     for target in _targets(facets):
         if node.kind == "dataset" and target:
             names.add(_column(node, target))
+
+
+def _features(found: Mentions, node: NodeId, facets: Mapping[str, bytes]) -> None:
+    raw = facets.get("lodeline_features")
+    if raw is None:
+        return
+    for column in read_features(node.namespace, node.name, raw):
+        found.names |= {column.feature, column.field}
 
 
 def _schema(facets: Mapping[str, bytes]) -> tuple[str, ...]:

@@ -19,7 +19,6 @@ from lodeline.fold.statements import facet_digest, plain
 from lodeline.ingest.interning import Interning
 from lodeline.ingest.rectangles import Fact
 from lodeline.limits import CONTENTS_CACHED_MAX
-from lodeline.model import NodeId
 from lodeline.wire import DatasetEvent, Event, Run, RunEvent, decode_stored
 
 _NEVER = 1 << 62
@@ -91,8 +90,6 @@ class UsesState:
         made: outputs written, with the versions stated.
         code: version of the job's source, where its location states one.
         gaps: of facets that cannot be read.
-        sighted: nodes that the facts name.
-        sighted_us: as in `Content`.
     """
 
     __slots__ = (
@@ -102,8 +99,6 @@ class UsesState:
         "facts",
         "gaps",
         "made",
-        "sighted",
-        "sighted_us",
         "uses",
     )
 
@@ -112,27 +107,20 @@ class UsesState:
         self._next: dict[tuple[int, bytes], tuple[UsesState, Content, set[Fact], set[Fact]]] = {}
         reading = read_uses(uses, derive_assertions=_assertions_of)
         node = interning.node
-        named: set[NodeId] = set()
         facts: set[Fact] = set()
         self.basis: dict[int, int] = {}
         for one in reading.assertions:
             number = interning.derivation(one.source, one.target, one.kind, one.job)
             facts.add(("assertion", number, one.basis, interning.detail(one.detail)))
             self.basis[number] = BASIS_RANK[one.basis]
-            named |= {end for end in (one.source, one.target, one.job) if end is not None}
         for read in reading.reads:
             facts.add(("read", node(read.node), read.version))
-            named.add(read.node)
         for column in reading.features:
             facts.add(("feature", node(column.feature), node(column.field), column.version))
-            named |= {column.feature, column.field}
-        named |= {one for one, _ in reading.made}
         self.facts = facts
         self.made = reading.made
         self.code = reading.code
         self.gaps = frozenset(("capture_gap", g.at, g.reason, g.detail) for g in reading.gaps)
-        self.sighted = sorted(node(one) for one in named)
-        self.sighted_us = _NEVER
 
     def after(
         self, content: Content, run_lineage: bytes, interning: Interning

@@ -109,14 +109,6 @@ class Group:
         self.state: RunState | None = None
 
     @property
-    def parents(self) -> list[int]:
-        """The parents' jobs, after the last event."""
-        course = self._course
-        if course is None or not course.run_facets:
-            return []
-        return [fact[2] for fact in course.run_facts if fact[0] == "parent"]
-
-    @property
     def uses(self) -> UsesState | None:
         """The merged uses after the last event."""
         return self._course.uses if self._course is not None else None
@@ -136,14 +128,11 @@ class Group:
         position: int,
         contents: Contents,
         rectangles: RectangleWriter,
-    ) -> list[tuple[UsesState, int]]:
-        """Fold one event in.
-
-        Returns:
-            The uses that hold from some event time on, for the sightings of what they name.
-        """
+    ) -> None:
+        """Fold one event in."""
         if self._events and event.order < self._events[-1].order:
-            return self._rewrite(event, position, contents, rectangles)
+            self._rewrite(event, position, contents, rectangles)
+            return
         course = self._course
         if course is None:
             course = self._course = _Course(contents.root(self.key))
@@ -162,7 +151,6 @@ class Group:
             for fact in new:
                 self._open[fact] = time_us
                 self._begin(rectangles, (fact, time_us, None), position)
-        return [(course.uses, time_us)]
 
     def _rewrite(
         self,
@@ -170,18 +158,16 @@ class Group:
         position: int,
         contents: Contents,
         rectangles: RectangleWriter,
-    ) -> list[tuple[UsesState, int]]:
+    ) -> None:
         """Fold an event into the group's past."""
         before = set(self._intervals(contents))
         insort(self._events, event, key=lambda one: one.order)
-        sights: list[tuple[UsesState, int]] = []
-        after = set(self._intervals(contents, sights))
+        after = set(self._intervals(contents))
         for fact, valid_from, _ in before - after:
             rectangles.end(fact, self.group_id, position=position, valid_from=valid_from)
         for interval in after - before:
             self._begin(rectangles, interval, position)
         self._open = {fact: valid_from for fact, valid_from, valid_to in after if valid_to is None}
-        return sights
 
     def _begin(self, rectangles: RectangleWriter, interval: Interval, position: int) -> None:
         fact, valid_from, valid_to = interval
@@ -194,9 +180,7 @@ class Group:
             valid_to=valid_to,
         )
 
-    def _intervals(
-        self, contents: Contents, sights: list[tuple[UsesState, int]] | None = None
-    ) -> list[Interval]:
+    def _intervals(self, contents: Contents) -> list[Interval]:
         """Compute the whole course over event time; the last state becomes the current one."""
         course = _Course(contents.root(self.key))
         since: dict[Fact, int] = {}
@@ -212,8 +196,6 @@ class Group:
             found += [(fact, since.pop(fact), event.time_us) for fact in ended]
             for fact in facts:
                 since.setdefault(fact, event.time_us)
-            if sights is not None:
-                sights.append((course.uses, event.time_us))
         found += [(fact, valid_from, None) for fact, valid_from in since.items()]
         self._course = course
         return found

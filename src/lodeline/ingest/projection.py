@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from lodeline.fold import FOLD_VERSION
+from lodeline.fold.registers import parent_jobs
 from lodeline.fold.relations import BASES, GroupKey
 from lodeline.ingest.contents import Content, Contents, EventSlice, UsesState, slice_stored
 from lodeline.ingest.groups import Group, GroupEvent
@@ -217,12 +218,10 @@ class _Projector:
         self._write("run_event", (group.group_id, position, time_us, event.event_type, digest))
         was, uses_before = group.state, group.uses
         member = GroupEvent(time_us, digest, kind, content, facets, lineage)
-        for uses, since_us in group.add(member, position, self._contents, self._rectangles):
-            if since_us < uses.sighted_us:
-                self._sight(uses.sighted, since_us, position)
-                uses.sighted_us = since_us
-            if facets:
-                self._sight(group.parents, since_us, position)
+        group.add(member, position, self._contents, self._rectangles)
+        if facets:
+            parents = [self._interning.node(job) for job in parent_jobs(facets)]
+            self._sight(parents, time_us, position)
         if not future:
             self._live.move(group, uses_before, first=was is None)
             self._mention(content, position, time_us, digest)

@@ -42,7 +42,9 @@ Notes for readers:
   in the payload of the log entry at `mention.position`.
 - `alias`: node_a's symlinks facet named node_b; `node_b` NULL is node_a's retraction (`_deleted`)
   and ends every assertion of node_a with a lesser (event_time, digest).
-- `sighting` tells when a node became known: a row for each new least event time, in log order.
+- `sighting` tells when an event first named a node: a row for each new least event time, in log
+  order. A node is known if it has a sighting that holds, or (rare: columns that follow from a
+  model's list of features) if an assertion that holds has it as an end.
 - `ending`: a lifecycle facet ended the node (DROP, or RENAME for the previous identifier).
 """
 
