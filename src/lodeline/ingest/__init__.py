@@ -7,5 +7,18 @@ from lodeline.ingest.acceptance import (
     prepare_event,
     retry_dead_letters,
 )
+from lodeline.ingest.graph_reading import GraphReader, GraphState, graph_state
+from lodeline.ingest.projection import fold_pending, rebuild
 
-__all__ = ["ImportResult", "Submission", "accept", "prepare_event", "retry_dead_letters"]
+__all__ = [
+    "GraphReader",
+    "GraphState",
+    "ImportResult",
+    "Submission",
+    "accept",
+    "fold_pending",
+    "graph_state",
+    "prepare_event",
+    "rebuild",
+    "retry_dead_letters",
+]

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
-from importlib.util import find_spec
 from typing import NamedTuple
 
 from lodeline.errors import InvalidEventError, UnknownDeadLetterError
+from lodeline.ingest.projection import fold_pending
 from lodeline.limits import COMMIT_BYTES_MAX, COMMIT_EVENTS_MAX
 from lodeline.store import AcceptedEvent, DeadLetter, Refusal, Segment
 from lodeline.wire import decode_document
@@ -95,13 +94,8 @@ def accept(
         if progress is not None:
             progress(result)
     if fold:
-        _fold(segment)
+        fold_pending(segment)
     return result
-
-
-def _fold(segment: Segment) -> None:
-    if find_spec("lodeline.ingest.projection") is not None:
-        import_module("lodeline.ingest.projection").fold_pending(segment)
 
 
 def _iter_batches(raws: Iterable[bytes | Submission]) -> Iterator[list[Submission]]:
@@ -172,7 +166,7 @@ def retry_dead_letters(
         segment.resolve_dead_letter(letter_id)
         result.duplicates += appended.duplicate
         result.accepted += not appended.duplicate
-    _fold(segment)
+    fold_pending(segment)
     return result
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from lodeline.fold.graph import (
+    FOLD_VERSION,
     Graph,
     Order,
     alias_line,
@@ -34,6 +35,7 @@ from lodeline.fold.relations import (
     Write,
 )
 from lodeline.model import NodeId
+from lodeline.store import Segment
 
 _ENDLESS = 1 << 62
 
@@ -206,6 +208,35 @@ class GraphReader:
     def _endings(self) -> list[tuple[NodeId, int]]:
         rows = self._points("SELECT node_id, event_time FROM ending WHERE {}")
         return [(self._node(node), time_us) for node, time_us in rows]
+
+
+class GraphState(NamedTuple):
+    """How far the view is, and what it adds up to."""
+
+    tree_size: int
+    fold_version: int
+    graph_digest: str
+
+    def to_json(self) -> dict[str, object]:
+        """Give the answer of the contract."""
+        return self._asdict()
+
+
+def graph_state(segment: Segment) -> GraphState:
+    """Digest the live graph, in one snapshot with the position that it has reached.
+
+    The caller folds first; without a view the digest is that of an empty graph.
+    """
+    with segment.reading() as connection:
+        exists = connection.execute(
+            "SELECT 1 FROM sqlite_master WHERE name = 'fold_state'"
+        ).fetchone()
+        if exists is None:
+            return GraphState(0, FOLD_VERSION, digest_lines(()))
+        size, version = connection.execute(
+            "SELECT folded_to, fold_version FROM fold_state"
+        ).fetchone()
+        return GraphState(size, version, GraphReader(connection).digest())
 
 
 class _Merge:

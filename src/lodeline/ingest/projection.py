@@ -12,7 +12,7 @@ since, or a batch failed, it is thrown away and read again.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -40,11 +40,15 @@ _PARAMETERS_MAX: Final = 500  # SQLite takes 999 in its oldest supported builds.
 _Row = tuple[int, int, str, bytes | None]
 
 
-def fold_pending(segment: Segment) -> int:
+def fold_pending(segment: Segment, *, progress: Callable[[int], None] | None = None) -> int:
     """Fold what the log has and the view has not.
 
     New versions of models and deployments get their numbers in the log as `alias` records, which
     are folded too.
+
+    Args:
+        segment: whose log and view.
+        progress: called after each batch with the log's size that the view has reached.
 
     Returns:
         The log's size that the view has reached.
@@ -53,26 +57,29 @@ def fold_pending(segment: Segment) -> int:
         StoreFullError: no room; the log is whole, and folding goes on where it stopped.
         StoreUnreachableError: the store cannot be written.
     """
+    _log_fold_version(segment)
     while True:
-        folded_to, unnumbered = _fold_batches(segment)
+        folded_to, unnumbered = _fold_batches(segment, progress)
         if not unnumbered:
             return folded_to
         for node, number, version in unnumbered:
             segment.append_record("alias", {"node": node, "number": number, "version": version})
 
 
-def rebuild(segment: Segment) -> int:
-    """Drop the view and fold the whole log again.
+def rebuild(segment: Segment, *, progress: Callable[[int], None] | None = None) -> int:
+    """Drop the view and fold the whole log again. Arguments as `fold_pending`'s.
 
     Returns:
         The log's size that the view has reached.
     """
     with segment.writing() as connection:
         _start_over(connection, epoch=_state(connection)[2] + 1)
-    return fold_pending(segment)
+    return fold_pending(segment, progress=progress)
 
 
-def _fold_batches(segment: Segment) -> tuple[int, list[tuple[str, int, str]]]:
+def _fold_batches(
+    segment: Segment, progress: Callable[[int], None] | None
+) -> tuple[int, list[tuple[str, int, str]]]:
     while True:
         if not _is_behind(segment):
             projector = _PROJECTORS.get(segment)
@@ -87,12 +94,27 @@ def _fold_batches(segment: Segment) -> tuple[int, list[tuple[str, int, str]]]:
                 raise
             if not behind:
                 return projector.folded_to, projector.take_unnumbered()
+        if progress is not None:
+            progress(projector.folded_to)
 
 
 def _is_behind(segment: Segment) -> bool:
     with segment.reading() as connection:
         folded_to, version, _ = _state(connection)
         return version != FOLD_VERSION or folded_to < _size(connection)
+
+
+def _log_fold_version(segment: Segment) -> None:
+    """Log the fold's version if the log's last word on it is another."""
+    with segment.reading() as connection:
+        if _state(connection)[1] == FOLD_VERSION:
+            return
+        row = connection.execute(
+            "SELECT payload FROM entry JOIN payload USING (position) WHERE kind = 'fold' "
+            "ORDER BY position DESC LIMIT 1"
+        ).fetchone()
+    if row is None or msgspec.json.decode(row[0]).get("version") != str(FOLD_VERSION):
+        segment.append_record("fold", {"version": str(FOLD_VERSION)})
 
 
 def _size(connection: sqlite3.Connection) -> int:
