@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -176,6 +177,8 @@ def facets() -> str:
         "",
         NOTE.format(source="the JSON Schemas in `schema/`"),
         "Lodeline speaks OpenLineage and adds facets of its own; any consumer may ignore them.",
+        "Members marked `?` may be absent or null. Every facet also carries OpenLineage's",
+        "`_producer` and `_schemaURL`, and `_deleted: true` withdraws it.",
         "",
     ]
     for path in sorted((ROOT / "schema").glob("*/*.json")):
@@ -184,34 +187,58 @@ def facets() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _facet(path: Path, schema: dict[str, object]) -> list[str]:
-    definitions = schema.get("$defs")
-    properties = schema.get("properties")
+_BASES = {
+    "RunFacet": "runs",
+    "JobFacet": "jobs",
+    "DatasetFacet": "datasets",
+    "InputDatasetFacet": "inputs",
+    "OutputDatasetFacet": "outputs",
+}
+
+
+def _facet(path: Path, schema: dict[str, Any]) -> list[str]:
     lines: list[str] = []
-    if not isinstance(properties, dict) or not isinstance(definitions, dict):
-        return lines
-    for name in properties:
-        lines += [f"## {name}", "", f"Schema: [`{path.name}`](../../{path.relative_to(ROOT)})", ""]
-    for name, definition in definitions.items():
-        fields = _fields(definition)
-        if not fields:
-            continue
-        lines += [f"{_cell(str(definition.get('description', name)))}", ""]
-        lines += ["| Field | Type | Meaning |", "|---|---|---|", *fields, ""]
+    for name, reference in schema["properties"].items():
+        main = reference["$ref"].rpartition("/")[2]
+        definition = schema["$defs"][main]
+        base = definition["allOf"][0]["$ref"].rpartition("/")[2]
+        where = f"On {_BASES[base]}. Schema: [`{path.name}`](../../{path.relative_to(ROOT)})."
+        lines += [f"## {name}", "", f"{_cell(definition['description'])} {where}", ""]
+        lines += _fields(definition)
+        for part, inner in schema["$defs"].items():
+            if part != main:
+                lines += [f"**{part}.** {_cell(inner['description'])}", "", *_fields(inner)]
     return lines
 
 
-def _fields(definition: dict[str, object]) -> list[str]:
-    bodies = [definition, *definition.get("allOf", [])]  # type: ignore[misc]
-    rows = []
-    for body in bodies:
+def _fields(definition: dict[str, Any]) -> list[str]:
+    rows = ["| Field | Type | Meaning |", "|---|---|---|"]
+    for body in [definition, *definition.get("allOf", [])]:
         required = set(body.get("required", ()))
         for field, about in body.get("properties", {}).items():
             mark = "" if field in required else "?"
-            kind = about.get("type", about.get("$ref", "").rpartition("/")[2]) or "any"
-            kind = " or ".join(kind) if isinstance(kind, list) else kind
+            kind = _cell(_kind(about))
             rows.append(f"| `{field}{mark}` | {kind} | {_cell(about.get('description', ''))} |")
-    return rows
+    return [*rows, ""]
+
+
+def _kind(about: dict[str, Any]) -> str:
+    """Name a schema's type in words; that null may stand for absence is said once, above."""
+    if "$ref" in about:
+        return str(about["$ref"]).rpartition("/")[2]
+    if "enum" in about:
+        return " | ".join(f"`{value}`" for value in about["enum"] if value is not None)
+    if "anyOf" in about:
+        return " | ".join(_kind(one) for one in about["anyOf"] if one != {"type": "null"})
+    kind = about.get("type", "any")
+    if isinstance(kind, list):
+        kind = next(one for one in kind if one != "null")
+    if kind == "array":
+        return f"list of {_kind(about.get('items', {}))}"
+    values = about.get("additionalProperties")
+    if kind == "object" and isinstance(values, dict):
+        return f"object of {_kind(values)}"
+    return str(kind)
 
 
 PAGES: dict[str, Callable[[], str]] = {

@@ -326,7 +326,7 @@ EVENT_FAULTS: Final = {
     "event.event_type": "`eventType` is none of the six that OpenLineage knows.",
     "event.json": "It is not JSON.",
     "event.missing": "A required member is missing.",
-    "event.name_empty": "A namespace or name is empty.",
+    "event.name_empty": "A job or a dataset has an empty name.",
     "event.name_too_long": "A namespace or name is longer than any real one.",
     "event.nul": "A string holds a NUL character.",
     "event.number": "A number has no exact form: beyond a double, or endless digits.",
