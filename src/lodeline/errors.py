@@ -235,14 +235,14 @@ class MalformedLeafError(ProofError):
 
 @dataclass(eq=False)
 class StoreFullError(CouldNotTellError):
-    """No room left where the store lives; the transaction was undone whole."""
+    """No room left where the store lives; the transaction was undone whole, earlier ones stand."""
 
     code: ClassVar[str] = "could_not_tell.store_full"
     url: str
     reason: str
 
     def __str__(self) -> str:
-        return f"no room left for {self.url}: {self.reason}; nothing of this batch was stored"
+        return f"no room left for {self.url}: {self.reason}; what was acknowledged is safe"
 
     @property
     def next_step(self) -> str | None:

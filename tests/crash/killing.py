@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from lodeline.errors import LodelineError
-from lodeline.ingest import accept, fold_pending, graph_digest, rebuild
+from lodeline.ingest import accept, fold_pending, graph_state, rebuild
 from lodeline.store import open_segment
 from lodeline.store.verification import verify_segment
 
@@ -52,8 +52,11 @@ def ingest_until_killed(path: Path, first: int, ready: int) -> None:
             fold_pending(segment)
 
 
-def kill_once(path: Path, first: int, delay: float) -> set[int]:
-    """Fork a child that ingests, kill it after a delay, and give what it acknowledged."""
+def kill_once(path: Path, first: int, delay: float, *, opened: bool = False) -> set[int]:
+    """Fork a child that ingests, kill it after a delay, and give what it acknowledged.
+
+    The delay counts from the fork, or, with `opened`, from the child's first acknowledgement.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -64,6 +67,8 @@ def kill_once(path: Path, first: int, delay: float) -> set[int]:
             os.write(writing, f"error {error!r}\n".encode())
         os._exit(1)
     os.close(writing)
+    if opened:
+        select.select([reading], [], [], 10)
     time.sleep(delay)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -88,12 +93,13 @@ def examine(path: Path, acknowledged: set[int]) -> dict[str, object]:
         numbers.add(int(body["run"]["runId"][-12:], 16) * 2 + half)
     report = verify_segment(segment)
     fold_pending(segment)
-    live = graph_digest(segment)
+    live = graph_state(segment).graph_digest
+    rebuild(segment)
     answer = {
         "lost": len(acknowledged - numbers),
         "size": segment.size(),
         "failures": report.to_json()["failures"],
-        "same_graph": rebuild(segment)["graph_digest"] == live,
+        "same_graph": graph_state(segment).graph_digest == live,
     }
     segment.close()
     return answer
@@ -107,10 +113,11 @@ def main() -> None:
         store = folder / f"store{number // ROUNDS_OF_A_STORE}" / "lodeline.db"
         if number % ROUNDS_OF_A_STORE == 0:
             acknowledged: set[int] = set()
-        delay = chance.choice([0.004, 0.015, 0.05]) * chance.random()
+        opened = chance.random() < 0.6
+        delay = chance.choice([0.005, 0.02, 0.06]) * chance.random()
         first = max(acknowledged, default=-1) + 1 + 100 * (number % ROUNDS_OF_A_STORE)
         before = len(acknowledged)
-        acknowledged |= kill_once(store, first, delay)
+        acknowledged |= kill_once(store, first, delay, opened=opened)
         found["rounds"] += 1
         found["acknowledged"] += len(acknowledged) - before
         found["unacknowledged_rounds"] += len(acknowledged) == before

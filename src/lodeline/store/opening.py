@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lodeline.fold import FOLD_VERSION
 from lodeline.settings import store_path
 from lodeline.store.sqlite import SqliteSegment
 
@@ -19,4 +18,4 @@ def open_segment(url: str, *, create: bool = True) -> SqliteSegment:
         StoreUnreachableError: nothing there, or no permission.
         StoreCorruptError: not a Lodeline store, or one of another format version.
     """
-    return SqliteSegment(store_path(url), url=url, create=create, fold_version=str(FOLD_VERSION))
+    return SqliteSegment(store_path(url), url=url, create=create)

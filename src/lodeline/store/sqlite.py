@@ -36,6 +36,7 @@ from lodeline.store.keys import KeyRing, create_keys, load_keys
 from lodeline.store.segment import AcceptedEvent, Appended, DeadLetter, Refusal, StoredEntry
 from lodeline.store.tables import FORMAT_VERSION, schema
 from lodeline.tlog import Checkpoint, Receipt, sign_receipt
+from lodeline.wire import canonical_bytes
 
 _ORIGIN_PREFIX = "lodeline.local/"
 
@@ -65,7 +66,6 @@ class SqliteSegment:
         *,
         url: str,
         create: bool,
-        fold_version: str,
         clock_us: Callable[[], int] = _clock_us,
         randomness: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -88,7 +88,7 @@ class SqliteSegment:
             self.database.create()
         meta = self._find_meta()
         if not meta and create:
-            meta = self._initialise(fold_version)
+            meta = self._initialise()
         if not meta:
             raise StoreCorruptError(url, "not a Lodeline store")
         if meta.get("format_version") != str(FORMAT_VERSION):
@@ -123,7 +123,10 @@ class SqliteSegment:
         with self.database.reading() as connection:
             return _read_meta(connection)
 
-    def _initialise(self, fold_version: str) -> dict[str, str]:
+    def _initialise(self) -> dict[str, str]:
+        # Only here: asking a store must not pay for importing the fold.
+        from lodeline.fold import FOLD_VERSION
+
         with self.database.locked() as connection:
             # Another process may have been first; a crash may have come before WAL mode.
             meta = _read_meta(connection)
@@ -149,7 +152,7 @@ class SqliteSegment:
                     connection,
                     [
                         _to_record("key", keys.to_record(origin)),
-                        _to_record("fold", {"version": fold_version}),
+                        _to_record("fold", {"version": str(FOLD_VERSION)}),
                     ],
                 )
         writer.sign_pending()
@@ -391,9 +394,7 @@ def _read_meta(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def _to_record(kind: str, payload: Mapping[str, object], roots: Sequence[str] = ()) -> NewRecord:
-    canonical = json.dumps(
-        payload, ensure_ascii=False, separators=(",", ":"), sort_keys=True
-    ).encode()
+    canonical = canonical_bytes(dict(payload))
     return NewRecord(kind, canonical, [("", canonical)], tuple(roots))
 
 

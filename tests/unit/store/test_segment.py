@@ -136,7 +136,6 @@ def test_log_time_never_goes_back_even_when_the_clock_does(path: Path) -> None:
         path,
         url=f"sqlite:///{path}",
         create=True,
-        fold_version="1",
         clock_us=lambda: next(times),
     )
     for number in range(3):
@@ -153,7 +152,6 @@ def test_a_time_finds_the_last_checkpoint_at_or_before_it(path: Path) -> None:
         path,
         url=f"sqlite:///{path}",
         create=True,
-        fold_version="1",
         clock_us=lambda: next(times),
     )
     for number in range(3):
