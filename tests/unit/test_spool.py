@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import subprocess
@@ -179,30 +178,26 @@ def test_beyond_its_bound_the_spool_counts_what_it_drops(tmp_path: Path) -> None
     assert measure_loss(tmp_path).records == 100 - taken
 
 
-def test_a_full_disk_is_counted_and_does_not_reach_the_program(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lodeline.spool.queue.SPOOL_RETRY_SECONDS", 0.0)
-    spool = Spool(tmp_path)
-    assert spool.append(b"before")
-    real = os.pwrite
-    half = iter([True])
-
-    def disk(file: int, data: bytes, offset: int) -> int:
-        # The disk lies outside our code: the first write is cut short, later ones fail.
-        if offset >= 64 and next(half, False):
-            return real(file, data[: len(data) // 2], offset)
-        if offset >= 64:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(file, data, offset)
-
-    with monkeypatch.context() as full:
-        full.setattr(os, "pwrite", disk)
-        assert not spool.append(b"never whole")
-        assert not spool.append(b"never begun")
-    assert spool.append(b"after")
-    assert measure_loss(tmp_path).records == 2
-    assert records_of(tmp_path) == [b"before", b"after"]
+def test_a_full_disk_is_counted_and_does_not_reach_the_program(tmp_path: Path) -> None:
+    # The kernel refuses bytes beyond the limit, in the middle of a record, as a full disk does.
+    code = (
+        "import resource, sys, time; from lodeline.spool import Spool\n"
+        "spool = Spool(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))\n"
+        "taken = [spool.append(b'%06d' % i + b'x' * 994) for i in range(20)]\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)\n"
+        "time.sleep(1.1)\n"
+        "assert spool.append(b'after')\n"
+        "print(sum(taken), spool.loss.records)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert done.stdout.split() == ["9", "11"]
+    assert measure_loss(tmp_path).records == 11
+    bodies = records_of(tmp_path)
+    assert [len(body) for body in bodies] == [1000] * 9 + [5]
+    assert [int(body[:6]) for body in bodies[:9]] == list(range(9))
 
 
 def test_a_spool_that_cannot_be_made_costs_records_and_nothing_else(tmp_path: Path) -> None:
