@@ -317,6 +317,17 @@ def test_predictions_go_to_a_server_by_its_own_route(receiver: Receiver, spool: 
     assert len(receiver.received()) == 1
 
 
+def test_a_plain_openlineage_receiver_gets_the_events_and_the_rest_is_kept(
+    receiver: Receiver, spool: Spool
+) -> None:
+    spool.append(b'{"type":"predictions","block":"00000000ab","rows":[]}')
+    spool_events(spool, run_event(1))
+    receiver.answers = [(404, {}, b"")]
+    report = deliver(spool.directory, lambda: open_transport(receiver.url))
+    assert (report.delivered, report.refused, report.complete) == (1, 1, True)
+    assert "takes no predictions" in (spool.directory / "refused.ndjson").read_text()
+
+
 def test_blobs_are_delivered_and_removed_from_the_spool(
     store: str, spool: Spool, tmp_path: Path
 ) -> None:

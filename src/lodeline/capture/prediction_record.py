@@ -136,18 +136,27 @@ def _add_bodies(record: dict[str, Any], request: Request, body: Any) -> None:
     if request.body_digest is not None:
         record["featuresDigest"] = f"sha256:{request.body_digest.hexdigest()}"
     elif body is not None:
-        _add(record, "features", body)
+        _add(record, "features", body, size=len(request.body))
     if request.output_digest is not None:
         record["outputDigest"] = f"sha256:{request.output_digest.hexdigest()}"
     elif request.output:
         answer = _parse(request.output)
         if answer is not None:
-            _add(record, "output", answer)
+            _add(record, "output", answer, size=len(request.output))
 
 
-def _add(record: dict[str, Any], name: str, values: Any) -> None:
-    """Add values, or `sha256:<hex>` of their canonical JSON when they are too large."""
-    if len(msgspec.json.encode(values)) <= PREDICTION_VALUES_BYTES_MAX:
+def _add(record: dict[str, Any], name: str, values: Any, *, size: int | None = None) -> None:
+    """Add values, or `sha256:<hex>` of their canonical JSON when they are too large.
+
+    Args:
+        record: gets them.
+        name: of the member.
+        values: plain JSON values.
+        size: a bound on their JSON, where one is known.
+    """
+    if size is None or size > PREDICTION_VALUES_BYTES_MAX:
+        size = len(msgspec.json.encode(values))
+    if size <= PREDICTION_VALUES_BYTES_MAX:
         record[name] = values
     else:
         record[f"{name}Digest"] = f"sha256:{hashlib.sha256(canonical_bytes(values)).hexdigest()}"
@@ -157,6 +166,11 @@ def _parse(body: bytes) -> Any:
     if not body:
         return None
     try:
+        return msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        # Python's own writer emits NaN and Infinity, which JSON lacks.
         return json_value(json.loads(body))
     except (ValueError, RecursionError):
         return None

@@ -22,7 +22,10 @@ from lodeline.limits import HTTP_TIMEOUT_SECONDS
 
 # Below this size compressing costs more than it saves.
 _GZIP_BYTES_MIN: Final = 1024
+_EVENTS: Final = "/api/v1/lineage/batch"
 _RETRY_LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+# The receiver knows no such route: a plain OpenLineage receiver takes events alone.
+_NO_ROUTE: Final = frozenset({404, 405})
 # The request itself is at fault, so that sending its parts alone can tell which.
 _AT_FAULT: Final = frozenset({400, 413, 415, 422})
 
@@ -67,6 +70,8 @@ class HttpTransport:
     def _post(self, path: str, payloads: list[bytes]) -> list[str | None]:
         body = b"[" + b",".join(payloads) + b"]"
         status, answer = self._request("POST", path, body, "application/json")
+        if status in _NO_ROUTE:
+            return [f"{self.url} takes no {path.rpartition('/')[2]}"] * len(payloads)
         if status in _AT_FAULT:
             if len(payloads) == 1:
                 return [_message_of(answer)]
@@ -90,7 +95,7 @@ class HttpTransport:
             return "the blob is gone"
         path = f"/api/v2/blobs/{blob['digest']}"
         status, answer = self._request("PUT", path, data, "application/octet-stream")
-        return _message_of(answer) if status in _AT_FAULT else None
+        return _message_of(answer) if status in _AT_FAULT | _NO_ROUTE else None
 
     def _request(self, method: str, path: str, body: bytes, content: str) -> tuple[int, bytes]:
         """Send one request; a status that says the request is at fault is returned."""
@@ -106,7 +111,7 @@ class HttpTransport:
         except urllib.error.HTTPError as error:
             with error:
                 answer = error.read()
-            if error.code in _AT_FAULT:
+            if error.code in _AT_FAULT or (error.code in _NO_ROUTE and path != _EVENTS):
                 return error.code, answer
             raise DeliveryError(
                 self.url,
@@ -121,7 +126,7 @@ class HttpTransport:
 def _route_of(kind: str) -> str:
     if kind == "blob":
         return "blob"
-    return "/api/v1/lineage/batch" if kind == "event" else "/api/v2/predictions"
+    return _EVENTS if kind == "event" else "/api/v2/predictions"
 
 
 def _retry_after(headers: Message) -> float:

@@ -1,0 +1,227 @@
+"""What does recording predictions cost a server?
+
+Workload: an ASGI application on uvicorn answers JSON posts over kept-alive connections, from
+another process. Three servers alternate, round by round: the bare application (the floor), the
+same appending one JSON line per request to a file by itself (recording by hand), and the same
+behind `lodeline.serving`. `trivial` answers a sum; `model` asks a scikit-learn classifier.
+
+    python bench/serving.py --out bench/results/serving.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+KINDS = ("bare", "by hand", "lodeline")
+FEATURES = {f"feature_{i}": i / 7 for i in range(12)}
+
+
+def serve(workload: str, kind: str, folder: Path) -> None:
+    """Run one server; prints its port."""
+    import uvicorn
+
+    app = make_app(workload, kind, folder)
+    if kind == "lodeline":
+        from lodeline.capture.serving import serving
+
+        app = serving(app, deployment="bench", model="model:bench:m#1", spool=folder / "spool")
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical"))
+    start = server.startup
+
+    async def start_and_tell(sockets: Any = None) -> None:
+        await start(sockets)
+        print(server.servers[0].sockets[0].getsockname()[1], flush=True)
+
+    server.startup = start_and_tell
+    server.run()
+
+
+def make_app(workload: str, kind: str, folder: Path) -> Any:
+    """Make the application; the model is trained anew, the same from its seed."""
+    predict = sum_of if workload == "trivial" else make_predict(kind)
+    line = (folder / "by-hand.ndjson").open("ab", buffering=0) if kind == "by hand" else None
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError("no lifespan")
+        begun = time.perf_counter_ns()
+        body = json.loads((await receive())["body"])
+        output = predict(body)
+        answer = json.dumps({"output": output}).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(answer)).encode()),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+        if line is not None:
+            took = (time.perf_counter_ns() - begun) // 1000
+            record = {"time": time.time(), "us": took, "features": body, "output": output}
+            line.write(json.dumps(record).encode() + b"\n")
+
+    return app
+
+
+def sum_of(body: dict[str, float]) -> float:
+    """The trivial model."""
+    return sum(body.values())
+
+
+def make_predict(kind: str) -> Any:
+    """A gradient-boosted classifier, reporting its calls as the scikit-learn integration does."""
+    import pandas as pd
+    from sklearn.datasets import make_classification
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    x, y = make_classification(n_samples=2_000, n_features=12, random_state=1)
+    frame = pd.DataFrame(x, columns=list(FEATURES))
+    model = HistGradientBoostingClassifier(max_iter=50, random_state=1).fit(frame, y)
+    if kind == "lodeline":
+        from lodeline.capture.serving import observe_call, observe_estimators
+
+        observe_estimators()
+
+    def predict(body: dict[str, float]) -> float:
+        row = pd.DataFrame([body], columns=list(FEATURES))
+        output = model.predict_proba(row)
+        if kind == "lodeline":
+            observe_call(model, "predict_proba", row, output)
+        return float(output[0, 1])
+
+    return predict
+
+
+async def load(port: int, requests: int, connections: int) -> tuple[float, list[float]]:
+    """Send requests; give the seconds that all took and each one's microseconds."""
+    body = json.dumps(FEATURES).encode()
+    head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    message = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    took: list[float] = []
+
+    async def client(count: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(count):
+            begun = time.perf_counter()
+            writer.write(message)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            length = next(
+                int(line.split(b":")[1])
+                for line in answer.split(b"\r\n")
+                if line.lower().startswith(b"content-length")
+            )
+            await reader.readexactly(length)
+            took.append((time.perf_counter() - begun) * 1e6)
+        writer.close()
+
+    begun = time.perf_counter()
+    await asyncio.gather(*(client(requests // connections) for _ in range(connections)))
+    return time.perf_counter() - begun, took
+
+
+def measure(workload: str, requests: int, rounds: int, connections: int) -> dict[str, Any]:
+    """Alternate the servers."""
+    found: dict[str, Any] = {kind: {"rates": [], "cpu": [], "took": []} for kind in KINDS}
+    with tempfile.TemporaryDirectory() as folder:
+        servers = {}
+        for kind in KINDS:
+            command = [sys.executable, __file__, "--serve", kind, "--workload", workload]
+            servers[kind] = subprocess.Popen(
+                [*command, "--folder", folder], stdout=subprocess.PIPE, text=True
+            )
+        ports = {kind: int(server.stdout.readline()) for kind, server in servers.items()}
+        for kind in KINDS:
+            asyncio.run(load(ports[kind], requests // 4, connections))
+        for _ in range(rounds):
+            for kind in KINDS:
+                process = psutil.Process(servers[kind].pid)
+                before = process.cpu_times()
+                seconds, took = asyncio.run(load(ports[kind], requests, connections))
+                time.sleep(0.3)  # The last batch is written down.
+                after = process.cpu_times()
+                spent = after.user + after.system - before.user - before.system
+                found[kind]["rates"].append(len(took) / seconds)
+                found[kind]["cpu"].append(spent / len(took) * 1e6)
+                found[kind]["took"] += took
+        for server in servers.values():
+            server.terminate()
+            server.wait()
+        spool = Path(folder) / "spool"
+        spooled = sum(path.stat().st_size for path in spool.glob("*.segment"))
+        recorded = requests // 4 + rounds * requests
+    answer = {kind: summarise(found[kind]) for kind in KINDS}
+    bare = answer["bare"]
+    for kind in KINDS[1:]:
+        own = answer[kind]
+        own["added_cpu_us"] = round(own["cpu_us_per_request"] - bare["cpu_us_per_request"], 1)
+        own["added_median_us"] = round(own["median_us"] - bare["median_us"], 1)
+        own["rate_of_bare"] = round(own["requests_per_second"] / bare["requests_per_second"], 3)
+    answer["spool_bytes_per_prediction"] = round(spooled / recorded)
+    return answer
+
+
+def summarise(found: dict[str, list[float]]) -> dict[str, float]:
+    """Median and 99th percentile over all rounds."""
+    took = sorted(found["took"])
+    return {
+        "requests_per_second": round(statistics.median(found["rates"])),
+        "cpu_us_per_request": round(statistics.median(found["cpu"]), 1),
+        "median_us": round(statistics.median(took), 1),
+        "p99_us": round(took[int(len(took) * 0.99)], 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--requests", type=int, default=4_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--serve", choices=KINDS)
+    parser.add_argument("--workload", choices=["trivial", "model"])
+    parser.add_argument("--folder", type=Path)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        serve(arguments.workload, arguments.serve, arguments.folder)
+        return
+    result = {
+        "question": "What does recording predictions cost a server?",
+        "command": "python bench/serving.py --out bench/results/serving.json",
+        "machine": {
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+            "system": platform.system(),
+        },
+        "requests": arguments.requests,
+        "rounds": arguments.rounds,
+        "connections": arguments.connections,
+        "results": {
+            "trivial": measure(
+                "trivial", arguments.requests, arguments.rounds, arguments.connections
+            ),
+            "model": measure(
+                "model", arguments.requests // 8, arguments.rounds, arguments.connections
+            ),
+        },
+    }
+    text = json.dumps(result, indent=2) + "\n"
+    print(text)
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
