@@ -47,6 +47,40 @@ ANSWER_SECONDS_MAX = 10.0
 # Runs named in `asserted_by` of one edge; `asserted_by_total` counts them all.
 ASSERTED_BY_MAX = 100
 
+# Paths that `path` spells out; the sub-graph that holds all of them is in nodes and edges.
+PATHS_MAX = 20
+
+# Results of one page of a search.
+SEARCH_RESULTS_MAX = 1_000
+
+# Versions that `show` lists, newest first; `versions_total` counts them all.
+SHOW_VERSIONS_MAX = 100
+
+# Candidates that an ambiguous identifier lists, and readings that are looked up for one.
+IDENTIFIER_CANDIDATES_MAX = 20
+IDENTIFIER_READINGS_MAX = 512
+
+# Events and bytes that wait for the writer of a service before it answers 503: some eight
+# commits, half a second of waiting on a slow disk.
+QUEUE_EVENTS_MAX = 8 * COMMIT_EVENTS_MAX
+QUEUE_BYTES_MAX = 128 * 1024 * 1024
+
+# One batch request, after decompression, and the events in it.
+BATCH_BYTES_MAX = 64 * 1024 * 1024
+BATCH_EVENTS_MAX = 10_000
+
+# Questions that a service answers at a time; more wait for a thread.
+SERVER_THREADS_MAX = 16
+
+# Seconds that a stopping service waits for requests under way and for the writer's queue.
+SHUTDOWN_SECONDS_MAX = 10
+
+# What a client reads of one answer before it calls the server broken.
+ANSWER_BYTES_MAX = 256 * 1024 * 1024
+
+# Nodes that one closure may reach: a few hundred megabytes of a process's memory.
+CLOSURE_NODES_MAX = 500_000
+
 # The largest record of the spool: an event of the largest size in its envelope.
 SPOOL_RECORD_BYTES_MAX = EVENT_BYTES_MAX + 64 * 1024
 

@@ -1,12 +1,234 @@
-"""Questions of the SDK: the same answers as the command line and HTTP give."""
+"""Questions from Python: the same verbs, options and answers as the command line.
+
+`connect` gives the one to ask: the embedded store, or a server over HTTP. The functions
+(`lodeline.trace` and its kin) ask whatever the settings name, as the commands do.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+import json
+from typing import Any, Protocol
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode, urlsplit
+from urllib.request import Request, urlopen
+
+from lodeline.errors import (
+    AmbiguousIdentifierError,
+    CouldNotTellError,
+    LodelineError,
+    NoError,
+    StoreUnreachableError,
+    UnknownNodeError,
+    UsageError,
+)
+from lodeline.limits import ANSWER_BYTES_MAX, ANSWER_SECONDS_MAX
+from lodeline.settings import find_setting, store_url
+
+Answer = dict[str, Any]
+
+# The server bounds its own work; beyond twice that and a margin, it is not coming back.
+_TIMEOUT_SECONDS = 2 * ANSWER_SECONDS_MAX + 10
 
 
 class Questions(Protocol):
-    """Someone who answers: the embedded store, or a server."""
+    """One to ask."""
 
-    def ask(self, verb: str, **parameters: object) -> dict[str, object]:
-        """Answer one question in the contract's JSON."""
+    def ask(self, verb: str, **parameters: object) -> Answer:
+        """Answer a verb (trace, path, impact, show, search, diff, rows, cohort, stats).
+
+        Args:
+            verb: the command's name.
+            parameters: the command's options, in snake_case.
+
+        Raises:
+            UnknownNodeError: the record does not know the node.
+            UsageError: the question is malformed.
+            CouldNotTellError: the store or server does not answer.
+        """
+        ...
+
+
+class StoreQuestions:
+    """Asks an embedded store, after taking in what waits in its spool."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def ask(self, verb: str, **parameters: object) -> Answer:
+        """Answer a verb; see `Questions`."""
+        # Loaded here: programs that only capture never ask.
+        from lodeline.ingest.projection import fold_pending
+        from lodeline.query import ask
+        from lodeline.store import open_segment
+        from lodeline.transport.draining import drain_into
+
+        segment = open_segment(self.url, create=False)
+        try:
+            report = drain_into(self.url)
+            fold_pending(segment)
+            answer = ask(segment, verb, parameters)
+        finally:
+            segment.close()
+        if "gaps" in answer and not report.complete:
+            gap = {"at": self.url, "reason": "pending", "detail": "records wait in the spool"}
+            answer["gaps"].append(gap)
+            answer["complete"] = False
+        return answer
+
+
+class ServerQuestions:
+    """Asks a server over HTTP."""
+
+    def __init__(self, url: str) -> None:
+        if urlsplit(url).scheme not in {"http", "https"}:
+            raise UsageError(f"a server's URL starts with http:// or https://, not {url!r}")
+        self.url = url.rstrip("/")
+
+    def ask(self, verb: str, **parameters: object) -> Answer:
+        """Answer a verb; see `Questions`."""
+        query = urlencode({k: _text(v) for k, v in parameters.items() if v is not None})
+        request = Request(  # noqa: S310  # the scheme is checked above
+            f"{self.url}/api/v2/{verb}?{query}", headers={"Accept": "application/json"}
+        )
+        try:
+            with urlopen(request, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310
+                body = response.read(ANSWER_BYTES_MAX + 1)
+        except HTTPError as error:
+            with error:
+                raise _error_from(error.code, error.read(1 << 20), url=self.url) from error
+        except (URLError, OSError) as error:
+            reason = str(getattr(error, "reason", error))
+            raise StoreUnreachableError(self.url, reason) from error
+        return self._read(body)
+
+    def _read(self, body: bytes) -> Answer:
+        if len(body) > ANSWER_BYTES_MAX:
+            raise StoreUnreachableError(self.url, "the answer is too large; ask with --limit")
+        try:
+            answer = json.loads(body)
+        except ValueError as error:
+            raise StoreUnreachableError(self.url, "the answer is not JSON") from error
+        if not isinstance(answer, dict):
+            raise StoreUnreachableError(self.url, "the answer is not a JSON object")
+        return answer
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+class ServerNoError(NoError):
+    """The server's answer is no, in its words."""
+
+    def __init__(self, code: str, said: str) -> None:
+        super().__init__()
+        self.code = code  # type: ignore[misc]  # the server's, not the class's
+        self.said = said
+
+    def __str__(self) -> str:
+        return self.said
+
+
+class ServerUsageError(UsageError):
+    """The server calls the question malformed, in its words."""
+
+    def __init__(self, code: str, said: str) -> None:
+        super().__init__(said)
+        self.code = code  # type: ignore[misc]  # the server's, not the class's
+
+
+class ServerCouldNotTellError(CouldNotTellError):
+    """The server could not tell, in its words."""
+
+    def __init__(self, code: str, said: str) -> None:
+        super().__init__()
+        self.code = code  # type: ignore[misc]  # the server's, not the class's
+        self.said = said
+
+    def __str__(self) -> str:
+        return self.said
+
+
+def _error_from(status: int, body: bytes, *, url: str) -> LodelineError:
+    """Read a server's error object back into the error that it was."""
+    try:
+        said = json.loads(body)
+        code, message = str(said["code"]), str(said["message"])
+    except (ValueError, KeyError, TypeError):
+        return StoreUnreachableError(url, f"HTTP status {status}, not an answer of Lodeline's")
+    if code == UnknownNodeError.code:
+        node_id = message.partition("\n")[0].removeprefix("unknown: ")
+        return UnknownNodeError(node_id, tuple(said.get("nearest", ())))
+    if code == AmbiguousIdentifierError.code:
+        return AmbiguousIdentifierError(message.partition("\n")[0], tuple(said["candidates"]))
+    if status == 404:
+        return ServerNoError(code, message)
+    return (ServerUsageError if status < 500 else ServerCouldNotTellError)(code, message)
+
+
+def connect(*, store: str | None = None, server: str | None = None) -> Questions:
+    """Give the one to ask.
+
+    Args:
+        store: URL or path of an embedded store.
+        server: URL of a server; wins over the settings, not over `store`.
+    """
+    if store is None:
+        server = find_setting("url", argument=server)
+        if server is not None:
+            return ServerQuestions(server)
+    return StoreQuestions(store_url(store))
+
+
+def trace(node: str, /, **options: object) -> Answer:
+    """Trace a node: `lodeline trace`.
+
+    Args:
+        node: `kind:namespace:name[#version]`.
+        options: the command's options in snake_case, and `store` or `server`.
+    """
+    return _ask("trace", {"id": node}, options)
+
+
+def path(a: str, b: str, /, **options: object) -> Answer:
+    """Say how two nodes are connected: `lodeline path`."""
+    return _ask("path", {"a": a, "b": b}, options)
+
+
+def impact(node: str, /, **options: object) -> Answer:
+    """Say what a change of a node would reach: `lodeline impact`."""
+    return _ask("impact", {"id": node}, options)
+
+
+def diff(a: str, b: str, /, **options: object) -> Answer:
+    """Say what differs between two versions or runs: `lodeline diff`."""
+    return _ask("diff", {"a": a, "b": b}, options)
+
+
+def show(node: str, /, **options: object) -> Answer:
+    """Describe one node: `lodeline show`."""
+    return _ask("show", {"id": node}, options)
+
+
+def search(words: str, /, **options: object) -> Answer:
+    """Find nodes: `lodeline search`."""
+    return _ask("search", {"q": words}, options)
+
+
+def rows(node: str, /, **options: object) -> Answer:
+    """Find the rows behind a row or prediction, or ahead of it: `lodeline rows`."""
+    return _ask("rows", {"id": node}, options)
+
+
+def cohort(node: str, /, **options: object) -> Answer:
+    """Find the population of a decision, or everything a row reached: `lodeline cohort`."""
+    return _ask("cohort", {"id": node}, options)
+
+
+def _ask(verb: str, subject: dict[str, object], options: dict[str, object]) -> Answer:
+    store, server = options.pop("store", None), options.pop("server", None)
+    asked = connect(
+        store=None if store is None else str(store),
+        server=None if server is None else str(server),
+    )
+    return asked.ask(verb, **subject, **options)

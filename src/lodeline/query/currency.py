@@ -1,0 +1,103 @@
+"""Whether edges still hold, computed at the read from the view: the facts for `fold.is_stale`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lodeline.fold.currency import CompletedRun, is_stale
+from lodeline.model import NodeId
+from lodeline.query.answers import DerivationKey
+from lodeline.query.groups import Group, Groups
+
+_AMONG = "IN (SELECT value FROM json_each(:ids))"
+
+
+class Currency:
+    """Judges derivations of one moment, each once.
+
+    Args:
+        groups: of the question.
+    """
+
+    def __init__(self, groups: Groups) -> None:
+        self.groups = groups
+        self.view = groups.view
+        self._known: dict[DerivationKey, bool] = {}
+        self._targets: dict[NodeId, list[int]] = {}
+        self._has_endings = bool(self.view.select("SELECT 1 FROM ending LIMIT 1"))
+
+    def is_stale(self, key: DerivationKey, *, asserting: Iterable[Group]) -> bool:
+        """Tell whether a derivation is stale.
+
+        Args:
+            key: of the derivation.
+            asserting: every group that asserts it at the moment.
+        """
+        known = self._known.get(key)
+        if known is None:
+            source, target, _, job = key
+            known = self._known[key] = self._judge(source, target, job, list(asserting))
+        return known
+
+    def _judge(
+        self,
+        source: NodeId | None,
+        target: NodeId | None,
+        job: NodeId | None,
+        asserting: list[Group],
+    ) -> bool:
+        past = [group for group in asserting if not group.future]
+        if not past:
+            return False  # Dated in the future: marked so, and not yet anybody's past.
+        newest = max(past, key=lambda group: group.order)
+        return is_stale(
+            last_us=newest.last_us,
+            code=newest.code,
+            completed=self._completed_after(newest.last_us, job, target),
+            endings=self._endings(source, target),
+            valid_at=self.view.moment.valid_us,
+        )
+
+    def _completed_after(
+        self, last_us: int, job: NodeId | None, target: NodeId | None
+    ) -> list[CompletedRun]:
+        number = None if job is None else self.view.find_number(job)
+        if number is None:
+            return []
+        view = self.view
+        columns = int(target is not None and target.kind == "datasetField")
+        rows = view.select(
+            "SELECT s.end_us, s.code, EXISTS (SELECT 1 FROM assertion a JOIN derivation d"
+            " USING (derivation_id) WHERE a.group_id = s.group_id AND d.columns = :columns"
+            f" AND d.target {_AMONG} AND {view.rectangle('a')})"
+            " FROM run_state s JOIN run_group g USING (group_id) WHERE s.job_node = :job"
+            f" AND s.completed = 1 AND s.end_us > :last AND g.future = 0 AND {view.rectangle('s')}",
+            job=number,
+            last=last_us,
+            columns=columns,
+            ids=str(self._written_as(target)),
+        )
+        return [CompletedRun(end_us, code, bool(wrote)) for end_us, code, wrote in rows]
+
+    def _written_as(self, target: NodeId | None) -> list[int]:
+        """Give the nodes whose being written counts as writing the target."""
+        if target is None:
+            return []
+        home = target.dataset if target.kind == "datasetField" else target
+        key = home if home == target else NodeId("datasetField", home.namespace, home.name)
+        if key not in self._targets:
+            found = self.view.members(home)
+            if key != home:
+                fields = self.view.fields_of(home)
+                found = [*found, *(n for field in fields for n in self.view.members(field))]
+            self._targets[key] = found
+        return self._targets[key]
+
+    def _endings(self, source: NodeId | None, target: NodeId | None) -> list[int]:
+        if not self._has_endings:
+            return []
+        view = self.view
+        homes = {end.dataset for end in (source, target) if end is not None}
+        numbers = {number for home in homes for number in view.members(home)}
+        sql = f"SELECT e.event_time FROM ending e WHERE e.node_id {_AMONG} AND {view.point('e')}"
+        return [row[0] for row in view.select_among(sql, numbers)]

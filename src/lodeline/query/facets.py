@@ -1,0 +1,132 @@
+"""Facet registers at a moment: per node and facet, the last statement in event time.
+
+The view keeps which events state which facets; bodies are read from the log's payloads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from lodeline.model import NodeId
+from lodeline.query.view import View
+
+_AMONG = "IN (SELECT value FROM json_each(:ids))"
+
+
+class Registers:
+    """The facets of nodes at one moment."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+
+    def winners_of(self, number: int) -> dict[str, tuple[int, str]]:
+        """Give, per facet name, the log position and digest of the body that counts."""
+        rows = self.view.select(
+            "SELECT m.position, f.facets FROM mention m JOIN facet_set f USING (facet_set_id)"
+            f" WHERE m.node_id = :node AND {self.view.point('m')}"
+            " ORDER BY m.event_time DESC, m.digest DESC",
+            node=number,
+        )
+        found: dict[str, tuple[int, str | None]] = {}
+        for position, facets in rows:
+            for name, digest in json.loads(facets):
+                found.setdefault(name, (position, digest))
+        return {
+            name: (position, digest)
+            for name, (position, digest) in found.items()
+            if digest is not None
+        }
+
+    def facets_of(self, node: NodeId, names: Iterable[str] | None = None) -> dict[str, Any]:
+        """Give the facet bodies of a canonical node, all its names' statements together."""
+        wanted = None if names is None else set(names)
+        found: dict[str, Any] = {}
+        for number in sorted(self.view.members(node)):
+            name = self.view.name(number)
+            for facet, (position, _) in self.winners_of(number).items():
+                if (wanted is None or facet in wanted) and facet not in found:
+                    body = self._body(position, name, facet)
+                    if body is not None:
+                        found[facet] = body
+        return found
+
+    def _body(self, position: int, node: NodeId, facet: str) -> Any:
+        for entity in iter_entities(read_payload(self.view, position), node):
+            body = (entity.get("facets") or {}).get(facet)
+            if body is not None:
+                return body
+        return None
+
+    def owners_of(self, nodes: Iterable[NodeId]) -> list[dict[str, Any]]:
+        """Give the owners that `ownership` facets name, each with the nodes they own."""
+        owned: dict[tuple[str, str | None], list[str]] = defaultdict(list)
+        numbers = {
+            number: node
+            for node in nodes
+            if node.kind in {"dataset", "job", "model", "deployment"}
+            for number in self.view.members(node)
+        }
+        sql = (
+            "SELECT DISTINCT m.node_id FROM mention m JOIN facet_set f USING (facet_set_id)"
+            f" WHERE m.node_id {_AMONG} AND {self.view.point('m')}"
+            " AND f.facets LIKE '%\"ownership\"%'"
+        )
+        for row in list(self.view.select_among(sql, numbers)):
+            node = numbers[row[0]]
+            for owner in owners_in(self.facets_of(node, ["ownership"])):
+                owned[owner["name"], owner["type"]].append(str(node))
+        return [
+            {"name": name, "type": kind, "nodes": sorted(set(ids))}
+            for (name, kind), ids in sorted(owned.items(), key=lambda item: str(item[0]))
+        ]
+
+
+def owners_in(facets: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Read the owners of an `ownership` facet; what does not match its schema names nobody."""
+    body = facets.get("ownership")
+    owners = body.get("owners") if isinstance(body, dict) else None
+    return [
+        {"name": owner["name"], "type": owner.get("type")}
+        for owner in (owners if isinstance(owners, list) else [])
+        if isinstance(owner, dict) and isinstance(owner.get("name"), str)
+    ]
+
+
+def labels_in(facets: Mapping[str, Any]) -> list[str]:
+    """Read the tags of a `tags` facet as `key=value`, or the key alone where the value is true."""
+    body = facets.get("tags")
+    tags = body.get("tags") if isinstance(body, dict) else None
+    return sorted(_label(tag) for tag in tags if _is_tag(tag)) if isinstance(tags, list) else []
+
+
+def _is_tag(tag: object) -> bool:
+    return isinstance(tag, dict) and isinstance(tag.get("key"), str)
+
+
+def _label(tag: Mapping[str, Any]) -> str:
+    value = tag.get("value")
+    return str(tag["key"]) if value in (None, True, "true") else f"{tag['key']}={value}"
+
+
+def read_payload(view: View, position: int) -> dict[str, Any]:
+    """Read the event at a log position; empty once erased."""
+    rows = view.select("SELECT payload FROM payload WHERE position = :position", position=position)
+    return dict(json.loads(rows[0][0])) if rows else {}
+
+
+def iter_entities(event: Mapping[str, Any], node: NodeId) -> Iterator[Mapping[str, Any]]:
+    """Walk the places of an event that speak of a node: its job, its datasets."""
+    if node.kind == "job":
+        places = [event.get("job")]
+    else:
+        places = [event.get("dataset"), *(event.get("outputs") or ()), *(event.get("inputs") or ())]
+    for place in places:
+        if (
+            isinstance(place, dict)
+            and place.get("name") == node.name
+            and place.get("namespace") == node.namespace
+        ):
+            yield place

@@ -1,0 +1,145 @@
+"""Groups as the view knows them: one run of one job, or one JobEvent or DatasetEvent.
+
+Loads in portions, keeps what it loaded for the length of one question.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from lodeline.model import NodeId
+from lodeline.query.answers import Gap
+from lodeline.query.view import View
+
+_AMONG = "IN (SELECT value FROM json_each(:ids))"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One group at the moment.
+
+    Attributes:
+        number: row of `run_group`.
+        run_id: empty for a JobEvent or DatasetEvent.
+        job: None for a DatasetEvent.
+        future: dated beyond the log's clock.
+        tie: orders groups of equal times, as the fold's keys do.
+        first_us, start_us, end_us, last_us: as `run_state`.
+        code: code version, None if unknown.
+        state: as `run_state`.
+    """
+
+    number: int
+    run_id: str
+    job: NodeId | None
+    future: bool
+    tie: tuple[str, str, str, str, bool, bytes]
+    first_us: int
+    start_us: int
+    end_us: int | None
+    last_us: int
+    code: str | None
+    state: str
+
+    @property
+    def order(self) -> tuple[int, tuple[str, str, str, str, bool, bytes]]:
+        """Later groups are greater."""
+        return (self.last_us, self.tie)
+
+    @property
+    def run(self) -> NodeId | None:
+        """The run node, if the group is a run's."""
+        return NodeId("run", "", self.run_id) if self.run_id else None
+
+
+class Said(NamedTuple):
+    """One assertion row: which derivation, by which group, on which basis."""
+
+    derivation: int
+    group: int
+    basis: str
+    detail: int | None
+
+
+class Groups:
+    """The groups, assertions and gaps of one question's moment."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self._groups: dict[int, Group] = {}
+        self._said: dict[int, list[Said]] = {}
+        self._gaps: dict[int, list[Gap]] = {}
+        self.has_gaps = bool(view.select("SELECT 1 FROM capture_gap LIMIT 1"))
+
+    def load(self, numbers: Iterable[int]) -> dict[int, Group]:
+        """Give groups by number."""
+        wanted = set(numbers)
+        missing = wanted - self._groups.keys()
+        sql = (
+            "SELECT g.group_id, g.run_id, g.job_node, g.future, g.kind, s.first_us, s.start_us,"
+            " s.end_us, s.last_us, s.code, s.state, CASE WHEN g.kind = 'run' THEN x'' ELSE"
+            " (SELECT digest FROM run_event e WHERE e.group_id = g.group_id LIMIT 1) END"
+            f" FROM run_group g JOIN run_state s USING (group_id) WHERE g.group_id {_AMONG}"
+            f" AND {self.view.rectangle('s')}"
+        )
+        rows = list(self.view.select_among(sql, missing))
+        jobs = self.view.names({row[2] for row in rows if row[2] is not None})
+        for number, run_id, job_node, future, kind, *state, digest in rows:
+            job = None if job_node is None else jobs[job_node]
+            place = ("", "") if job is None else (job.namespace, job.name)
+            tie = (kind, run_id or "", *place, bool(future), bytes(digest or b""))
+            self._groups[number] = Group(number, run_id or "", job, bool(future), tie, *state)
+        return {number: self._groups[number] for number in wanted if number in self._groups}
+
+    def said_of(self, derivations: Iterable[int]) -> dict[int, list[Said]]:
+        """Give the assertions behind derivations."""
+        wanted = set(derivations)
+        missing = wanted - self._said.keys()
+        sql = (
+            "SELECT a.derivation_id, a.group_id, a.basis, a.detail_id FROM assertion a"
+            f" WHERE a.derivation_id {_AMONG} AND {self.view.rectangle('a')}"
+        )
+        for number in missing:
+            self._said[number] = []
+        for row in self.view.select_among(sql, missing):
+            self._said[row[0]].append(Said(*row))
+        return {number: self._said[number] for number in wanted}
+
+    def gaps_of(self, numbers: Iterable[int]) -> list[Gap]:
+        """Give what the groups' captures know that they did not see."""
+        if not self.has_gaps:
+            return []
+        wanted = set(numbers)
+        missing = wanted - self._gaps.keys()
+        for number in missing:
+            self._gaps[number] = []
+        sql = (
+            "SELECT c.group_id, c.at, c.reason, c.detail FROM capture_gap c"
+            f" WHERE c.group_id {_AMONG} AND {self.view.rectangle('c')}"
+        )
+        groups = self.load(missing)
+        for number, at, reason, detail in self.view.select_among(sql, missing):
+            group = groups[number]
+            place = at or str(group.run or group.job or "")
+            self._gaps[number].append(Gap(place, reason, detail))
+        return [gap for number in sorted(wanted) for gap in self._gaps[number]]
+
+    def details_of(self, numbers: Iterable[int]) -> dict[int, str]:
+        """Give the transformations behind column edges, as JSON text."""
+        sql = f"SELECT detail_id, body FROM detail WHERE detail_id {_AMONG}"
+        return dict(self.view.select_among(sql, numbers))
+
+    def parents_of(self, jobs: Iterable[int]) -> dict[int, list[tuple[int, str, int]]]:
+        """Give, by job number, (group, parent run, parent job number) of its groups."""
+        found: dict[int, list[tuple[int, str, int]]] = defaultdict(list)
+        sql = (
+            "SELECT g.job_node, p.group_id, p.parent_run, p.parent_job FROM run_group g"
+            f" JOIN parent p USING (group_id) WHERE g.job_node {_AMONG}"
+            f" AND {self.view.rectangle('p')}"
+        )
+        for job, group, run, parent in self.view.select_among(sql, jobs):
+            found[job].append((group, run or "", parent))
+        return found

@@ -1,0 +1,126 @@
+"""Predictions as nodes: found by identifier in their blocks, joined to what served them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lodeline.errors import CouldNotTellError, UnknownNodeError
+from lodeline.ingest.predictions import FoundPrediction, PredictionBlock, find_prediction
+from lodeline.model import NodeId, find_prediction_id
+from lodeline.query.answers import Edge, Gap, Graph
+from lodeline.query.asking import Inquiry
+from lodeline.store.prediction_tables import has_prediction_tables
+
+Answer = dict[str, Any]
+
+
+@dataclass(eq=False)
+class MissingPredictionError(CouldNotTellError):
+    """An identifier of a reserved block whose prediction is not (or not yet) recorded."""
+
+    code = "could_not_tell.prediction"
+    prediction: str
+    reason: str
+
+    def __str__(self) -> str:
+        why = {
+            "pending": "its block is reserved, the record is not delivered yet",
+            "lost": "its block was reserved, and its process ended without delivering it",
+        }
+        return f"{self.prediction}: {self.reason}; {why.get(self.reason, self.reason)}"
+
+    @property
+    def next_step(self) -> str | None:
+        """What may bring it in."""
+        return "lodeline flush" if self.reason == "pending" else None
+
+
+def get_prediction(inquiry: Inquiry, node: NodeId) -> FoundPrediction:
+    """Look a prediction up at the question's position.
+
+    Raises:
+        UnknownNodeError: nobody reserved an identifier like it.
+        MissingPredictionError: it was reserved, and is pending or lost.
+    """
+    found = find_prediction(inquiry.segment, node.name, size=inquiry.moment.size)
+    late = (
+        found.record is not None
+        and inquiry.moment.valid_us is not None
+        and _time_of(found) > inquiry.moment.valid_us
+    )
+    if found.status == "unknown" or late:
+        raise UnknownNodeError(str(node))
+    if found.record is None:
+        raise MissingPredictionError(str(node), found.status)
+    return found
+
+
+def _time_of(found: FoundPrediction) -> int:
+    drawn = find_prediction_id(found.prediction_id)
+    assert drawn is not None  # it was found under it
+    return drawn.time_us
+
+
+def add_prediction(graph: Graph, found: FoundPrediction, deployment: NodeId | None) -> None:
+    """Put a prediction on top of the closure above the deployment that served it.
+
+    Args:
+        graph: that closure, its depths counted from the deployment.
+        found: the prediction.
+        deployment: canonical, with version; `None` when the block names none.
+    """
+    root = NodeId("prediction", "", found.prediction_id)
+    depths = {node: depth + 1 for node, depth in graph.nodes.items()}
+    graph.root, graph.nodes = root, {root: 0, **depths}
+    if deployment is None:
+        graph.add_gap(Gap(str(root), "capture", "no deployment is recorded for its block"))
+        return
+    edge = Edge(deployment, root, "predicts", None, basis="observed")
+    time_us = _time_of(found)
+    edge.first_seen = edge.last_seen = time_us
+    run = found.block.run_id if found.block is not None else None
+    edge.asserted_by = [run] if run else []
+    edge.asserted_by_total = len(edge.asserted_by)
+    graph.edges[edge.key] = edge
+
+
+def served_by(block: PredictionBlock | None) -> tuple[NodeId | None, NodeId | None]:
+    """Give the deployment and the model that a block names."""
+    return (None, None) if block is None else (block.deployment, block.model)
+
+
+def count_predictions(inquiry: Inquiry, deployment: NodeId) -> int:
+    """Count the recorded predictions of a deployment version at the question's position."""
+    connection = inquiry.connection
+    if not has_prediction_tables(connection):
+        return 0
+    names = inquiry.view.names(inquiry.view.members(deployment)).values()
+    total = 0
+    for name in names:
+        [(count,)] = inquiry.view.select(
+            "SELECT coalesce(sum(b.count), 0) FROM prediction_block k JOIN prediction_batch b"
+            " USING (block, reserved_us) WHERE k.deployment_namespace = :namespace"
+            " AND k.deployment_name = :name AND b.position < :size"
+            " AND (:version = '' OR k.deployment_version = :version)"
+            " AND (:valid IS NULL OR b.first_us <= :valid)",
+            namespace=name.namespace,
+            name=name.name,
+            version=deployment.version,
+        )
+        total += int(count)
+    return total
+
+
+def describe_prediction(inquiry: Inquiry, node: NodeId) -> Answer:
+    """Describe a prediction for `show`."""
+    found = get_prediction(inquiry, node)
+    deployment, model = served_by(found.block)
+    record = dict(found.record or {})
+    return {
+        "deployment": None if deployment is None else str(deployment),
+        "model": None if model is None else str(model),
+        "run": found.block.run_id if found.block is not None else None,
+        "record": record,
+        "position": found.position,
+    }

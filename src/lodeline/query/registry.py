@@ -1,0 +1,35 @@
+"""Verbs by name. Each loads when first asked; rows and cohort are row provenance's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, Final
+
+from lodeline.errors import UsageError
+from lodeline.store import Segment
+
+Answer = dict[str, Any]
+Verb = Callable[[Segment, Mapping[str, object]], Answer]
+
+# Verb -> "module:function" of a `Verb`.
+FOREIGN_VERBS: Final = {
+    "rows": "lodeline.rows:rows",
+    "cohort": "lodeline.rows:cohort",
+}
+
+
+def find_verb(name: str) -> Verb:
+    """Give the function of a verb that another package answers.
+
+    Raises:
+        UsageError: no such verb here.
+    """
+    place = FOREIGN_VERBS.get(name)
+    if place is None:
+        raise UsageError(f"no verb {name!r}")
+    module, _, attribute = place.partition(":")
+    verb: Verb | None = getattr(import_module(module), attribute, None)
+    if verb is None:
+        raise UsageError(f"{name} is not available in this installation")
+    return verb

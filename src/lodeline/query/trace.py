@@ -1,0 +1,158 @@
+"""Trace: where a node comes from, and what it affects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lodeline.model import NodeId
+from lodeline.query.answers import Gap, Graph, Page, write_answer
+from lodeline.query.asking import Inquiry
+from lodeline.query.closure import JobWalk
+from lodeline.query.describing import Describer
+from lodeline.query.identifying import find_known
+from lodeline.query.parameters import GraphQuestion, TraceQuestion
+from lodeline.query.predictions import (
+    add_prediction,
+    count_predictions,
+    get_prediction,
+    served_by,
+)
+from lodeline.query.registry import find_verb
+from lodeline.query.versions import VersionWalk, newest_version
+
+# Kinds whose questions are always about versions and runs.
+VERSIONED_KINDS = frozenset({"run", "model", "deployment", "prediction", "row"})
+
+Answer = dict[str, Any]
+
+
+def trace(inquiry: Inquiry, question: TraceQuestion, page: Page) -> Answer:
+    """Answer a trace question."""
+    root = find_root(inquiry, question.id)
+    direction = question.asked_direction()
+    graph, describer = walk(inquiry, root, question, direction=direction)
+    answer = write(inquiry, graph, describer, page)
+    if question.rows:
+        answer |= _rows(inquiry, question, root)
+    return answer
+
+
+def find_root(inquiry: Inquiry, text: str) -> NodeId:
+    """Find the root that a text means; a model or deployment without version at its newest."""
+    root = inquiry.resolve(text)
+    if root.kind in {"model", "deployment"} and not root.version:
+        return root.at(newest_version(inquiry.groups, root) or "")
+    return root
+
+
+def is_about_versions(root: NodeId) -> bool:
+    """Tell whether a root asks about versions and runs, or about datasets and jobs."""
+    return bool(root.version) or root.kind in VERSIONED_KINDS
+
+
+def walk(
+    inquiry: Inquiry,
+    root: NodeId,
+    question: GraphQuestion,
+    *,
+    direction: str,
+    versions: bool | None = None,
+) -> tuple[Graph, Describer]:
+    """Compute a closure.
+
+    Args:
+        inquiry: under way.
+        root: canonical.
+        question: with depth and columns.
+        direction: `up`, `down` or `both`.
+        versions: between versions or between jobs; `None` for what the root asks for.
+    """
+    if root.kind == "prediction":
+        return _walk_from_prediction(inquiry, root, question, direction=direction)
+    versions = is_about_versions(root) if versions is None else versions
+    graph, describer = _walk(
+        inquiry, root, question, depth=question.depth, direction=direction, versions=versions
+    )
+    if direction != "up":
+        _note_predictions(inquiry, graph)
+    return graph, describer
+
+
+def _walk(
+    inquiry: Inquiry,
+    root: NodeId,
+    question: GraphQuestion,
+    *,
+    depth: int | None,
+    direction: str,
+    versions: bool,
+) -> tuple[Graph, Describer]:
+    shape: type[VersionWalk | JobWalk] = VersionWalk if versions else JobWalk
+    walker = shape(
+        inquiry.groups,
+        root,
+        direction=direction,
+        columns=question.columns,
+        depth=depth,
+        budget=inquiry.budget,
+    )
+    graph = walker.run()
+    return graph, Describer(inquiry.groups, walker.rows)
+
+
+def _walk_from_prediction(
+    inquiry: Inquiry, root: NodeId, question: GraphQuestion, *, direction: str
+) -> tuple[Graph, Describer]:
+    """Walk from a prediction: up through the deployment that served it; down there is nothing."""
+    found = get_prediction(inquiry, root)
+    deployment, _ = served_by(found.block)
+    if deployment is not None:
+        deployment = find_known(inquiry.view, deployment) or deployment
+    if direction == "down" or question.depth == 0 or deployment is None:
+        graph = Graph(root, direction, {root: 0})
+        if direction != "down" and deployment is not None:
+            graph.add_gap(Gap(str(root), "depth", "derivations beyond depth 0"))
+        return graph, Describer(inquiry.groups, {})
+    depth = None if question.depth is None else question.depth - 1
+    graph, describer = _walk(
+        inquiry, deployment, question, depth=depth, direction="up", versions=True
+    )
+    add_prediction(graph, found, deployment)
+    graph.direction = direction
+    return graph, describer
+
+
+def _note_predictions(inquiry: Inquiry, graph: Graph) -> None:
+    """Say how many predictions stand below the deployments of an answer; they are not listed."""
+    for node in [node for node in graph.nodes if node.kind == "deployment"]:
+        count = count_predictions(inquiry, node)
+        if count:
+            detail = f"{count} predictions, not listed; ask rows or cohort"
+            graph.add_gap(Gap(str(node), "summarised", detail))
+            graph.summarised["prediction"] = graph.summarised.get("prediction", 0) + count
+
+
+def write(inquiry: Inquiry, graph: Graph, describer: Describer, page: Page) -> Answer:
+    """Write a page of a closure."""
+    return write_answer(
+        graph,
+        moment=inquiry.moment,
+        page=page,
+        authoriser=inquiry.authoriser,
+        describe=describer.describe,
+    )
+
+
+def _rows(inquiry: Inquiry, question: TraceQuestion, root: NodeId) -> Answer:
+    """Ask row provenance for the rows and steps behind (or ahead of) the root."""
+    direction = "forward" if question.asked_direction() == "down" else "back"
+    parameters = {
+        "id": str(root),
+        direction: True,
+        "where": question.where,
+        "as_of": inquiry.moment.size,
+        "valid_at": question.valid_at,
+    }
+    given = {name: value for name, value in parameters.items() if value is not None}
+    found = find_verb("rows")(inquiry.segment, given)
+    return {"rows": found["rows"], "steps": found["steps"]}

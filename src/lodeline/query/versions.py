@@ -1,0 +1,453 @@
+"""Version level: which run made which version from which, group by group.
+
+Nodes are versions; `reads` and `writes` lead to runs. What wrote a version that a run read is the
+last writer at or before that run's start, else (none before) every writer of it. A read that
+stated no version means the last one written, by another group, at or before the run's start.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from lodeline.model import NodeId
+from lodeline.query.answers import DerivationKey, Gap, Graph, Ground
+from lodeline.query.bounds import Budget
+from lodeline.query.groups import Group, Groups
+
+_AMONG = "IN (SELECT value FROM json_each(:ids))"
+
+
+class Written(NamedTuple):
+    """One write of a node, in the order of (time, version, group)."""
+
+    time_us: int
+    version: str
+    tie: tuple[str, str, str, str, bool, bytes]
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One assertion of a group: its ends under canonical names, and as the group called them."""
+
+    key: DerivationKey
+    source: NodeId | None
+    target: NodeId | None
+    said: tuple[NodeId | None, NodeId | None]
+    columns: bool
+
+
+# A node and the group that made it (up); None where nobody did, and always downward.
+Place = tuple[NodeId, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One derivation at version level: what it joins, and where the walk goes on."""
+
+    group: int
+    statement: Statement
+    source: NodeId | None
+    target: NodeId | None
+    ahead: Sequence[Place]
+
+
+class VersionWalk:
+    """One closure between versions, at one moment.
+
+    Args:
+        groups: the question's view of groups.
+        root: canonical; with a version, or a run.
+        columns: whether to walk columns instead of whole datasets.
+        depth: derivations to walk; `None` for all.
+        budget: bounds of time and size.
+    """
+
+    def __init__(
+        self,
+        groups: Groups,
+        root: NodeId,
+        *,
+        direction: str,
+        columns: bool,
+        depth: int | None,
+        budget: Budget,
+    ) -> None:
+        self.groups = groups
+        self.view = groups.view
+        self.columns = columns or root.kind in {"datasetField", "feature"}
+        self.depth = depth
+        self.budget = budget
+        self.graph = Graph(root, direction)
+        self.rows: dict[DerivationKey, set[int]] = {}
+        self.versions = Versions(groups)
+        self._labels: dict[NodeId, NodeId] = {}
+        self._statements: dict[int, list[Statement]] = {}
+        self._uncovered: set[tuple[NodeId, NodeId, str]] = set()
+
+    def run(self) -> Graph:
+        """Walk every direction asked for."""
+        self._reach(self.graph.root, 0)
+        directions = ("up", "down") if self.graph.direction == "both" else (self.graph.direction,)
+        for direction in directions:
+            self._walk(self._start(direction), direction)
+        self._note_uncovered()
+        self._add_parents()
+        return self.graph
+
+    def _walk(self, start: Sequence[Place], direction: str) -> None:
+        level = list(start)
+        seen: set[Place] = set()
+        depth = 0
+        while level:
+            level = [place for place in dict.fromkeys(level) if place not in seen]
+            seen.update(level)
+            for node, _ in level:
+                if node.kind not in {"run", "job"}:
+                    self._reach(node, depth)
+            passed = self.budget.exhausted_by(len(self.graph.nodes))
+            if passed is not None:
+                self.graph.add_gap(Gap(str(self.graph.root), *passed))
+                return
+            self._load(level, direction)
+            ahead: list[Place] = []
+            for node, group in level:
+                step = self._up(node, group) if direction == "up" else self._down(node, group)
+                if step and depth == self.depth:
+                    at = self._labels.get(node, node)
+                    detail = f"derivations beyond depth {self.depth}"
+                    self.graph.add_gap(Gap(str(at), "depth", detail))
+                    continue
+                for arrival in step:
+                    self._record(arrival, depth + 1)
+                    ahead += arrival.ahead
+            level = ahead
+            depth += 1
+
+    # -- where to start ------------------------------------------------------------------------
+
+    def _start(self, direction: str) -> list[Place]:
+        root = self.graph.root
+        if root.kind == "run":
+            return [(root, number) for number in self.view.groups_of_run(root.name)]
+        if root.kind == "job":
+            return self._start_at_code(root)
+        if root.kind == "feature":
+            return self._start_at_feature(root, direction)
+        nodes = [root, *self._columns_of(root)]
+        if direction == "down":
+            return [(node, None) for node in nodes]
+        return [place for node in nodes for place in self.versions.writers(node, None)]
+
+    def _start_at_code(self, root: NodeId) -> list[Place]:
+        sql = (
+            f"SELECT s.group_id FROM run_state s WHERE s.job_node {_AMONG} AND s.code = :code"
+            f" AND {self.view.rectangle('s')} ORDER BY s.group_id"
+        )
+        rows = self.view.select_among(sql, self.view.members(root), code=root.version)
+        numbers = [row[0] for row in rows]
+        for group in self.groups.load(numbers).values():
+            if group.run is not None:
+                self._reach(group.run, 0)
+        return [(root, number) for number in numbers]
+
+    def _start_at_feature(self, root: NodeId, direction: str) -> list[Place]:
+        sql = (
+            "SELECT DISTINCT f.group_id, f.field_node FROM feature f"
+            f" WHERE f.feature_node {_AMONG} AND f.version = :version"
+            f" AND {self.view.rectangle('f')} ORDER BY f.group_id, f.field_node"
+        )
+        rows = self.view.select_among(sql, self.view.members(root), version=root.version)
+        found: list[Place] = []
+        for number, field in list(rows):
+            column = self.view.canonical(self.view.name(field))
+            group = self.groups.load([number])[number]
+            written = self.versions.written(number, column)
+            version = "" if written else self.versions.read_version(group, column) or ""
+            for node in written or [column.at(version)]:
+                self._labels[node] = root
+                if direction == "down":
+                    found.append((node, None))
+                elif written:
+                    found.append((node, number))
+                else:
+                    found += self.versions.writers(node, group.start_us)
+        return found
+
+    def _columns_of(self, node: NodeId) -> list[NodeId]:
+        if not self.columns or node.kind != "dataset":
+            return []
+        return [field.at(node.version) for field in self.view.fields_of(node.at(""))]
+
+    # -- one step ------------------------------------------------------------------------------
+
+    def _load(self, level: Sequence[Place], direction: str) -> None:
+        """Fetch for a whole level what its steps will ask for one by one."""
+        numbers = {group for _, group in level if group is not None}
+        if direction == "down":
+            for node, group in level:
+                if group is None and node.kind not in {"run", "job"}:
+                    numbers.update(self.versions.readers(node))
+        missing = numbers - self._statements.keys()
+        self.groups.load(numbers)
+        self.versions.load(numbers)
+        sql = (
+            "SELECT a.group_id, d.derivation_id, d.source, d.target, d.kind, d.job, d.columns"
+            f" FROM assertion a JOIN derivation d USING (derivation_id) WHERE a.group_id {_AMONG}"
+            f" AND {self.view.rectangle('a')} ORDER BY d.derivation_id"
+        )
+        rows = list(self.view.select_among(sql, missing))
+        ends = {row[i] for row in rows for i in (2, 3, 5) if row[i] is not None}
+        names, spoken = self.view.canonical_names(ends), self.view.names(ends)
+        for number in missing:
+            self._statements[number] = []
+        for group, _, source, target, kind, job, columns in rows:
+            near, far = names.get(source), names.get(target)
+            key = (near, far, kind, names.get(job))
+            said = (spoken.get(source), spoken.get(target))
+            self._statements[group].append(Statement(key, near, far, said, bool(columns)))
+
+    def _stated(self, group: int) -> list[Statement]:
+        """List a group's statements at the question's level."""
+        statements = self._statements[group]
+        if not self.columns:
+            return [one for one in statements if not one.columns]
+        covered = {
+            (source.dataset, target.dataset)
+            for source, target in (one.said for one in statements)
+            if source is not None and target is not None and source.kind == "datasetField"
+        }
+        found = []
+        for one in statements:
+            if one.columns:
+                found.append(one)
+            elif one.source is None or one.target is None or one.said in covered:
+                continue
+            elif one.source.kind != "dataset" or one.target.kind != "dataset":
+                found.append(one)
+            else:
+                self._uncovered.add((one.source, one.target, str(one.key[3])))
+        return found
+
+    def _up(self, node: NodeId, number: int | None) -> list[Arrival]:
+        if number is None:
+            return []
+        group = self.groups.load([number])[number]
+        at_run = node.kind in {"run", "job"}
+        found = []
+        for one in self._stated(number):
+            if not at_run and (one.target is None or one.target != node.at("")):
+                continue
+            near = None if at_run else node
+            if one.source is not None:
+                version = self.versions.read_version(group, one.source) if group.run_id else None
+                origin = one.source.at(version or "")
+                ahead = self.versions.writers(origin, group.start_us)
+                found.append(Arrival(number, one, origin, near, ahead))
+            elif not at_run:
+                found.append(Arrival(number, one, None, near, ()))
+        return found
+
+    def _down(self, node: NodeId, number: int | None) -> list[Arrival]:
+        at_run = node.kind in {"run", "job"}
+        if number is not None:
+            readers: Iterable[int] = [number]
+        else:
+            readers = () if at_run else self.versions.readers(node)
+        if not at_run and number is not None:
+            readers = [one for one in readers if one in self.versions.readers(node)]
+        near = None if at_run else node
+        found = []
+        for reader in readers:
+            for one in self._stated(reader):
+                if not at_run and (one.source is None or one.source != node.at("")):
+                    continue
+                made = [] if one.target is None else self.versions.written(reader, one.target)
+                for result in made:
+                    ahead = [(far, None) for far in (result, *self._columns_of(result))]
+                    found.append(Arrival(reader, one, near, result, ahead))
+                if not made and near is not None:
+                    found.append(Arrival(reader, one, near, None, ()))
+        return found
+
+    # -- the answer ----------------------------------------------------------------------------
+
+    def _reach(self, node: NodeId, depth: int) -> None:
+        self.graph.add_node(self._labels.get(node, node), depth)
+
+    def _record(self, arrival: Arrival, depth: int) -> None:
+        group = self.groups.load([arrival.group])[arrival.group]
+        source, target, key = arrival.source, arrival.target, arrival.statement.key
+        ground = Ground(key, arrival.group)
+        for gap in self.groups.gaps_of([arrival.group]):
+            self.graph.add_gap(gap)
+        for node in (source, target):
+            if node is not None:
+                self._reach(node, depth)
+        if source is not None and target is not None:
+            self._add_edge(source, target, key[2], key[3], ground)
+        run = group.run
+        if run is None:
+            return
+        self._reach(run, depth)
+        if source is not None:
+            self._add_edge(source, run, "reads", group.job, ground)
+        if target is not None:
+            self._add_edge(run, target, "writes", group.job, ground)
+
+    def _add_edge(
+        self, source: NodeId, target: NodeId, kind: str, job: NodeId | None, ground: Ground
+    ) -> None:
+        ends = (self._labels.get(source, source), self._labels.get(target, target))
+        self.graph.add_edge(*ends, kind, job, ground)
+
+    def _note_uncovered(self) -> None:
+        """Name the datasets of the answer whose columns a run passed on without telling how."""
+        homes = {node.dataset for node in self.graph.nodes}
+        for source, target, job in self._uncovered:
+            for home in (source, target):
+                if home in homes:
+                    detail = f"no columns recorded from {source} to {target} by {job}"
+                    self.graph.add_gap(Gap(str(home), "capture", detail))
+                    break
+
+    def _add_parents(self) -> None:
+        """Join runs of the answer whose parent run is in it, too."""
+        runs = {node.name for node in self.graph.nodes if node.kind == "run"}
+        for run in sorted(runs):
+            numbers = self.view.groups_of_run(run)
+            sql = (
+                f"SELECT p.group_id, p.parent_run FROM parent p WHERE p.group_id {_AMONG}"
+                f" AND {self.view.rectangle('p')}"
+            )
+            for number, parent in self.view.select_among(sql, numbers):
+                if parent in runs and parent != run:
+                    ends = (NodeId("run", "", parent), NodeId("run", "", run))
+                    self.graph.add_edge(*ends, "parent", None, Ground(None, number))
+
+
+class Versions:
+    """Who wrote and who read which version, at the question's moment."""
+
+    def __init__(self, groups: Groups) -> None:
+        self.groups = groups
+        self.view = groups.view
+        self._writes: dict[NodeId, list[Written]] = {}
+        self._reads: dict[int, dict[NodeId, list[str | None]]] = {}
+        self._written: dict[int, dict[NodeId, set[str]]] = {}
+        self._readers: dict[NodeId, dict[str, list[int]]] = {}
+
+    def load(self, numbers: Iterable[int]) -> None:
+        """Fetch reads and writes of groups."""
+        missing = set(numbers) - self._reads.keys()
+        for number in missing:
+            self._reads[number] = defaultdict(list)
+            self._written[number] = defaultdict(set)
+        sql = (
+            f"SELECT r.group_id, r.node_id, r.version FROM read r WHERE r.group_id {_AMONG}"
+            f" AND {self.view.rectangle('r')}"
+        )
+        rows = list(self.view.select_among(sql, missing))
+        names = self.view.canonical_names({row[1] for row in rows})
+        for group, node, version in rows:
+            self._reads[group][names[node]].append(version)
+        sql = (
+            f'SELECT w.group_id, w.node_id, w.version FROM "write" w WHERE w.group_id {_AMONG}'
+            f" AND {self.view.rectangle('w')}"
+        )
+        rows = list(self.view.select_among(sql, missing))
+        names = self.view.canonical_names({row[1] for row in rows})
+        for group, node, version in rows:
+            self._written[group][names[node]].add(version)
+
+    def writes_of(self, home: NodeId) -> list[Written]:
+        """List the writes of a canonical node, the future left out."""
+        known = self._writes.get(home)
+        if known is None:
+            sql = (
+                'SELECT w.time_us, w.version, w.group_id FROM "write" w'
+                f" JOIN run_group g USING (group_id) WHERE w.node_id {_AMONG}"
+                f" AND g.future = 0 AND {self.view.rectangle('w')}"
+            )
+            rows = list(self.view.select_among(sql, self.view.members(home)))
+            groups = self.groups.load(row[2] for row in rows)
+            known = sorted(
+                Written(time_us, version, groups[group].tie, group)
+                for time_us, version, group in rows
+            )
+            self._writes[home] = known
+        return known
+
+    def writers(self, node: NodeId, start_us: int | None) -> list[Place]:
+        """List who wrote a version: the last at or before a reader's start, else everyone."""
+        writes = [one for one in self.writes_of(node.dataset) if one.version == node.version]
+        before = [one for one in writes if start_us is not None and one.time_us <= start_us]
+        return [(node, one.group) for one in (before[-1:] or writes)] or [(node, None)]
+
+    def written(self, number: int, node: NodeId) -> list[NodeId]:
+        """List the versions of a node that a group wrote."""
+        self.load([number])
+        versions = self._written[number].get(node.dataset, ())
+        return sorted(node.at(version) for version in versions)
+
+    def all_written(self, number: int) -> list[NodeId]:
+        """List every version that a group wrote."""
+        self.load([number])
+        made = self._written[number].items()
+        return sorted(home.at(version) for home, versions in made for version in versions)
+
+    def homes_read(self, number: int) -> list[NodeId]:
+        """List every canonical node that a group read."""
+        self.load([number])
+        return sorted(self._reads[number])
+
+    def read_version(self, group: Group, node: NodeId) -> str | None:
+        """Give the version of a node that a group read; resolved if it did not state one."""
+        self.load([group.number])
+        stated = self._reads[group.number].get(node.dataset, ())
+        versions = [version for version in stated if version is not None]
+        if versions:
+            return max(versions)
+        writes = self.writes_of(node.dataset)
+        end = bisect_right(writes, group.start_us, key=lambda one: one.time_us)
+        for one in reversed(writes[:end]):
+            if one.group != group.number:
+                return one.version
+        return None
+
+    def readers(self, node: NodeId) -> list[int]:
+        """List the groups that read a version."""
+        home = node.dataset
+        known = self._readers.get(home)
+        if known is None:
+            sql = (
+                f"SELECT DISTINCT r.group_id FROM read r WHERE r.node_id {_AMONG}"
+                f" AND {self.view.rectangle('r')}"
+            )
+            numbers = [row[0] for row in self.view.select_among(sql, self.view.members(home))]
+            groups = self.groups.load(numbers)
+            self.load(numbers)
+            known = defaultdict(list)
+            for number in sorted(numbers):
+                known[self.read_version(groups[number], home) or ""].append(number)
+            self._readers[home] = known
+        return known.get(node.version, [])
+
+
+def newest_version(groups: Groups, node: NodeId) -> str | None:
+    """Give the version of the latest write in event time, else of the latest stated read."""
+    view = groups.view
+    writes = Versions(groups).writes_of(node)
+    if writes:
+        return writes[-1].version
+    sql = (
+        "SELECT s.start_us, r.version FROM read r JOIN run_group g USING (group_id)"
+        f" JOIN run_state s USING (group_id) WHERE r.node_id {_AMONG} AND r.version IS NOT NULL"
+        f" AND g.future = 0 AND {view.rectangle('r')} AND {view.rectangle('s')}"
+    )
+    reads = [tuple(row) for row in view.select_among(sql, view.members(node))]
+    return max(reads)[1] if reads else None

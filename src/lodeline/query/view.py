@@ -1,0 +1,198 @@
+"""Reads of the graph view at one moment: the only module that speaks SQL about the graph's core.
+
+Every method answers as of the moment that the view was made for; masks over positions and event
+times are those of `store.graph_tables`. Node numbers (`int`) are rows of `node`; they never
+leave the query package.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lodeline.model import NodeId
+from lodeline.query.moments import Moment
+
+# SQLite's own bound on a compound's depth and our parameters' size: ids go in as one JSON text.
+_IDS_AT_A_TIME = 20_000
+
+
+class View:
+    """The graph at one moment.
+
+    Args:
+        connection: inside one read transaction.
+        moment: what to answer for.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, moment: Moment) -> None:
+        self.connection = connection
+        self.moment = moment
+        self._masks: dict[str, object] = {"size": moment.size, "valid": moment.valid_us}
+        self._names: dict[int, NodeId] = {}
+        self._numbers: dict[NodeId, int | None] = {}
+        self._components: dict[int, frozenset[int]] = {}
+        self._has_aliases = bool(self.select("SELECT 1 FROM alias LIMIT 1"))
+
+    def rectangle(self, table: str) -> str:
+        """SQL condition: the row of a rectangle table holds at the moment."""
+        if self.moment.newest:
+            position = f"{table}.position_to IS NULL"
+        else:
+            position = (
+                f"{table}.position_from < :size"
+                f" AND ({table}.position_to IS NULL OR {table}.position_to >= :size)"
+            )
+        if self.moment.valid_us is None:
+            return f"{position} AND {table}.valid_to IS NULL"
+        return (
+            f"{position} AND {table}.valid_from <= :valid"
+            f" AND ({table}.valid_to IS NULL OR {table}.valid_to > :valid)"
+        )
+
+    def point(self, table: str) -> str:
+        """SQL condition: the row of a point table holds at the moment."""
+        if self.moment.valid_us is None:
+            return f"{table}.position < :size"
+        return f"{table}.position < :size AND {table}.event_time <= :valid"
+
+    def select(self, sql: str, **parameters: object) -> list[Any]:
+        """Run a statement with `:size` and `:valid` bound."""
+        return self.connection.execute(sql, {**self._masks, **parameters}).fetchall()
+
+    def select_among(self, sql: str, ids: Iterable[int], **parameters: object) -> Iterator[Any]:
+        """Run a statement whose `:ids` is a JSON array, in portions."""
+        numbers = sorted(set(ids))
+        for start in range(0, len(numbers), _IDS_AT_A_TIME):
+            portion = json.dumps(numbers[start : start + _IDS_AT_A_TIME])
+            yield from self.select(sql, ids=portion, **parameters)
+
+    # -- nodes ---------------------------------------------------------------------------------
+
+    def names(self, numbers: Iterable[int]) -> dict[int, NodeId]:
+        """Look up the names of node numbers."""
+        wanted = set(numbers)
+        missing = wanted - self._names.keys()
+        sql = (
+            "SELECT node_id, kind, namespace, name, part FROM node"
+            " WHERE node_id IN (SELECT value FROM json_each(:ids))"
+        )
+        for number, kind, namespace, name, part in self.select_among(sql, missing):
+            self._names[number] = NodeId(kind, namespace, name, part)
+        return {number: self._names[number] for number in wanted}
+
+    def name(self, number: int) -> NodeId:
+        """Look up the name of one node number."""
+        return self.names([number])[number]
+
+    def find_number(self, node: NodeId) -> int | None:
+        """Look up the number of a node (its version aside) that is known at the moment."""
+        bare = node.at("")
+        if bare not in self._numbers:
+            rows = self.select(
+                "SELECT node_id FROM node WHERE kind = :kind AND namespace = :namespace"
+                " AND name = :name AND part = :part AND EXISTS (SELECT 1 FROM sighting s"
+                f" WHERE s.node_id = node.node_id AND {self.point('s')})",
+                kind=bare.kind,
+                namespace=bare.namespace,
+                name=bare.name,
+                part=bare.part,
+            )
+            self._numbers[bare] = rows[0][0] if rows else None
+        return self._numbers[bare]
+
+    # -- aliases -------------------------------------------------------------------------------
+
+    def component(self, number: int) -> frozenset[int]:
+        """Give all nodes that the alias assertions of the moment make one with this."""
+        if not self._has_aliases:
+            return frozenset((number,))
+        known = self._components.get(number)
+        if known is None:
+            known = self._spread(number)
+            for member in known:
+                self._components[member] = known
+        return known
+
+    def _spread(self, number: int) -> frozenset[int]:
+        reached = {number}
+        frontier = {number}
+        alive = (
+            f"a.node_b IS NOT NULL AND {self.point('a')} AND NOT EXISTS (SELECT 1 FROM alias r"
+            f" WHERE r.node_a = a.node_a AND r.node_b IS NULL AND {self.point('r')}"
+            " AND (r.event_time, r.digest) > (a.event_time, a.digest))"
+        )
+        among = "IN (SELECT value FROM json_each(:ids))"
+        sql = (
+            f"SELECT a.node_b FROM alias a WHERE a.node_a {among} AND {alive}"
+            f" UNION SELECT a.node_a FROM alias a WHERE a.node_b {among} AND {alive}"
+        )
+        while frontier:
+            frontier = {row[0] for row in self.select_among(sql, frontier)} - reached
+            reached |= frontier
+        return frozenset(reached)
+
+    def _namesakes(self, node: NodeId) -> list[NodeId]:
+        """Give all names of a node, its own among them; a column goes by its dataset's names."""
+        home = _home(node)
+        number = self.find_number(home) if self._has_aliases else None
+        if number is None:
+            return [node]
+        homes = self.names(self.component(number)).values()
+        return [replace(node, namespace=one.namespace, name=one.name) for one in homes]
+
+    def members(self, node: NodeId) -> list[int]:
+        """Give the numbers of all nodes that a canonical node stands for (versions aside)."""
+        found = (self.find_number(name) for name in self._namesakes(node))
+        return [number for number in found if number is not None]
+
+    def canonical(self, node: NodeId) -> NodeId:
+        """Give the canonical name: the least (namespace, name) among aliases; version kept."""
+        return min(self._namesakes(node)) if self._has_aliases else node
+
+    def canonical_names(self, numbers: Collection[int]) -> dict[int, NodeId]:
+        """Look up the canonical names of node numbers."""
+        names = self.names(numbers)
+        if not self._has_aliases:
+            # Whoever is named by a row of the moment is known at the moment.
+            for number, name in names.items():
+                self._numbers.setdefault(name, number)
+            return names
+        return {number: self.canonical(name) for number, name in names.items()}
+
+    def fields_of(self, dataset: NodeId) -> list[NodeId]:
+        """Give the known columns of a canonical dataset, whichever of its names they came with."""
+        found: set[NodeId] = set()
+        for name in self._namesakes(dataset.at("")):
+            rows = self.select(
+                "SELECT node_id FROM node n WHERE kind = 'datasetField' AND namespace = :namespace"
+                " AND name = :name AND EXISTS (SELECT 1 FROM sighting s"
+                f" WHERE s.node_id = n.node_id AND {self.point('s')})",
+                namespace=name.namespace,
+                name=name.name,
+            )
+            found.update(self.canonical_names([row[0] for row in rows]).values())
+        return sorted(found)
+
+    def aliases_of(self, node: NodeId) -> Sequence[NodeId]:
+        """Give the other names of a node at the moment."""
+        return sorted(set(self._namesakes(node.at(""))) - {node.at("")})
+
+    # -- runs ----------------------------------------------------------------------------------
+
+    def groups_of_run(self, run_id: str) -> list[int]:
+        """Give the groups (one a job) of a run that is known at the moment."""
+        rows = self.select(
+            "SELECT g.group_id FROM run_group g JOIN run_state s USING (group_id)"
+            f" WHERE g.run_id = :run AND {self.rectangle('s')} ORDER BY g.group_id",
+            run=run_id,
+        )
+        return [row[0] for row in rows]
+
+
+def _home(node: NodeId) -> NodeId:
+    """Give the node whose aliases a node goes by."""
+    return node.dataset if node.kind == "datasetField" else node.at("")

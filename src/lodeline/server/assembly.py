@@ -1,0 +1,60 @@
+"""The service put together: one segment, its writer, its questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lodeline.errors import InvalidEventError
+from lodeline.ingest import prepare_event
+from lodeline.ingest.projection import fold_pending
+from lodeline.query import ask
+from lodeline.server.application import Application
+from lodeline.server.writing import Outcome, Writer
+from lodeline.store import AcceptedEvent, Refusal, Segment, open_segment
+
+
+def build_application(store: str) -> Application:
+    """Open a store and build the service over it.
+
+    Args:
+        store: URL of the store; made when missing.
+
+    Raises:
+        StoreUnreachableError: it cannot be opened.
+    """
+    segment = open_segment(store, create=True)
+    fold_pending(segment)
+
+    def answer(verb: str, parameters: Mapping[str, object]) -> dict[str, Any]:
+        return ask(segment, verb, parameters)
+
+    writer = Writer(segment, append=append_events, fold=fold_pending)
+    return Application(ask=answer, writer=writer, close=segment.close)
+
+
+def append_events(segment: Segment, raws: Sequence[bytes]) -> list[Outcome]:
+    """Validate events and append those that pass, in one durable transaction.
+
+    Returns:
+        For each event, in order, how it fared; refused ones are in the dead-letter list.
+    """
+    outcomes: list[Outcome | None] = []
+    events: list[AcceptedEvent] = []
+    refused: list[Refusal] = []
+    for raw in raws:
+        try:
+            events.append(prepare_event(raw))
+        except InvalidEventError as error:
+            refused.append(Refusal(raw, error, "POST /api/v1/lineage"))
+            outcomes.append(Outcome(error))
+        else:
+            outcomes.append(None)
+    appended = iter(segment.append(events))
+    if refused:
+        segment.add_dead_letters(refused)
+    return [outcome or _accepted(next(appended)) for outcome in outcomes]
+
+
+def _accepted(appended: Any) -> Outcome:
+    return Outcome(None, appended.receipt, duplicate=appended.duplicate)

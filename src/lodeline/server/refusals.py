@@ -1,0 +1,53 @@
+"""Our errors as HTTP answers: the same objects as the command line prints, with a status.
+
+No is 404 for a question and 400 for refused input, wrong usage 400, could not tell 503.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from lodeline.errors import (
+    AmbiguousIdentifierError,
+    InvalidEventError,
+    InvalidInputError,
+    LodelineError,
+    NoError,
+    UnknownNodeError,
+    UsageError,
+)
+
+# What a client waits before it asks again; a full queue drains in about that time.
+RETRY_AFTER_SECONDS = 1
+
+
+def error_object(error: LodelineError) -> dict[str, Any]:
+    """Give the JSON object of an error: `code`, `message`, and what else it knows."""
+    body: dict[str, Any] = {"code": error.code, "message": str(error), "next": error.next_step}
+    if isinstance(error, InvalidEventError):
+        body["path"] = error.path
+    if isinstance(error, AmbiguousIdentifierError):
+        body["candidates"] = list(error.candidates)
+    if isinstance(error, UnknownNodeError):
+        body["nearest"] = list(error.nearest)
+    return body
+
+
+def error_status(error: LodelineError) -> int:
+    """Give the HTTP status of an error."""
+    if error.code == "event.too_large":
+        return 413
+    if isinstance(error, NoError):
+        return 404
+    if isinstance(error, UsageError | InvalidInputError):
+        return 400
+    return 503
+
+
+def error_response(error: LodelineError) -> JSONResponse:
+    """Answer with an error."""
+    status = error_status(error)
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
+    return JSONResponse(error_object(error), status_code=status, headers=headers)

@@ -1,0 +1,166 @@
+"""POST /api/v1/lineage and /api/v1/lineage/batch: OpenLineage events in, receipts out.
+
+Raw ASGI, since this is the endpoint that producers wait for. Bodies are bounded before and after
+decompression; what is refused is refused event by event.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qs
+
+from lodeline.errors import InvalidEventError, InvalidInputError, LodelineError
+from lodeline.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, EVENT_BYTES_MAX
+from lodeline.server.refusals import RETRY_AFTER_SECONDS, error_object, error_status
+from lodeline.server.splitting import split_batch
+from lodeline.server.writing import Outcome, Writer
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Taking:
+    """The ingestion endpoints, over one writer."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request of either path."""
+        try:
+            if scope["path"].endswith("/batch"):
+                await self._take_batch(scope, receive, send)
+            else:
+                await self._take_one(scope, receive, send)
+        except LodelineError as error:
+            await _refuse(send, error)
+
+    async def _take_one(self, scope: Scope, receive: Receive, send: Send) -> None:
+        folded = _wait_of(scope) == "folded"
+        raw = await _body(scope, receive, bytes_max=EVENT_BYTES_MAX)
+        [outcome] = await self._writer.write([raw], folded=folded)
+        if outcome.error is not None:
+            await _refuse(send, outcome.error)
+            return
+        receipt = [(b"lodeline-receipt", outcome.receipt.encode("latin-1"))]
+        await _send(send, 201, b"", receipt)
+
+    async def _take_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        folded = _wait_of(scope) == "folded"
+        body = await _body(scope, receive, bytes_max=BATCH_BYTES_MAX)
+        raws = split_batch(body)
+        if len(raws) > BATCH_EVENTS_MAX:
+            raise InvalidEventError(
+                "event.too_large", "", f"{len(raws)} events in a batch; at most {BATCH_EVENTS_MAX}"
+            )
+        outcomes = await self._writer.write(raws, folded=folded) if raws else []
+        if all(outcome.error is None for outcome in outcomes):
+            await _send(send, 204, b"", [])
+            return
+        await _send_json(send, 200, _summary(outcomes), [])
+
+
+def _summary(outcomes: list[Outcome]) -> dict[str, Any]:
+    """Shape the answer as OpenLineage's batch specification does."""
+    failed = [
+        {
+            "index": index,
+            "reason": str(outcome.error),
+            # What is refused for its content is refused again; the rest may pass later.
+            "retriable": not isinstance(outcome.error, InvalidInputError),
+            "code": outcome.error.code,
+            "path": getattr(outcome.error, "path", None),
+        }
+        for index, outcome in enumerate(outcomes)
+        if outcome.error is not None
+    ]
+    received = len(outcomes)
+    successful = received - len(failed)
+    return {
+        "status": "partial_success" if successful else "failure",
+        "summary": {
+            "received": received,
+            "successful": successful,
+            "failed": len(failed),
+            "retriable": sum(bool(failure["retriable"]) for failure in failed),
+            "non_retriable": sum(not failure["retriable"] for failure in failed),
+        },
+        "failed_events": failed,
+    }
+
+
+def _wait_of(scope: Scope) -> str:
+    query: str = scope["query_string"].decode("latin-1")
+    value = parse_qs(query).get("wait", [""])[-1]
+    if value not in {"", "folded"}:
+        raise InvalidEventError("event.wait", "", f"wait={value}: only `folded` is known here")
+    return value
+
+
+async def _body(scope: Scope, receive: Receive, *, bytes_max: int) -> bytes:
+    headers = dict(scope["headers"])
+    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+    chunks: list[bytes] = []
+    received = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidEventError("event.disconnected", "", "the client left mid-request")
+        chunk = message.get("body", b"")
+        received += len(chunk)
+        # Read to the end even when refused: closing early looks like a broken connection, and
+        # the client would send again instead of reading why.
+        if received <= bytes_max:
+            chunks.append(chunk)
+        elif received > 8 * bytes_max:
+            break
+        more = message.get("more_body", False)
+    if received > bytes_max:
+        raise InvalidEventError("event.too_large", "", f"more than {bytes_max} bytes")
+    body = b"".join(chunks)
+    if encoding in {b"identity", b""}:
+        return body
+    if encoding != b"gzip":
+        raise InvalidEventError(
+            "event.encoding", "", f"content-encoding {encoding.decode('latin-1')}: only gzip"
+        )
+    return _decompress(body, bytes_max=bytes_max)
+
+
+def _decompress(body: bytes, *, bytes_max: int) -> bytes:
+    """Decompress gzip, at most `bytes_max` bytes: a bomb stops at the bound."""
+    decompressor = zlib.decompressobj(wbits=31)
+    try:
+        data = decompressor.decompress(body, bytes_max + 1)
+    except zlib.error as error:
+        raise InvalidEventError("event.encoding", "", f"not gzip: {error}") from error
+    if len(data) > bytes_max:
+        raise InvalidEventError("event.too_large", "", f"more than {bytes_max} bytes decompressed")
+    if not decompressor.eof or decompressor.unused_data:
+        raise InvalidEventError("event.encoding", "", "gzip data is cut off or followed by more")
+    return data
+
+
+async def _refuse(send: Send, error: LodelineError) -> None:
+    status = error_status(error)
+    headers = [(b"retry-after", str(RETRY_AFTER_SECONDS).encode())] if status == 503 else []
+    await _send_json(send, status, error_object(error), headers)
+
+
+async def _send_json(
+    send: Send, status: int, body: object, headers: list[tuple[bytes, bytes]]
+) -> None:
+    data = json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    await _send(send, status, data, [(b"content-type", b"application/json"), *headers])
+
+
+async def _send(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    start = {"type": "http.response.start", "status": status}
+    await send({**start, "headers": headers if status == 204 else [*headers, length]})
+    await send({"type": "http.response.body", "body": body})
