@@ -1,1 +1,1 @@
-"""Placeholder docstring; see ARCHITECTURE.md."""
+"""The service: OpenLineage in, answers out, over HTTP. Needs the extra `server`."""
