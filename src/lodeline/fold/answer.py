@@ -103,7 +103,7 @@ def resolve(graph: Graph, node: NodeId) -> NodeId:
         if not any(key.run_id == node.name for key in graph.groups):
             raise UnknownNodeError(str(node))
         return node
-    if node.at("") not in graph.names and canonical.at("") not in graph.names:
+    if canonical.at("") not in {graph.canonical(name) for name in graph.names}:
         raise UnknownNodeError(str(node))
     if node.kind in VERSIONED_KINDS and not node.version:
         return canonical.at(newest_version(graph, canonical) or "")
@@ -428,6 +428,7 @@ class _VersionWalk(_Walk):
     def __init__(self, graph: Graph, question: Question, root: NodeId) -> None:
         super().__init__(graph, question, root)
         self.writes = graph.writes()
+        self.uncovered: set[tuple[NodeId, NodeId, NodeId | None]] = set()
 
     def walk(self, direction: str) -> None:
         level = self.start(direction)
@@ -542,36 +543,34 @@ class _VersionWalk(_Walk):
     ) -> list[tuple[Assertion, NodeId | None, NodeId | None]]:
         """List a group's assertions at the question's level, with canonical ends."""
         found = []
+        ends = {one: self.canonical_ends(one) for one in group.assertions}
         covered = {
-            (one.source.dataset, one.target.dataset)
-            for one in group.assertions
-            if one.source is not None
-            and one.target is not None
-            and one.source.kind == "datasetField"
+            (source.dataset, target.dataset)
+            for source, target in ends.values()
+            if source is not None and target is not None and source.kind == "datasetField"
         }
-        for one in group.assertions:
-            if self.columns != is_column(one) and not (self.columns and _has_no_columns(one)):
-                if self.columns and one.source is not None and one.target is not None:
-                    self.uncovered(one, covered)
+        for one, (source, target) in ends.items():
+            if self.columns and not is_column(one) and (source, target) in covered:
                 continue
-            if self.columns and (one.source, one.target) in covered:
-                continue
-            source = None if one.source is None else self.graph.canonical(one.source)
-            target = None if one.target is None else self.graph.canonical(one.target)
-            found.append((one, source, target))
+            if self.columns == is_column(one) or (self.columns and _has_no_columns(one)):
+                found.append((one, source, target))
+            elif self.columns and source is not None and target is not None:
+                self.uncovered.add((source, target, one.job))
         return found
 
-    def uncovered(self, one: Assertion, covered: set[tuple[NodeId, NodeId]]) -> None:
-        assert one.source is not None
-        assert one.target is not None
-        if (one.source, one.target) in covered:
-            return
-        for end in (one.source, one.target):
-            home = self.graph.canonical(end)
-            if any(node.dataset == home for node in self.nodes):
-                detail = f"no columns recorded from {one.source} to {one.target} by {one.job}"
-                self.gaps.add((str(home), "capture", detail))
-                return
+    def canonical_ends(self, one: Assertion) -> tuple[NodeId | None, NodeId | None]:
+        source = None if one.source is None else self.graph.canonical(one.source)
+        return source, None if one.target is None else self.graph.canonical(one.target)
+
+    def note_uncovered(self) -> None:
+        """Name the datasets whose columns a run passed on without telling how."""
+        homes = {node.dataset for node in self.nodes}
+        for source, target, job in self.uncovered:
+            for home in (source, target):
+                if home in homes:
+                    detail = f"no columns recorded from {source} to {target} by {job}"
+                    self.gaps.add((str(home), "capture", detail))
+                    break
 
     def up(self, node: NodeId, group: Contribution | None) -> list[_Arrival]:
         found: list[_Arrival] = []
@@ -641,6 +640,7 @@ class _VersionWalk(_Walk):
             self.add(run, target, "writes", group.job, said=said, stale=stale)
 
     def parents(self) -> None:
+        self.note_uncovered()
         for group in self.graph.groups.values():
             for parent in group.parents:
                 above = NodeId("run", "", parent.run_id) if parent.run_id else None

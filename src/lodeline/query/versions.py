@@ -32,12 +32,11 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One assertion of a group: its ends under canonical names, and as the group called them."""
+    """One assertion of a group, its ends under canonical names."""
 
     key: DerivationKey
     source: NodeId | None
     target: NodeId | None
-    said: tuple[NodeId | None, NodeId | None]
     columns: bool
 
 
@@ -202,14 +201,13 @@ class VersionWalk:
         )
         rows = list(self.view.select_among(sql, missing))
         ends = {row[i] for row in rows for i in (2, 3, 5) if row[i] is not None}
-        names, spoken = self.view.canonical_names(ends), self.view.names(ends)
+        names = self.view.canonical_names(ends)
         for number in missing:
             self._statements[number] = []
         for group, _, source, target, kind, job, columns in rows:
             near, far = names.get(source), names.get(target)
             key = (near, far, kind, names.get(job))
-            said = (spoken.get(source), spoken.get(target))
-            self._statements[group].append(Statement(key, near, far, said, bool(columns)))
+            self._statements[group].append(Statement(key, near, far, bool(columns)))
 
     def _stated(self, group: int) -> list[Statement]:
         """List a group's statements at the question's level."""
@@ -218,14 +216,14 @@ class VersionWalk:
             return [one for one in statements if not one.columns]
         covered = {
             (source.dataset, target.dataset)
-            for source, target in (one.said for one in statements)
+            for source, target in ((one.source, one.target) for one in statements)
             if source is not None and target is not None and source.kind == "datasetField"
         }
         found = []
         for one in statements:
             if one.columns:
                 found.append(one)
-            elif one.source is None or one.target is None or one.said in covered:
+            elif one.source is None or one.target is None or (one.source, one.target) in covered:
                 continue
             elif one.source.kind != "dataset" or one.target.kind != "dataset":
                 found.append(one)
