@@ -277,6 +277,11 @@ class KeyMissingError(CouldNotTellError):
     def __str__(self) -> str:
         return f"missing key file {self.path}: reading works, appending does not"
 
+    @property
+    def next_step(self) -> str | None:
+        """Keys cannot be made anew for an old log."""
+        return "restore the key files from a backup"
+
 
 @dataclass(eq=False)
 class UnknownBlobError(NoError):

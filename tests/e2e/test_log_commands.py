@@ -127,3 +127,27 @@ def test_a_checkpoint_kept_elsewhere_proves_the_log_was_only_appended_to(importe
     answer = json.loads(lodeline(imported, "log", "checkpoint", "--json")[1])
     assert answer["size"] == 8
     assert answer["vkeys"][0].startswith(answer["origin"] + "+")
+
+
+def test_doctor_finds_nothing_wrong_with_a_fresh_store(imported: Path) -> None:
+    status, out = lodeline(imported, "doctor", "--json")
+    answer = json.loads(out)
+    assert (status, answer["ok"], answer["problems"]) == (0, True, [])
+    assert answer["log"]["size"] == answer["log"]["signed_to"] == answer["graph"]["folded_to"] == 7
+    assert {key["mode"] for key in answer["keys"]} == {"0600"}
+    rebuilt = json.loads(lodeline(imported, "rebuild", "--json")[1])
+    assert rebuilt["graph_digest"] == answer["graph_digest"]
+    assert "nothing needs attention" in lodeline(imported, "doctor")[1]
+
+
+def test_doctor_names_what_needs_attention_and_the_next_step(imported: Path) -> None:
+    lodeline(imported, "import", "-", stdin=b"{}")
+    key = next((imported / ".lodeline" / "lodeline.db.keys").glob("*.receipt.key"))
+    key.chmod(0o644)
+    status, out = lodeline(imported, "doctor", "--json")
+    problems = json.loads(out)["problems"]
+    assert (status, len(problems)) == (1, 2)
+    assert problems[0]["next"] == "lodeline dead-letter list"
+    assert problems[1]["next"] == f"chmod 600 {key}"
+    assert "attention: 1 inputs were refused" in lodeline(imported, "doctor")[1]
+    assert lodeline(imported, "doctor", "--store", "sqlite:///nowhere.db")[0] == 3

@@ -32,7 +32,7 @@ from lodeline.store import dead_letters
 from lodeline.store.appending import LogWriter, NewRecord, Outcome, to_records
 from lodeline.store.blobs import BlobFolder
 from lodeline.store.database import Database
-from lodeline.store.keys import KeyRing, create_keys, load_keys
+from lodeline.store.keys import KeyRing, create_keys, key_paths, load_keys
 from lodeline.store.segment import AcceptedEvent, Appended, DeadLetter, Refusal, StoredEntry
 from lodeline.store.tables import FORMAT_VERSION, schema
 from lodeline.tlog import Checkpoint, Receipt, sign_receipt
@@ -108,6 +108,10 @@ class SqliteSegment:
             KeyMissingError: they are not there.
         """
         return load_keys(self._keys_folder, self.origin)
+
+    def key_files(self) -> list[Path]:
+        """Where the private keys lie, or should lie."""
+        return sorted(key_paths(self._keys_folder, self.origin).values())
 
     def _make_writer(self, origin: str, segment_id: str, keys: Callable[[], KeyRing]) -> LogWriter:
         return LogWriter(
@@ -189,8 +193,17 @@ class SqliteSegment:
             size, found = _size(connection), _last_checkpoint(connection)
         if found is None or found.size < size:
             self._writer.sign_pending()
-            with self.database.reading() as connection:
-                found = _last_checkpoint(connection)
+            return self.last_checkpoint()
+        return found
+
+    def last_checkpoint(self) -> Checkpoint:
+        """The newest stored checkpoint; signs nothing, so it may cover less than the whole log.
+
+        Raises:
+            StoreCorruptError: there is none.
+        """
+        with self.database.reading() as connection:
+            found = _last_checkpoint(connection)
         if found is None:
             raise StoreCorruptError(self.url, "no checkpoint")
         return found
@@ -360,6 +373,14 @@ class SqliteSegment:
         """Walk the unresolved refusals, oldest first."""
         with self.reading() as connection:
             yield from dead_letters.iter_letters(connection)
+
+    def count_dead_letters(self) -> int:
+        """Count the unresolved refusals."""
+        with self.reading() as connection:
+            (count,) = connection.execute(
+                "SELECT count(*) FROM dead_letter WHERE resolved_at IS NULL"
+            ).fetchone()
+        return int(count)
 
     def dead_letter_bytes(self, letter_id: int) -> bytes | None:
         """The bytes of an unresolved refusal; `None` where they were too many to keep."""
