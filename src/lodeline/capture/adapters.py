@@ -32,7 +32,6 @@ BUILT_IN: Final = {
     "pyarrow": "lodeline.integrations.pyarrow:PyarrowIntegration",
     "random": "lodeline.integrations.random:RandomIntegration",
     "sklearn": "lodeline.integrations.sklearn:SklearnIntegration",
-    "starlette": "lodeline.integrations.starlette:StarletteIntegration",
     "uvicorn": "lodeline.integrations.uvicorn:UvicornIntegration",
 }
 

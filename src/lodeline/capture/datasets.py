@@ -11,6 +11,8 @@ import os
 import time
 from typing import NamedTuple
 
+from lodeline.limits import GLOB_FILES_MAX
+
 FILE = "file"
 # Query strings of these schemes may hold tokens and are cut off; the path names the dataset.
 _WEB = frozenset({"http", "https"})
@@ -71,6 +73,29 @@ def find_dataset(target: object) -> Dataset | None:
     if isinstance(name, (str, bytes)) and name and not str(name).startswith("<"):
         return file_dataset(name)
     return None
+
+
+def list_datasets(target: object) -> tuple[list[Dataset], bool]:
+    """Name everything that a scanner was given: a path, a pattern, a directory, or a list of them.
+
+    Returns:
+        The datasets, a pattern resolved to its files; and whether they are all of them.
+    """
+    if isinstance(target, (list, tuple)):
+        found: list[Dataset] = []
+        for member in target[:GLOB_FILES_MAX]:
+            found += list_datasets(member)[0]
+        return found, len(target) <= GLOB_FILES_MAX
+    dataset = find_dataset(target)
+    if dataset is None:
+        return [], False
+    path = local_path(dataset)
+    if path is None or not any(mark in path for mark in "*?[") or os.path.exists(path):
+        return [dataset], True
+    import glob
+
+    names = sorted(name for name in glob.iglob(path, recursive=True) if os.path.isfile(name))
+    return [file_dataset(name) for name in names[:GLOB_FILES_MAX]], len(names) <= GLOB_FILES_MAX
 
 
 def _from_url(scheme: str, rest: str) -> Dataset | None:

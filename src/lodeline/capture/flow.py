@@ -10,13 +10,17 @@ everything read, marked as a bound.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Iterator
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import BuiltinFunctionType, FrameType, FunctionType, MethodType
 from typing import Final
 
 from lodeline.capture.datasets import Dataset
 from lodeline.limits import FLOW_MEMBERS_MAX
+
+# Frames from here up to the program's own code: ours, and a few of the program's functions.
+_FRAMES_LOOKED_AT: Final = 16
 
 # Bit 0: the set is an upper bound, not an observation.
 BOUND: Final = 1
@@ -180,7 +184,9 @@ class Flow:
                 flow |= self.of(member, data=data, depth=depth + 1)
         if len(members) > FLOW_MEMBERS_MAX and not plain:
             flow |= self.unknown()
-        return flow | self.unknown() if data and plain and members else flow
+        if data and plain and members and self.read_so_far and not _is_written_in_code(members):
+            flow |= self.unknown()
+        return flow
 
     def _of_function(self, function: object, depth: int) -> int:
         """What a function given to `apply` or `map` can reach: its closure and its globals."""
@@ -199,6 +205,26 @@ class Flow:
             if value is not None and type(value) is not FunctionType:
                 flow |= self.of(value, data=True, depth=depth + 1)
         return flow
+
+
+def _is_written_in_code(members: list[object]) -> bool:
+    """Whether plain values stand as constants in the code that is running: a literal, not data.
+
+    A table of data whose every value also stands in the very code that uses it would be taken
+    for a literal; with what was read it then has only the values in common.
+    """
+    constants: set[object] = set()
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # the interpreter's own, documented
+    for _ in range(_FRAMES_LOOKED_AT):
+        if frame is None:
+            break
+        for constant in frame.f_code.co_consts:
+            if type(constant) in {tuple, frozenset}:
+                constants.update(constant)
+            elif type(constant) in _PLAIN:
+                constants.add(constant)
+        frame = frame.f_back
+    return all(member in constants for member in members)
 
 
 def _itself(thing: object) -> object:

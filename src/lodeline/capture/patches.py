@@ -92,6 +92,28 @@ class Patches:
             owner, name, original, lambda f: _passage(f, functools.partial(inherit, where, data))
         )
 
+    def iteration(self, owner: Any, name: str) -> None:
+        """Observe a method that gives an iterator: what it yields inherits from its object."""
+        original = vars(owner).get(name)
+        if isinstance(original, FunctionType):
+            where = f"{self.integration}.{name}"
+            self._wrap(owner, name, original, lambda f: _iteration(f, where))
+
+    def feeding(self, owner: Any, name: str, *, data: bool = False) -> None:
+        """Observe a method that takes data in: its object inherits the flows of the arguments.
+
+        Args:
+            owner: class.
+            name: method; skipped when missing.
+            data: plain lists and dicts among the arguments are data.
+        """
+        original = vars(owner).get(name)
+        if original is None:
+            return
+        where = f"{self.integration}.{name}"
+        inherit = functools.partial(_inherit_feeding, where, data)
+        self._wrap(owner, name, original, lambda f: _passage(f, inherit))
+
     def outermost(self, owner: Any, name: str, after: After) -> None:
         """Observe a call that calls others of its kind: `after` is called for the outermost."""
         original = vars(owner).get(name)
@@ -171,6 +193,15 @@ def _passage(original: Any, inherit: Callable[..., None]) -> Any:
     return lodeline
 
 
+def _iteration(original: Any, where: str) -> Any:
+    def lodeline(self: Any) -> Any:
+        for item in original(self):
+            _inherit(where, False, RECORDER.flow.read_so_far, item, (self,), {})
+            yield item
+
+    return lodeline
+
+
 def _outermost(original: Any, after: After) -> Any:
     local = RECORDER.local
 
@@ -198,7 +229,9 @@ def _inherit(
 ) -> None:
     try:
         flow = RECORDER.flow
-        if not flow.is_data(result):
+        results = result if type(result) is tuple else (result,)
+        parts = [part for part in results if flow.is_data(part)]
+        if not parts:
             return
         bits = flow.read_since(before)
         for value in args:
@@ -206,7 +239,8 @@ def _inherit(
         if kwargs:
             for value in kwargs.values():
                 bits |= flow.of(value, data=data)
-        flow.tag(result, bits)
+        for part in parts:
+            flow.tag(part, bits)
     except Exception as error:  # capture's outermost door
         RECORDER.trouble(where, error)
 
@@ -230,6 +264,25 @@ def _inherit_mutating(
         for value in kwargs.values():
             bits |= flow.of(value, data=data)
         flow.tag(subject, bits)
+    except Exception as error:  # capture's outermost door
+        RECORDER.trouble(where, error)
+
+
+def _inherit_feeding(
+    where: str,
+    data: bool,  # noqa: FBT001  # as above
+    before: int,
+    result: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> None:
+    del result
+    try:
+        flow = RECORDER.flow
+        bits = (flow.find(args[0]) or 0) | flow.read_since(before)
+        for value in (*args[1:], *kwargs.values()):
+            bits |= flow.of(value, data=data)
+        flow.tag(args[0], bits)
     except Exception as error:  # capture's outermost door
         RECORDER.trouble(where, error)
 

@@ -13,7 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
-from lodeline.capture.datasets import Dataset, Stat, find_path_stat, find_stat, local_path
+from lodeline.capture.datasets import (
+    Dataset,
+    Stat,
+    find_path_stat,
+    find_stat,
+    list_datasets,
+    local_path,
+)
 from lodeline.capture.flow import BOUND, Flow
 from lodeline.capture.journal import Journal, Line
 from lodeline.capture.values import plain
@@ -126,6 +133,26 @@ class Recorder:
             stat = stat or find_stat(dataset)
             line = ("read", now_us(), *dataset, _copy(facets), _copy(input_facets), _or_none(stat))
             run.say_once(line, ("read", dataset, stat, repr(facets), repr(input_facets)))
+        return flow
+
+    def read_all(self, target: object, *, facets: Facets | None = None) -> int:
+        """Record that everything which a path, a pattern or a list of them names was read.
+
+        Args:
+            target: what the reader was given.
+            facets: of a dataset, used when there is only one.
+
+        Returns:
+            The flow of the data read; a bound when not everything has a name.
+        """
+        datasets, complete = list_datasets(target)
+        flow = 0
+        for dataset in datasets:
+            flow |= self.read(dataset, facets=facets if len(datasets) == 1 else None)
+        if not complete:
+            if datasets:
+                self.gap(str(target)[:200], "size", "more files than are named one by one")
+            flow |= self.flow.unknown()
         return flow
 
     def write(

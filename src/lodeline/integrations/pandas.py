@@ -34,7 +34,7 @@ _FUNCTIONS: Final = (
 # Methods whose list and dict arguments are data; elsewhere they choose columns.
 _DATA: Final = frozenset(
     {"map", "replace", "isin", "fillna", "where", "mask", "assign", "__setitem__", "insert"}
-    | {"update", "combine", "combine_first", "apply", "transform", "agg", "aggregate", "pipe"}
+    | {"update", "combine", "combine_first"}
 )
 _MUTATING: Final = frozenset({"__setitem__", "insert", "update"})
 _OPERATORS: Final = (
@@ -141,6 +141,10 @@ class _Observer:
             self._patches.passage(pd, name)
         for owner, name in _iter_operations(pd):
             self._patches.passage(owner, name, data=name in _DATA, mutates=name in _MUTATING)
+        from pandas.api.typing import DataFrameGroupBy
+
+        for owner in DataFrameGroupBy.__mro__:
+            self._patches.iteration(owner, "__iter__")
         for indexer in (
             indexing._LocationIndexer,
             indexing._iLocIndexer,
@@ -151,6 +155,7 @@ class _Observer:
         scalar = indexing._ScalarAccessIndexer
         self._patches.passage(scalar, "__setitem__", data=True, mutates=True)
         for owner in (pd.DataFrame, pd.Series):
+            self._patches.feeding(owner, "__init__", data=True)
             for name in ("values", "T"):
                 if isinstance(vars(owner).get(name), property):
                     self._patches.passage(owner, name)
@@ -210,6 +215,17 @@ def _iter_operations(pd: Any) -> Iterator[tuple[Any, str]]:
 
     for kind in (kinds.DataFrameGroupBy, kinds.SeriesGroupBy, kinds.Rolling, kinds.Expanding):
         owners += [base for base in kind.__mro__ if base.__module__.startswith("pandas")]
+    from pandas.core.indexes.accessors import (
+        DatetimeProperties,
+        PeriodProperties,
+        TimedeltaProperties,
+    )
+    from pandas.core.strings.accessor import StringMethods
+
+    for kind in (DatetimeProperties, PeriodProperties, TimedeltaProperties, StringMethods):
+        for name, value in list(vars(kind).items()):
+            if not name.startswith("_") and isinstance(value, (FunctionType, property)):
+                yield kind, name
     operators = {f"__{name}__" for name in _OPERATORS}
     for owner in dict.fromkeys(owners):
         for name, value in list(vars(owner).items()):

@@ -8,11 +8,13 @@ one and passes through.
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
 from lodeline.capture.models import find_fitted, note_fitted, parameters_of
-from lodeline.capture.patches import Patches
+from lodeline.capture.patches import After, Patches
 from lodeline.capture.recorder import Recorder
 from lodeline.capture.values import plain
 
@@ -72,9 +74,11 @@ class _Observer:
                     self._wrap_method(owner, name)
 
     def _wrap_method(self, owner: type, name: str) -> None:
-        after = self.after_fit if name in _FITS else self.after_use
+        after: After = self.after_fit if name in _FITS else self.after_use
         if name in _SCORES:
             after = self.after_score
+        elif name.startswith("predict"):
+            after = functools.partial(self._after_prediction, name)
         method = vars(owner)[name]
         if hasattr(method, "fn") and hasattr(method, "check"):
             # `available_if`: the descriptor keeps the function that it guards.
@@ -132,6 +136,15 @@ class _Observer:
         types = getattr(table, "dtypes", None)
         kinds = [str(kind) for kind in types] if types is not None else [""] * len(features)
         self._recorder.features(sources[0], dict(zip(features, kinds, strict=False)))
+
+    def _after_prediction(
+        self, method: str, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        serving = sys.modules.get("lodeline.capture.serving")
+        if serving is not None:
+            table = args[1] if len(args) > 1 else kwargs.get("X")
+            serving.observe_call(args[0], method, table, result)
+        self.after_use(result, args, kwargs)
 
     def after_use(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         estimator = args[0]

@@ -1,0 +1,171 @@
+"""polars: readers, scans, writers and sinks, and what flows from frame to frame.
+
+polars opens files in native code, which no audit event shows; its Python functions are the only
+place to look. A scan tags the lazy frame, and the tag follows it through to the collected one.
+Expressions are no data; a series inside one is followed when it is an argument of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from types import FunctionType
+from typing import Any, Final
+
+from lodeline.capture.datasets import find_dataset
+from lodeline.capture.patches import Patches
+from lodeline.capture.recorder import Recorder
+
+_READERS: Final = (
+    *("read_csv", "read_parquet", "read_json", "read_ndjson", "read_ipc", "read_ipc_stream"),
+    *("read_excel", "read_ods", "read_avro", "read_delta", "read_lines"),
+    *("scan_csv", "scan_parquet", "scan_ndjson", "scan_ipc", "scan_delta", "scan_lines"),
+)
+_WRITERS: Final = (
+    *("write_csv", "write_parquet", "write_json", "write_ndjson", "write_ipc", "write_avro"),
+    *("write_ipc_stream", "write_excel", "write_delta"),
+    *("sink_csv", "sink_parquet", "sink_ndjson", "sink_ipc", "sink_delta"),
+)
+_UNSEEN: Final = (
+    "read_database",
+    "read_database_uri",
+    "scan_iceberg",
+    "scan_lance",
+    "read_clipboard",
+)
+_FUNCTIONS: Final = (
+    *("concat", "from_pandas", "from_arrow", "from_numpy", "from_dict", "from_dicts", "select"),
+    *("align_frames", "union", "merge_sorted"),
+)
+_OPERATORS: Final = (
+    *("__getitem__", "__add__", "__sub__", "__mul__", "__truediv__", "__floordiv__", "__mod__"),
+    *(
+        "__eq__",
+        "__ne__",
+        "__lt__",
+        "__le__",
+        "__gt__",
+        "__ge__",
+        "__and__",
+        "__or__",
+        "__invert__",
+    ),
+    *("__radd__", "__rsub__", "__rmul__", "__rtruediv__", "__neg__", "__array__"),
+)
+_LEFT_ALONE: Final = frozenset(
+    {"columns", "dtypes", "schema", "shape", "height", "width", "flags", "plot", "style", "glimpse"}
+    | {"iter_rows", "rows", "row", "item", "to_dicts", "to_init_repr", "collect_schema", "explain"}
+    | {"show", "show_graph", "estimated_size", "equals", "is_empty", "serialize", "name", "dtype"}
+    | {"write_database", "write_iceberg", "write_clipboard", "sink_iceberg", "sink_batches"}
+    | set(_WRITERS)
+)
+
+
+class PolarsIntegration:
+    """polars 1 and 2."""
+
+    name = "polars"
+    supports = "polars>=1.0,<3"
+
+    def install(self, recorder: Recorder) -> Callable[[], None]:
+        """Patch readers, writers and operations."""
+        import polars as pl
+
+        # polars looks for the first frame outside its folder when it warns.
+        folder = os.path.join(os.path.dirname(pl.__file__), "lodeline")
+        patches = Patches("polars", file=folder)
+        recorder.flow.holds_data(pl.DataFrame, pl.LazyFrame, pl.Series, *_group_kinds())
+        observer = _Observer(recorder)
+        for name in _READERS:
+            patches.door(pl, name, observer.after_read)
+        for name in _UNSEEN:
+            patches.door(pl, name, observer.after_unseen)
+        for name in _FUNCTIONS:
+            patches.passage(pl, name, data=True)
+        patches.door(pl, "collect_all", observer.after_collect_all)
+        for owner in (pl.DataFrame, pl.LazyFrame):
+            for name in _WRITERS:
+                patches.door(owner, name, observer.after_write)
+            patches.door(owner, "write_database", observer.after_unseen)
+        for owner, name in _iter_operations(pl):
+            patches.passage(owner, name)
+        for kind in _group_kinds():
+            if kind.__name__.endswith("GroupBy"):
+                patches.iteration(kind, "__iter__")
+        patches.passage(pl.DataFrame, "insert_column", mutates=True)
+        return patches.undo
+
+
+def _group_kinds() -> list[type]:
+    """The group-by classes; their homes differ between versions."""
+    found: list[type] = []
+    for home in ("polars.dataframe.group_by", "polars.lazyframe.group_by"):
+        try:
+            module = __import__(home, fromlist=["*"])
+        except ImportError:
+            continue
+        kinds = (value for value in vars(module).values() if isinstance(value, type))
+        found += [kind for kind in kinds if kind.__module__ == home]
+    return found
+
+
+def _iter_operations(pl: Any) -> Iterator[tuple[Any, str]]:
+    for owner in (pl.DataFrame, pl.LazyFrame, pl.Series, *_group_kinds()):
+        for name, value in list(vars(owner).items()):
+            public = not name.startswith("_") and name not in _LEFT_ALONE
+            if isinstance(value, FunctionType) and (public or name in _OPERATORS):
+                yield owner, name
+
+
+class _Observer:
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def after_read(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        target = args[0] if args else kwargs.get("source", next(iter(kwargs.values()), None))
+        frames = list(result.values()) if isinstance(result, dict) else [result]
+        facets = schema_of(frames[0]) if len(frames) == 1 else None
+        flow = self._recorder.read_all(target, facets=facets)
+        for frame in frames:
+            self._recorder.tag(frame, flow)
+
+    def after_write(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        frame = args[0]
+        target = args[1] if len(args) > 1 else None
+        for name in ("file", "path", "workbook", "target"):
+            target = kwargs.get(name, target)
+        dataset = find_dataset(target)
+        if dataset is None:
+            return
+        flow = self._recorder.flow_of(frame)
+        if type(result) is type(frame):
+            # `lazy=True`: nothing is written before the sink itself is collected.
+            self._recorder.tag(result, flow)
+            detail = "a lazy sink is written when it is collected, which is not observed"
+            self._recorder.gap(dataset.name, "capture", detail)
+            return
+        facets = schema_of(frame)
+        rows = getattr(frame, "height", None) if facets else None
+        statistics = None if rows is None else {"outputStatistics": {"rowCount": rows}}
+        self._recorder.write(dataset, flow=flow, facets=facets, output_facets=statistics)
+
+    def after_collect_all(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        frames = args[0] if args else kwargs.get("lazy_frames", ())
+        if isinstance(frames, (list, tuple)) and isinstance(result, list):
+            for frame, collected in zip(frames, result, strict=True):
+                self._recorder.tag(collected, self._recorder.flow_of(frame))
+
+    def after_unseen(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        del args, kwargs
+        self._recorder.gap("polars", "capture", "a database or catalog of polars is not observed")
+        if result is not None:
+            self._recorder.tag(result, self._recorder.flow.unknown())
+
+
+def schema_of(frame: Any) -> dict[str, dict[str, Any]] | None:
+    """Schema facet of a frame; `None` for a lazy one, whose schema would cost reading."""
+    schema = None if hasattr(frame, "collect") else getattr(frame, "schema", None)
+    if schema is None:
+        return None
+    fields = [{"name": str(name), "type": str(kind)} for name, kind in schema.items()]
+    return {"schema": {"fields": fields}}
