@@ -13,6 +13,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from threadpoolctl import threadpool_limits
+
+# One row gains nothing from threads, and fifty trees wait for them fifty times.
+threadpool_limits(limits=1)
 
 model = joblib.load("models/late30.joblib")
 features = pd.read_parquet("data/features.parquet").set_index("flight_id")
