@@ -1,6 +1,7 @@
 """Check the record against itself: leaves, payloads, tiles, checkpoints and their signatures.
 
-Exit status: 0 everything is as it was written; 1 something is not; 3 the store could not be read.
+Exit status: 0 everything is as it was written; 1 something is not; 3 evidence is missing (key
+files, blobs), or the store could not be read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from argparse import ArgumentParser, Namespace
 from lodeline.cli.answers import open_segment, print_json
 from lodeline.cli.progress import counting
 from lodeline.errors import StoreCorruptError
+from lodeline.ingest.prediction_blobs import verify_blob
 from lodeline.settings import store_url
 from lodeline.store.verification import Failure, VerifyReport, verify_segment
 
@@ -29,14 +31,18 @@ def execute(arguments: Namespace) -> int:
     else:
         with counting("verify", quiet=arguments.json) as progress:
             report = verify_segment(
-                segment, progress=lambda done, total: progress(done, total, f"{done} entries")
+                segment,
+                block_root=verify_blob,
+                progress=lambda done, total: progress(done, total, f"{done} entries"),
             )
         segment.close()
     if arguments.json:
         print_json(report.to_json())
     else:
         _print_report(report, store_url(arguments.store))
-    return 0 if report.ok else 1
+    if report.ok:
+        return 0
+    return 3 if report.only_missing else 1
 
 
 def _print_report(report: VerifyReport, url: str) -> None:
@@ -63,6 +69,8 @@ def _short(text: str) -> str:
 
 
 def _next_step(first: Failure, url: str) -> str:
+    if first.code == "blob.missing":
+        return "restore the blob from a backup; its name is its digest"
     if first.code.startswith("key."):
         return f"restore the key files; `lodeline doctor --store {url}` names them"
     if first.code == "store.damaged":

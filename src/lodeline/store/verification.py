@@ -7,7 +7,8 @@
 5. The tree grown from the leaves gives every stored tile hash.
 6. Each checkpoint is signed, and its root is that of the tree at its size, so every checkpoint is
    consistent with every other.
-7. Identifiers, payloads and secrets belong to entries, and blobs have the digest in their name.
+7. Identifiers, payloads and secrets belong to entries. Blobs have the digest in their name, those
+   that entries refer to are there, and a batch of predictions has the root that its leaf carries.
 
 What this cannot see: a log cut back to an earlier checkpoint, together with its checkpoints, by
 someone who may write the store. That takes a checkpoint kept elsewhere.
@@ -18,8 +19,10 @@ from __future__ import annotations
 import hmac
 import json
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from lodeline.errors import (
     KeyMissingError,
@@ -30,6 +33,7 @@ from lodeline.errors import (
 )
 from lodeline.limits import VERIFY_FAILURES_MAX
 from lodeline.proof import HASH_BYTES, TILE_WIDTH, Verifier, hash_leaf
+from lodeline.store.blob_references import iter_blob_references
 from lodeline.store.keys import KeyRing
 from lodeline.store.sqlite import SqliteSegment
 from lodeline.tlog import (
@@ -45,6 +49,10 @@ from lodeline.tlog import (
 from lodeline.wire import canonical_bytes, commitment_fields, parse_with_tokens
 
 _PAGE = 1_000
+
+
+# Codes of evidence that is not there: it says neither yes nor no.
+MISSING: Final = frozenset({"key.missing", "blob.missing"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,11 @@ class VerifyReport:
         """Whether everything was as written."""
         return not self.failures_total
 
+    @property
+    def only_missing(self) -> bool:
+        """Whether nothing contradicts the record, but evidence is missing."""
+        return bool(self.failures) and all(one.code in MISSING for one in self.failures)
+
     def fail(self, code: str, at: str, expected: object, found: object) -> None:
         """Note a failure."""
         self.failures_total += 1
@@ -121,12 +134,17 @@ def _text(value: object) -> str:
 
 
 def verify_segment(
-    segment: SqliteSegment, *, progress: Callable[[int, int], None] | None = None
+    segment: SqliteSegment,
+    *,
+    block_root: Callable[[bytes], str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> VerifyReport:
     """Check a whole segment; damage is reported, not raised.
 
     Args:
         segment: opened.
+        block_root: computes the root of a batch of predictions from its blob; without it only the
+            digests of blobs are checked.
         progress: called with entries checked and entries to check.
 
     Raises:
@@ -134,14 +152,17 @@ def verify_segment(
     """
     report = VerifyReport()
     try:
-        _verify(segment, report, progress or (lambda _done, _total: None))
+        _verify(segment, report, block_root, progress or (lambda _done, _total: None))
     except StoreCorruptError as error:
         report.fail("store.damaged", str(segment.path), "a sound database", error.reason)
     return report
 
 
 def _verify(
-    segment: SqliteSegment, report: VerifyReport, progress: Callable[[int, int], None]
+    segment: SqliteSegment,
+    report: VerifyReport,
+    block_root: Callable[[bytes], str] | None,
+    progress: Callable[[int, int], None],
 ) -> None:
     # 1.
     with segment.reading() as connection:
@@ -158,11 +179,34 @@ def _verify(
         walk.run(progress)
         # 7.
         _verify_belongings(connection, walk.size, report)
-    for digest in segment.blobs.list_digests():
+    _verify_blobs(segment, walk.references, block_root, report)
+
+
+def _verify_blobs(
+    segment: SqliteSegment,
+    references: Mapping[str, tuple[str, str | None]],
+    block_root: Callable[[bytes], str] | None,
+    report: VerifyReport,
+) -> None:
+    stored = set(segment.blobs.list_digests())
+    for digest, (at, _) in references.items():
+        if digest not in stored:
+            report.fail("blob.missing", at, digest, "no such blob")
+    for digest in sorted(stored):
         try:
-            segment.blobs.get(digest)
+            blob = segment.blobs.get(digest)
         except StoreCorruptError:
             report.fail("blob", digest, digest, "other bytes")
+            continue
+        at, root = references.get(digest, ("", None))
+        if root is None or block_root is None:
+            continue
+        try:
+            found = block_root(blob)
+        except (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error):
+            found = "not a batch of predictions"
+        if found != root:
+            report.fail("block.root", at, root, found)
 
 
 def _sign_what_a_crash_left(segment: SqliteSegment) -> None:
@@ -243,6 +287,8 @@ class _Walk:
         self._tile_number = -1
         self._tile = b""
         self._events = 0
+        # Digest of a blob -> the entry that refers to it, and the root that it gives.
+        self.references: dict[str, tuple[str, str | None]] = {}
         (size,) = connection.execute("SELECT count(*) FROM entry").fetchone()
         self.size: int = size
 
@@ -376,6 +422,7 @@ class _Walk:
             same = hmac.compare_digest(identifier, leaf.identifier)
         if found == leaf.commitment:
             report.payloads += 1
+            self._note_references(payload, leaf, at, report)
             if same is False:
                 report.fail("identifier", at, leaf.identifier, "another under the segment key")
             return same is not False
@@ -383,6 +430,14 @@ class _Walk:
         code = "secret" if same else "payload"
         report.fail(code, at, leaf.commitment, "not canonical JSON" if found is None else found)
         return False
+
+    def _note_references(
+        self, payload: bytes, leaf: LeafRecord, at: str, report: VerifyReport
+    ) -> None:
+        for reference in iter_blob_references(payload):
+            self.references[reference.digest] = (at, reference.root)
+            if reference.root is not None and leaf.roots != (reference.root,):
+                report.fail("block.root", at, reference.root, " ".join(leaf.roots) or "no root")
 
     def _stored_hash(self, position: int) -> bytes | None:
         number, offset = divmod(position, TILE_WIDTH)

@@ -11,6 +11,7 @@ import pytest
 
 from lodeline.errors import LodelineError
 from lodeline.ingest import accept
+from lodeline.ingest.prediction_blobs import encode_blob, verify_blob
 from lodeline.store import SqliteSegment, open_segment
 from lodeline.store.verification import VerifyReport, verify_segment
 
@@ -224,6 +225,41 @@ def test_without_key_files_the_rest_still_verifies(path: Path) -> None:
     report = verify(path)
     assert {failure.code for failure in report.failures} == {"key.missing"}
     assert report.signatures == 5
+
+
+def predicted(path: Path) -> SqliteSegment:
+    """The store with a batch of two predictions."""
+    segment: SqliteSegment = open_segment(f"sqlite:///{path}")
+    blob, root = encode_blob("00000000ab", [{"id": "a"}, {"id": "b"}], b"s" * 32)
+    facet = {"digest": segment.put_blob(blob), "root": root}
+    event = {"dataset": {"facets": {"lodeline_prediction_batch": facet}}}
+    segment.append_record("block", event, roots=[root])
+    return segment
+
+
+def test_a_batch_of_predictions_is_held_against_the_root_in_its_leaf(path: Path) -> None:
+    segment = predicted(path)
+    assert verify_segment(segment, block_root=verify_blob).ok
+    (blob,) = (b for b in (path.parent / "lodeline.db.blobs").glob("??/*") if b.stat().st_size > 20)
+    other, _ = encode_blob("00000000ab", [{"id": "a"}, {"id": "c"}], b"s" * 32)
+    facet = {"digest": segment.put_blob(other), "root": "0" * 64}
+    event = {"dataset": {"facets": {"lodeline_prediction_batch": facet}}}
+    segment.append_record("block", event, roots=["1" * 64])
+    report = verify_segment(segment, block_root=verify_blob)
+    assert [(one.code, one.at) for one in report.failures] == [("block.root", "entry 603")] * 2
+    blob.unlink()
+    report = verify_segment(segment)
+    assert ("blob.missing", "entry 602") in [(one.code, one.at) for one in report.failures]
+    assert not report.only_missing
+
+
+def test_missing_evidence_is_told_from_a_contradiction(path: Path) -> None:
+    segment = predicted(path)
+    for blob in (path.parent / "lodeline.db.blobs").glob("??/*"):
+        blob.unlink()
+    report = verify_segment(segment, block_root=verify_blob)
+    assert [one.code for one in report.failures] == ["blob.missing"]
+    assert report.only_missing
 
 
 def contents(path: Path) -> list[tuple[object, ...]]:
