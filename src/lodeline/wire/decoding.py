@@ -1,22 +1,19 @@
-r"""From foreign bytes to a typed event: the one function that foreign events pass.
+"""From foreign bytes to a typed event: the one function that foreign events pass.
 
-The order of work, cheapest first:
+Most events go the short way (`envelope`), which reads only what is new. The long way, in order:
 
 1. size, UTF-8, JSON syntax, numbers: one generic parse by msgspec;
-2. duplicate names: parsing drops a duplicate with its colon, so an unchanged number of colons
-   between the input and its canonical form means none, unless a colon was written as `\u003a`;
-   in doubt an exact parse decides;
-3. NUL (only ever written `\u0000`) and nesting;
-4. types, required members and values, typed decoding by msgspec;
-5. only after a refusal is certain: where, by the exact scanner or a walk over the values.
+2. duplicate names, NUL and nesting, cheaply; in doubt an exact parse decides;
+3. types, required members and values: typed decoding by msgspec;
+4. only after a refusal is certain: where, by the exact scanner or a walk over the values.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
@@ -29,8 +26,9 @@ from lodeline.limits import (
     NAME_BYTES_MAX,
 )
 from lodeline.model import parse_time
-from lodeline.wire.canonical import canonical_bytes, content_digest, number_token
-from lodeline.wire.commitment import commitment_fields
+from lodeline.wire.canonical import canonical_bytes, content_digest, parse_with_tokens
+from lodeline.wire.commitment import Fields, commitment_fields
+from lodeline.wire.envelope import UUID, read_short
 from lodeline.wire.events import (
     Dataset,
     DatasetEvent,
@@ -43,10 +41,10 @@ from lodeline.wire.events import (
     Run,
     RunEvent,
 )
+from lodeline.wire.parts import is_deeper, is_suspicious
 from lodeline.wire.scanning import scan
 from lodeline.wire.structure import check_structure, check_subject, without_nulls
 
-_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # A name this short cannot exceed the bound, whatever its characters.
 _NAME_LENGTH_SAFE: Final = NAME_BYTES_MAX // 4
 
@@ -78,7 +76,6 @@ class _DatasetEventWire(msgspec.Struct, gc=False, rename="camel"):
     schema_url: str | None = msgspec.field(name="schemaURL", default=None)
 
 
-_decode_value: Final = msgspec.json.Decoder(float_hook=number_token).decode
 _run_event: Final = msgspec.json.Decoder(_RunEventWire)
 _job_event: Final = msgspec.json.Decoder(_JobEventWire)
 _dataset_event: Final = msgspec.json.Decoder(_DatasetEventWire)
@@ -86,31 +83,25 @@ _dataset_event: Final = msgspec.json.Decoder(_DatasetEventWire)
 _Wire = TypeVar("_Wire", _RunEventWire, _JobEventWire, _DatasetEventWire)
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """An accepted event in all the forms that acceptance needs, parsed once.
 
     Attributes:
         raw: the producer's bytes.
-        value: the parsed JSON, in which numbers with fraction or exponent are finished canonical
-            tokens (`msgspec.Raw`).
         canonical: its RFC 8785 form.
         event: the typed event.
+        fields: lists the fields committed to one by one, in pointer order.
     """
 
     raw: bytes
-    value: dict[str, Any]
     canonical: bytes
     event: Event
+    fields: Callable[[], Fields]
 
-    @cached_property
+    @property
     def digest(self) -> bytes:
         """SHA-256 of the canonical form: the event's content identity."""
         return content_digest(self.canonical)
-
-    def fields(self) -> list[tuple[str, bytes]]:
-        """List the fields committed to one by one, in pointer order."""
-        return commitment_fields(self.value, finished=True)
 
 
 def decode_event(raw: bytes | str) -> Event:
@@ -134,15 +125,24 @@ def decode_document(raw: bytes | str) -> Document:
         raise InvalidEventError(
             "event.too_large", "", f"{len(data)} bytes, more than {EVENT_BYTES_MAX}"
         )
+    short = read_short(data)
+    if short is not None:
+        return Document(data, short.canonical, short.event, short.fields)
+    return _decode_long(data)
+
+
+def _decode_long(data: bytes) -> Document:
     try:
-        value = _decode_value(data)
+        value = parse_with_tokens(data)
         canonical = canonical_bytes(value, finished=True) if isinstance(value, dict) else b""
     except (ValueError, RecursionError) as fault:
         _explain(data, fault)
-    _check_lexically(data, value, canonical)
+    if is_suspicious(data, value, canonical, EVENT_DEPTH_MAX):
+        _check_exactly(data)
     if not isinstance(value, dict):
         raise InvalidEventError("event.type", "", f"an object, not {type(value).__name__}")
-    return Document(data, value, canonical, _typed(data, value))
+    fields = partial(commitment_fields, value, finished=True)
+    return Document(data, canonical, _typed(data, value), fields)
 
 
 def decode_stored(raw: bytes) -> Event:
@@ -151,6 +151,10 @@ def decode_stored(raw: bytes) -> Event:
     Raises:
         InvalidEventError: the bytes are not an accepted event after all.
     """
+    try:
+        return _run_event_of(_run_event.decode(raw))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
     try:
         value = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     except (ValueError, RecursionError) as fault:
@@ -186,20 +190,6 @@ def _explain(data: bytes, fault: Exception) -> NoReturn:
     raise InvalidEventError("event.json", "", f"not JSON: {fault}") from fault
 
 
-def _check_lexically(data: bytes, value: Any, canonical: bytes) -> None:
-    escaped = b"\\u" in data
-    suspicious = (
-        data.count(b":") != canonical.count(b":")
-        or (escaped and (b"\\u003a" in data or b"\\u003A" in data or b"\\u0000" in data))
-        or (
-            data.count(b"{") + data.count(b"[") > EVENT_DEPTH_MAX
-            and _is_deeper(value, EVENT_DEPTH_MAX)
-        )
-    )
-    if suspicious:
-        _check_exactly(data)
-
-
 def _check_exactly(data: bytes) -> None:
     """Decide what the cheap checks could not; a large event's pointer is left out."""
     if len(data) <= EXPLAIN_BYTES_MAX:
@@ -207,7 +197,7 @@ def _check_exactly(data: bytes) -> None:
         return
     try:
         value = json.loads(data, object_pairs_hook=_distinct)
-        if _is_deeper(value, EVENT_DEPTH_MAX):
+        if is_deeper(value, EVENT_DEPTH_MAX):
             raise InvalidEventError("event.depth", "", f"nested deeper than {EVENT_DEPTH_MAX}")
     except RecursionError as fault:
         raise InvalidEventError(
@@ -228,20 +218,6 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 )
             seen.add(name)
     return members
-
-
-def _is_deeper(value: Any, depth_max: int) -> bool:
-    level = [value] if isinstance(value, dict | list) else []
-    for _ in range(depth_max):
-        level = [
-            item
-            for container in level
-            for item in (container.values() if type(container) is dict else container)
-            if type(item) is dict or type(item) is list
-        ]
-        if not level:
-            return False
-    return bool(level)
 
 
 def _typed(data: bytes, value: dict[str, Any]) -> Event:
@@ -298,7 +274,7 @@ def _run_event_of(wire: _RunEventWire) -> RunEvent:
     inputs, outputs = wire.inputs or (), wire.outputs or ()
     _check_names(wire.job, "/job", inputs, outputs)
     run = wire.run
-    if _UUID.fullmatch(run.run_id) is None:
+    if UUID.fullmatch(run.run_id) is None:
         raise InvalidEventError("event.run_id", "/run/runId", f"not a UUID: {run.run_id[:64]!r}")
     if not run.run_id.islower():
         run = Run(run.run_id.lower(), run.facets)

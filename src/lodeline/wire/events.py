@@ -7,11 +7,13 @@ cost nothing until read.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 import msgspec
 
-Facets: TypeAlias = dict[str, msgspec.Raw]
+# Parts of events are shared between events (`parts`): what cannot be changed cannot be spoilt.
+Facets: TypeAlias = Mapping[str, msgspec.Raw]
 EventType: TypeAlias = Literal["START", "RUNNING", "COMPLETE", "ABORT", "FAIL", "OTHER"]
 
 

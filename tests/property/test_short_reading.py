@@ -1,0 +1,124 @@
+"""Events read the short way come out as those read the long way."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lodeline import wire
+from lodeline.errors import InvalidEventError
+from lodeline.limits import PART_BYTES_MAX
+from lodeline.wire.decoding import _decode_long
+from lodeline.wire.envelope import read_short
+from lodeline.wire.parts import forget_parts
+
+RUN_ID = "01890F1E-7e2a-7b3c-8d4e-5f6a7b8c9d0e"
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5) | st.sampled_from(
+    ["\ue000", "\U00010000", ":", "\\", '"', "a/b", "~", "schema", "facets", "\x00", "{["]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(-1e30, 1e30) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+FACETS = st.dictionaries(TEXT, JSON, max_size=3)
+EXTRA = st.dictionaries(TEXT, JSON, max_size=1)
+
+
+def datasets(container: str) -> st.SearchStrategy[Any]:
+    one = st.fixed_dictionaries(
+        {"namespace": TEXT, "name": TEXT},
+        optional={"facets": FACETS | st.none(), container: FACETS, "more": JSON},
+    )
+    return st.lists(one, max_size=3) | st.none()
+
+
+EVENTS = st.fixed_dictionaries(
+    {
+        "eventTime": st.sampled_from(["2026-11-22T10:00:00.5Z", "2026-11-22T10:00:00", "later"]),
+        "run": st.fixed_dictionaries(
+            {"runId": st.sampled_from([RUN_ID, "none"])},
+            optional={"facets": FACETS | st.none(), "more": JSON},
+        ),
+        "job": st.fixed_dictionaries(
+            {"namespace": TEXT, "name": TEXT}, optional={"facets": FACETS, "more": JSON}
+        ),
+    },
+    optional={
+        "eventType": st.sampled_from(["START", "COMPLETE", None, "DONE"]),
+        "inputs": datasets("inputFacets"),
+        "outputs": datasets("outputFacets"),
+        "producer": TEXT | st.none(),
+        "schemaURL": TEXT | st.none(),
+        "more": JSON,
+    },
+)
+
+
+def same(raw: bytes) -> bool:
+    """Compare both ways; tell whether the short way was taken."""
+    short = read_short(raw)
+    if short is None:
+        return False
+    long = _decode_long(raw)
+    assert short.event == long.event
+    assert short.canonical == long.canonical
+    assert short.fields() == long.fields()
+    return True
+
+
+@settings(max_examples=300)
+@given(EVENTS, st.booleans(), st.sampled_from([None, 1]))
+def test_both_ways_agree(event: dict[str, Any], ascii_only: bool, indent: int | None) -> None:
+    raw = json.dumps(event, ensure_ascii=ascii_only, indent=indent).encode()
+    same(raw)
+    # Again, out of memory this time.
+    same(raw)
+
+
+@settings(max_examples=300)
+@given(EVENTS, st.data())
+def test_the_short_way_overlooks_no_duplicate_name(
+    event: dict[str, Any], data: st.DataObject
+) -> None:
+    text = json.dumps(event)
+    at = data.draw(st.sampled_from([i for i, c in enumerate(text) if c == "{"]))
+    member = data.draw(st.sampled_from(['"more":"\\u003a",', '"name":"x",', '"runId":":",']))
+    raw = (text[: at + 1] + member + text[at + 1 :]).encode()
+    try:
+        json.loads(raw, object_pairs_hook=refuse_duplicates)
+    except ValueError:
+        assert read_short(raw) is None
+        with pytest.raises(InvalidEventError):
+            wire.decode_event(raw)
+    except TypeError:
+        return
+    else:
+        same(raw)
+
+
+def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError
+    return dict(pairs)
+
+
+def test_real_events_go_the_short_way(real_events: list[bytes]) -> None:
+    forget_parts()
+    assert all(same(raw) for raw in real_events)
+    assert all(same(raw) for raw in real_events)
+
+
+def test_large_parts_are_read_and_not_remembered() -> None:
+    event = {
+        "eventTime": "2026-11-22T10:00:00Z",
+        "run": {"runId": RUN_ID, "facets": {"x": {"a": "y" * PART_BYTES_MAX}}},
+        "job": {"namespace": "n", "name": "j", "facets": {"x": {"a": "y" * PART_BYTES_MAX}}},
+        "inputs": [{"namespace": "n", "name": "i", "facets": {"x": {"a": "y" * PART_BYTES_MAX}}}],
+        "outputs": [{"namespace": "n", "name": "o", "facets": {"x": {"a": "y" * PART_BYTES_MAX}}}],
+    }
+    assert same(json.dumps(event).encode())
