@@ -395,3 +395,54 @@ class OutOfTimeError(CouldNotTellError):
 
     def __str__(self) -> str:
         return f"out of time while {self.act}"
+
+
+@dataclass(eq=False)
+class UnsupportedQueryError(InvalidInputError):
+    """A query with an operator that the analysis of SQL does not follow."""
+
+    code: ClassVar[str] = "invalid.sql.unsupported"
+    operator: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.operator}: {self.detail}" if self.detail else self.operator
+
+
+@dataclass(eq=False)
+class MissingLinksError(CouldNotTellError):
+    """The blob with the links of a row step is not in the store."""
+
+    code: ClassVar[str] = "could_not_tell.links"
+    digest: str
+
+    def __str__(self) -> str:
+        return f"the links {self.digest} are not in the store"
+
+    @property
+    def next_step(self) -> str:
+        """What may bring them in."""
+        return "lodeline flush"
+
+
+@dataclass(eq=False)
+class FileChangedError(CouldNotTellError):
+    """The values of rows are not at hand: the file is gone, or has other bytes now."""
+
+    code: ClassVar[str] = "could_not_tell.values"
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@dataclass(eq=False)
+class NoCohortError(CouldNotTellError):
+    """The population behind a decision is not in the record."""
+
+    code: ClassVar[str] = "could_not_tell.cohort"
+    node_id: str
+
+    def __str__(self) -> str:
+        return f"{self.node_id}: no model is recorded for its deployment"

@@ -261,3 +261,16 @@ GLOB_FILES_MAX = 1_000
 # between two RUNNING events, which doubles from the first on.
 RUN_POLL_SECONDS = 1.0
 RUN_PAUSE_SECONDS_MAX = 60.0
+
+# Row provenance: rows of one page of an answer; counts tell how many there are in all.
+ROWS_PAGE_DEFAULT = 1_000
+ROWS_PAGE_MAX = 10_000
+
+# Links of row steps kept in memory during one question; the least recently used go first.
+ROW_BLOB_CACHE_BYTES = 512 * 1024 * 1024
+
+# A condition of `--where`. People write them by hand.
+WHERE_CHARACTERS_MAX = 2_000
+
+# Rows named in the record of one prediction; a larger batch is a job, not a decision.
+FEATURE_ROWS_MAX = 1_000

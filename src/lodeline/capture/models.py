@@ -132,7 +132,23 @@ def record_dump(
     if fitted.features:
         fields = [{"name": name} for name in fitted.features]
         facets["schema"] = {"fields": fields}
-    recorder.write(model, flow=fitted.flow, facets=facets, stat=stat)
+    recorder.write(
+        model,
+        flow=fitted.flow,
+        facets=facets,
+        output_facets=_rows_of(recorder, estimator, model),
+        stat=stat,
+    )
+
+
+def _rows_of(recorder: Recorder, estimator: object, model: Dataset) -> dict[str, Any] | None:
+    """The rows that a model was fitted on, when row provenance is recorded and they are known."""
+    if not recorder.rows:
+        return None
+    from lodeline.capture.row_tracking import fitted_rows
+
+    facet = fitted_rows(estimator, *model)
+    return None if facet is None else {"lodeline_rows": facet}
 
 
 def describe_model(

@@ -48,6 +48,10 @@ class Patches:
         while self._undo:
             self._undo.pop()()
 
+    def hide(self, code: CodeType) -> None:
+        """Keep frames of this code out of the program's tracebacks, too."""
+        _CODES.add(code)
+
     def on_undo(self, act: Callable[[], None]) -> None:
         """Have something more done by `undo`."""
         self._undo.append(act)
@@ -72,7 +76,7 @@ class Patches:
         if original is None:
             return
         where = f"{self.integration}.{name}"
-        self._wrap(owner, name, original, lambda f: _door(f, self._guarded(where, after)))
+        self.wrap(owner, name, original, lambda f: _door(f, self._guarded(where, after)))
 
     def passage(self, owner: Any, name: str, *, data: bool = False, mutates: bool = False) -> None:
         """Observe an operation in memory: its result inherits the flows of its operands.
@@ -88,7 +92,7 @@ class Patches:
             return
         inherit = _inherit_mutating if mutates else _inherit
         where = f"{self.integration}.{name}"
-        self._wrap(
+        self.wrap(
             owner, name, original, lambda f: _passage(f, functools.partial(inherit, where, data))
         )
 
@@ -97,7 +101,7 @@ class Patches:
         original = vars(owner).get(name)
         if isinstance(original, FunctionType):
             where = f"{self.integration}.{name}"
-            self._wrap(owner, name, original, lambda f: _iteration(f, where))
+            self.wrap(owner, name, original, lambda f: _iteration(f, where))
 
     def feeding(self, owner: Any, name: str, *, data: bool = False) -> None:
         """Observe a method that takes data in: its object inherits the flows of the arguments.
@@ -112,7 +116,7 @@ class Patches:
             return
         where = f"{self.integration}.{name}"
         inherit = functools.partial(_inherit_feeding, where, data)
-        self._wrap(owner, name, original, lambda f: _passage(f, inherit))
+        self.wrap(owner, name, original, lambda f: _passage(f, inherit))
 
     def outermost(self, owner: Any, name: str, after: After) -> None:
         """Observe a call that calls others of its kind: `after` is called for the outermost."""
@@ -120,7 +124,7 @@ class Patches:
         if original is None:
             return
         where = f"{self.integration}.{name}"
-        self._wrap(owner, name, original, lambda f: _outermost(f, self._guarded(where, after)))
+        self.wrap(owner, name, original, lambda f: _outermost(f, self._guarded(where, after)))
 
     def _guarded(self, where: str, after: After) -> After:
         def guarded(result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -131,24 +135,24 @@ class Patches:
 
         return guarded
 
-    def _wrap(
-        self, owner: Any, name: str, original: Any, make: Callable[[Any], FunctionType]
-    ) -> None:
+    def wrap(self, owner: Any, name: str, original: Any, make: Callable[[Any], Any]) -> None:
+        """Put `make(original)` in the place of a function, method or property."""
         if isinstance(original, property):
             if original.fget is not None:
-                got = self._finish(make(original.fget), original.fget)
+                got = self.finish(make(original.fget), original.fget)
                 self.replace(
                     owner, name, property(got, original.fset, original.fdel, original.__doc__)
                 )
             return
         if isinstance(original, (classmethod, staticmethod)):
             inner = original.__func__
-            self.replace(owner, name, type(original)(self._finish(make(inner), inner)))
+            self.replace(owner, name, type(original)(self.finish(make(inner), inner)))
             return
         if callable(original):
-            self.replace(owner, name, self._finish(make(original), original))
+            self.replace(owner, name, self.finish(make(original), original))
 
-    def _finish(self, wrapper: FunctionType, original: Any) -> Any:
+    def finish(self, wrapper: Any, original: Any) -> Any:
+        """Give a wrapper the original's name and papers, and hide its frame."""
         code = wrapper.__code__.replace(co_filename=self.file)
         _CODES.add(code)
         wrapper.__code__ = code

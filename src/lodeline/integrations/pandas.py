@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any, Final
 
-from lodeline.capture.datasets import find_dataset
+from lodeline.capture.datasets import Dataset, find_dataset
 from lodeline.capture.patches import Patches
 from lodeline.capture.recorder import Recorder
 
@@ -69,6 +69,10 @@ class PandasIntegration:
         observer.patch_readers(pd)
         observer.patch_writers()
         observer.patch_operations(pd)
+        if recorder.rows:
+            from lodeline.capture.frame_rows import follow_pandas
+
+            follow_pandas(patches)
         return patches.undo
 
 
@@ -189,9 +193,21 @@ class _Observer:
             dataset,
             flow=self._recorder.flow_of(frame),
             facets=schema_of(frame),
-            output_facets={"outputStatistics": {"rowCount": len(frame)}},
+            output_facets={
+                "outputStatistics": {"rowCount": len(frame)},
+                **self._rows_of(frame, dataset),
+            },
             appends=isinstance(mode, str) and mode.startswith("a"),
         )
+
+    def _rows_of(self, frame: Any, dataset: Dataset) -> dict[str, Any]:
+        """Row provenance of a Parquet file just written, where the frame's rows are known."""
+        if not self._recorder.rows or not dataset.name.endswith((".parquet", ".parq")):
+            return {}
+        from lodeline.capture.row_tracking import written_rows
+
+        facet = written_rows(frame, dataset.name)
+        return {} if facet is None else {"lodeline_rows": facet}
 
     def _after_sql(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del args, kwargs

@@ -94,6 +94,10 @@ class _Observer:
         ADAPTERS.when_imported("sklearn.metrics", self._patch_metrics)
 
     def _patch_selection(self, module: Any) -> None:
+        if self._recorder.rows:
+            from lodeline.capture.frame_rows import follow_split
+
+            follow_split(module, self._patches)
         self._patches.outermost(module, "train_test_split", self.after_split)
         self._patches.outermost(module, "cross_val_score", self.after_cross_validation)
 
@@ -117,6 +121,10 @@ class _Observer:
             self._recorder.tag(result, fitted.flow)
         self._note_parameters(estimator, fitted.parameters)
         self._note_features(args[1] if len(args) > 1 else kwargs.get("X"), fitted.features)
+        if self._recorder.rows:
+            from lodeline.capture.row_tracking import note_fit
+
+            note_fit(estimator, args[1] if len(args) > 1 else kwargs.get("X"))
 
     def _note_parameters(self, estimator: Any, parameters: dict[str, Any]) -> None:
         kind = type(estimator).__name__

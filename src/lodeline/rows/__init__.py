@@ -1,1 +1,8 @@
-"""Placeholder docstring; see ARCHITECTURE.md."""
+"""Row provenance: the steps that runs recorded, and questions composed from them.
+
+Steps are kept, never their products: a question walks them one by one from the rows asked about.
+"""
+
+from lodeline.rows.questions import cohort, rows
+
+__all__ = ["cohort", "rows"]

@@ -1,9 +1,19 @@
 """What SQL says about lineage: column flow, and queries rewritten to carry row identities. Pure."""
 
-from lodeline.sql.columns import ColumnLineage, InputField, OutputField, trace_columns
+from lodeline.sql.columns import (
+    ColumnLineage,
+    InputField,
+    OutputField,
+    compose_sources,
+    trace_columns,
+)
 from lodeline.sql.rewriting import Identity, Rewriting, rewrite_rows
-from lodeline.sql.sources import Catalog, OperatorGap, Source
-from lodeline.sql.statements import Statement, parse_statements
+from lodeline.sql.sources import (
+    Catalog,
+    OperatorGap,
+    Source,
+)
+from lodeline.sql.statements import Statement, find_query_span, parse_statements
 
 __all__ = [
     "Catalog",
@@ -15,6 +25,8 @@ __all__ = [
     "Rewriting",
     "Source",
     "Statement",
+    "compose_sources",
+    "find_query_span",
     "parse_statements",
     "rewrite_rows",
     "trace_columns",

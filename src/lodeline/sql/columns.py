@@ -19,12 +19,12 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, build_scope, find_all_in_scope
 from sqlglot.schema import MappingSchema
 
+from lodeline.errors import UnsupportedQueryError
 from lodeline.sql.sources import (
     Bindings,
     Catalog,
     OperatorGap,
     Source,
-    UnsupportedQueryError,
     bind_sources,
 )
 

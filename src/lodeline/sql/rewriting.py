@@ -11,7 +11,8 @@ that looks at neighbours (a window), leaves the links that are claimed exact, an
 `OperatorGap` naming what is not among them.
 
 The text is generated from sqlglot's tree. Whoever runs it checks first that sqlglot reproduces the
-*original* text faithfully (`Rewriting.reproduced`), for which DuckDB's own parser is the judge.
+*original* text faithfully (`Rewriting.reproduced`, see `spelling`), for which DuckDB's own parser
+is the judge.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
+from lodeline.errors import UnsupportedQueryError
 from lodeline.sql.sources import (
     Bindings,
     Catalog,
     OperatorGap,
     Source,
-    UnsupportedQueryError,
     bind_sources,
     is_cte_reference,
 )
+from lodeline.sql.spelling import function_name, render
 
 PREFIX = "__lodeline_"
 
@@ -64,7 +66,11 @@ _AGGREGATES = frozenset(
         "first", "last", "arbitrary", "count_if", "countif", "string_agg", "group_concat",
         "listagg", "regr_sxx", "regr_syy", "regr_sxy", "regr_count", "regr_avgx", "regr_avgy",
         "regr_r2", "regr_slope", "regr_intercept", "approx_quantile", "skewness", "bool_and",
-        "bool_or", "mean", "stddev", "variance",
+        "bool_or", "mean", "stddev", "variance", "array_agg", "arg_max", "arg_min", "argmax",
+        "argmin", "median", "mode", "quantile", "quantile_cont", "quantile_disc", "stddev_pop",
+        "stddev_samp", "var_pop", "var_samp", "corr", "covar_pop", "covar_samp",
+        "approx_count_distinct", "json_group_array", "json_group_object",
+        "json_group_structure",
     }
 )  # fmt: skip
 
@@ -161,7 +167,7 @@ def rewrite_rows(query: exp.Query, catalog: Catalog) -> Rewriting:
     Raises:
         UnsupportedQueryError: naming the operator that is not followed.
     """
-    reproduced = query.sql(dialect="duckdb")
+    reproduced = render(query)
     tree = query.copy()
     _refuse_what_cannot_be_repeated(tree)
     bindings = bind_sources(tree, catalog)
@@ -173,7 +179,7 @@ def rewrite_rows(query: exp.Query, catalog: Catalog) -> Rewriting:
     _project(holder.this, ids, rewriter)
     final = holder.this
     return Rewriting(
-        sql=final.sql(dialect="duckdb"),
+        sql=render(final),
         reproduced=reproduced,
         identities=tuple(Identity(one.name, one.source, one.lists) for one in ids),
         operators=tuple(rewriter.operators) or ("projection",),
@@ -184,9 +190,9 @@ def rewrite_rows(query: exp.Query, catalog: Catalog) -> Rewriting:
 
 def _refuse_what_cannot_be_repeated(tree: exp.Expr) -> None:
     for function in tree.find_all(exp.Func):
-        name = function.name if isinstance(function, exp.Anonymous) else function.sql_name()
-        if name.lower() in _UNREPEATABLE:
-            raise UnsupportedQueryError("unrepeatable function", name.lower())
+        name = function_name(function)
+        if name in _UNREPEATABLE:
+            raise UnsupportedQueryError("unrepeatable function", name)
     for node in tree.walk():
         if isinstance(node, exp.TableSample) or node.args.get("sample"):
             raise UnsupportedQueryError("sample", "rows are drawn anew at each execution")
@@ -547,7 +553,7 @@ def _has_aggregate(root: exp.Expr) -> bool:
 
 def _is_aggregate(node: exp.Expr) -> bool:
     if isinstance(node, exp.Anonymous):
-        return node.name.lower() in _AGGREGATES
+        return function_name(node) in _AGGREGATES
     return isinstance(node, exp.AggFunc)
 
 

@@ -7,7 +7,9 @@ column lineage and row rewriting see base sources only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -15,7 +17,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from lodeline.errors import InvalidInputError
+from lodeline.errors import UnsupportedQueryError
 
 if TYPE_CHECKING:
     from lodeline.sql.columns import ColumnLineage
@@ -67,18 +69,6 @@ class OperatorGap:
 
     operator: str
     detail: str
-
-
-@dataclass(eq=False)
-class UnsupportedQueryError(InvalidInputError):
-    """A query with an operator that the analysis does not follow."""
-
-    code = "invalid.sql.unsupported"
-    operator: str
-    detail: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.operator}: {self.detail}" if self.detail else self.operator
 
 
 @dataclass
@@ -216,6 +206,18 @@ def _visible_ctes(with_: exp.With, inside: exp.Expr, body: exp.CTE | None) -> se
     return visible
 
 
+@contextmanager
+def quiet_parser() -> Iterator[None]:
+    """Keep sqlglot's warnings to itself: they would show in the output of an observed program."""
+    logger = logging.getLogger("sqlglot")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
 def parse_query(text: str) -> exp.Query:
     """Parse one DuckDB query.
 
@@ -223,7 +225,8 @@ def parse_query(text: str) -> exp.Query:
         UnsupportedQueryError: the text is no single query, or cannot be parsed.
     """
     try:
-        trees = [tree for tree in sqlglot.parse(text, dialect="duckdb") if tree is not None]
+        with quiet_parser():
+            trees = [tree for tree in sqlglot.parse(text, dialect="duckdb") if tree is not None]
     except (SqlglotError, RecursionError) as error:
         raise UnsupportedQueryError("parse", str(error).splitlines()[0]) from error
     if len(trees) != 1:

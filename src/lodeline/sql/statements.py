@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import sqlglot
-from sqlglot import exp
+from sqlglot import Token, TokenType, exp
 from sqlglot.errors import SqlglotError
 
-from lodeline.sql.sources import UnsupportedQueryError, parse_query
+from lodeline.errors import UnsupportedQueryError
+from lodeline.sql.sources import (
+    parse_query,
+    quiet_parser,
+)
 
 StatementKind = Literal[
     "select", "copy_to", "copy_from", "create_table", "create_view", "insert", "change", "other"
@@ -49,7 +53,8 @@ def parse_statements(text: str) -> list[Statement]:
         UnsupportedQueryError: sqlglot cannot parse it; what it reads and writes is unknown.
     """
     try:
-        trees = sqlglot.parse(text, dialect="duckdb")
+        with quiet_parser():
+            trees = sqlglot.parse(text, dialect="duckdb")
     except (SqlglotError, RecursionError) as error:
         raise UnsupportedQueryError("parse", str(error).splitlines()[0]) from error
     return [_statement(tree) for tree in trees if tree is not None]
@@ -64,9 +69,10 @@ def _statement(tree: exp.Expr) -> Statement:
         return _create(tree)
     if isinstance(tree, exp.Insert):
         return _insert(tree)
-    if isinstance(tree, exp.Update | exp.Delete | exp.Merge | exp.Drop | exp.Alter):
-        this = tree.args.get("this") or next(iter(tree.args.get("tables") or ()), None)
-        table = this.find(exp.Table) if isinstance(this, exp.Expr) else None
+    if isinstance(
+        tree, exp.Update | exp.Delete | exp.Merge | exp.Drop | exp.Alter | exp.TruncateTable
+    ):
+        table = tree.this if isinstance(tree.args.get("this"), exp.Table) else tree.find(exp.Table)
         return Statement("change", tree, table=table)
     return Statement("other", tree)
 
@@ -120,4 +126,50 @@ def _insert(tree: exp.Insert) -> Statement:
     return Statement("insert", tree, query=query, table=table, columns=columns)
 
 
-__all__ = ["Statement", "StatementKind", "UnsupportedQueryError", "parse_query", "parse_statements"]
+def find_query_span(text: str, statement: Statement) -> tuple[int, int] | None:
+    """Find where the query of a COPY … TO or CREATE TABLE … AS stands in its text.
+
+    Cutting the query out of the text keeps the rest (options, names) as the program wrote it.
+
+    Args:
+        text: of this one statement.
+        statement: as parsed from it.
+
+    Returns:
+        Start and end offsets, without the parentheses of COPY; `None` where this is not certain.
+    """
+    tokens = sqlglot.tokenize(text, dialect="duckdb")
+    while tokens and tokens[-1].token_type == TokenType.SEMICOLON:
+        tokens.pop()
+    if statement.kind == "copy_to":
+        if len(tokens) < 2 or tokens[1].token_type != TokenType.L_PAREN:
+            return None
+        close = _closing(tokens, 1)
+        return None if close is None else (tokens[1].end + 1, tokens[close].start)
+    if statement.kind == "create_table":
+        depth = 0
+        for token in tokens:
+            depth += token.token_type == TokenType.L_PAREN
+            depth -= token.token_type == TokenType.R_PAREN
+            if depth == 0 and token.token_type == TokenType.ALIAS:
+                return token.end + 1, tokens[-1].end + 1
+    return None
+
+
+def _closing(tokens: list[Token], opening: int) -> int | None:
+    depth = 0
+    for number in range(opening, len(tokens)):
+        depth += tokens[number].token_type == TokenType.L_PAREN
+        depth -= tokens[number].token_type == TokenType.R_PAREN
+        if depth == 0:
+            return number
+    return None
+
+
+__all__ = [
+    "Statement",
+    "StatementKind",
+    "find_query_span",
+    "parse_query",
+    "parse_statements",
+]

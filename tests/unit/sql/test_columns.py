@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from lodeline.errors import UnsupportedQueryError
 from lodeline.sql import Source, parse_statements, trace_columns
-from lodeline.sql.sources import UnsupportedQueryError, parse_query
+from lodeline.sql.sources import (
+    parse_query,
+)
 
 TABLES = {
     "orders": ("id", "customer", "Amount", "day"),

@@ -6,8 +6,9 @@ import pytest
 
 duckdb = pytest.importorskip("duckdb")
 
+from lodeline.errors import UnsupportedQueryError  # noqa: E402
 from lodeline.sql import Source, rewrite_rows  # noqa: E402
-from lodeline.sql.sources import UnsupportedQueryError, parse_query  # noqa: E402
+from lodeline.sql.sources import parse_query  # noqa: E402
 
 
 class LiveCatalog:

@@ -1,0 +1,327 @@
+"""Running a query so that it carries row identities, and keeping the links.
+
+The rewritten query is run into a temporary table; the program gets its result from there, and the
+identity columns beside it become blobs. So a link comes from the very execution that made the row:
+nothing is matched by value afterwards. Where any doubt is left (the text may not be reproduced
+faithfully, a transaction is open, an input changed meanwhile), the program's own statement runs
+instead, untouched, and a gap says why.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from sqlglot import exp
+
+from lodeline.capture.datasets import Stat, find_path_stat
+from lodeline.capture.recorder import Recorder
+from lodeline.capture.row_steps import (
+    ROW_STEPS,
+    Anchor,
+    RowStep,
+    blob_draft,
+    file_anchor,
+    keep_blob,
+    steps_with_gaps,
+)
+from lodeline.errors import UnsupportedQueryError
+from lodeline.integrations.duckdb.catalog import ConnectionCatalog, Reading, quoted_text
+from lodeline.sql import (
+    Identity,
+    OperatorGap,
+    Rewriting,
+    Source,
+    rewrite_rows,
+)
+from lodeline.sql.spelling import iter_spellings, render
+
+_NUMBERS: Final = itertools.count()
+
+Run = Callable[[str], Any]
+FrameAnchors = Callable[[object], Anchor | None]
+
+
+@dataclass
+class Plan:
+    """A query that may be run with row identities.
+
+    Attributes:
+        rewriting: of the query.
+        anchors: of its sources, by key.
+        stats: how the files among them looked.
+        columns: names and types of the original query.
+    """
+
+    rewriting: Rewriting
+    anchors: dict[str, Anchor]
+    stats: dict[str, Stat]
+    columns: tuple[tuple[str, str], ...]
+
+
+@dataclass
+class Materialised:
+    """A query's result with identities, in a temporary table.
+
+    Attributes:
+        table: its name, quoted.
+        rows: how many.
+        plan: that it was made by.
+    """
+
+    table: str
+    rows: int
+    plan: Plan
+    links: list[tuple[Anchor, str, dict[str, Any]]] = field(default_factory=list)
+
+    @property
+    def visible(self) -> str:
+        """The query for the original columns."""
+        names = ", ".join(_quoted(name) for name, _ in self.plan.columns)
+        return f"SELECT {names} FROM {self.table}"
+
+
+class _RowCatalog:
+    """The connection's catalog, with files bound to their bytes and frames to what tracks them."""
+
+    def __init__(self, catalog: ConnectionCatalog, frame_anchor: FrameAnchors) -> None:
+        self._catalog = catalog
+        self._frame_anchor = frame_anchor
+        self.anchors: dict[str, Anchor] = {}
+        self.stats: dict[str, Stat] = {}
+
+    def find_source(self, table: exp.Expr) -> Source | None:
+        """Resolve, and bind to an anchor; without one the rows are unknown."""
+        source = self._catalog.find_source(table)
+        if source is None or not isinstance(source.detail, Reading) or source.view is not None:
+            return source
+        if source.rows in {"unknown", "constant"}:
+            return source
+        reading = source.detail
+        anchor: Anchor | None = None
+        if reading.content is not None:
+            anchor = reading.content.anchor
+        elif reading.frame is not None:
+            anchor = self._frame_anchor(reading.frame)
+        elif reading.path is not None:
+            bound = file_anchor(reading.path)
+            if bound is not None:
+                anchor, self.stats[reading.path] = bound
+        if anchor is None:
+            return replace(source, rows="unknown", reason="its rows are bound to nothing known")
+        self.anchors[source.key] = anchor
+        return source
+
+
+class RowRunner:
+    """Makes plans, runs them, and keeps what they link.
+
+    Args:
+        recorder: gets the gaps.
+        duckdb: the module, for a private connection.
+        connect: DuckDB's own, unobserved `connect`.
+        frame_anchor: names what the rows of a frame are numbered in, if that is known.
+    """
+
+    def __init__(
+        self, recorder: Recorder, connect: Callable[[], Any], frame_anchor: FrameAnchors
+    ) -> None:
+        self._recorder = recorder
+        self._connect = connect
+        self._frame_anchor = frame_anchor
+        self._judge: Any = None
+
+    def plan(
+        self,
+        text: str,
+        columns: tuple[tuple[str, str], ...],
+        catalog: ConnectionCatalog,
+    ) -> Plan | None:
+        """Make a plan for a query, or tell the gap.
+
+        Args:
+            text: of the query, as written.
+            columns: of its result, as DuckDB binds it.
+            catalog: for its names.
+        """
+        try:
+            _check_names(columns)
+            self._check_order_is_kept(catalog)
+            rows = _RowCatalog(catalog, self._frame_anchor)
+            rewriting = rewrite_rows(self._faithful(text), rows)
+        except UnsupportedQueryError as error:
+            self.gap(error.operator, error.detail)
+            return None
+        if not rewriting.identities:
+            return None  # Made of constants: there is nothing to link to, and nothing missing.
+        return Plan(rewriting, rows.anchors, rows.stats, columns)
+
+    def gap(self, operator: str, detail: str) -> None:
+        """Tell what could not be followed."""
+        self._recorder.gap(f"rows: {operator}", "capture", detail[:500] or operator)
+
+    def _faithful(self, text: str) -> exp.Query:
+        """Parse a query into a tree that is written back as DuckDB reads the original."""
+        original = self._parsed(text.strip().rstrip(";"))
+        if not original.get("error"):
+            for tree in iter_spellings(text):
+                if self._parsed(render(tree)) == original:
+                    return tree
+        raise UnsupportedQueryError("text", "is not reproduced faithfully")
+
+    def _parsed(self, sql: str) -> Any:
+        """Have DuckDB's own parser read a query."""
+        if self._judge is None:
+            self._judge = self._connect()
+        asked = f"SELECT json_serialize_sql({quoted_text(sql)})"
+        (answer,) = self._judge.execute(asked).fetchone()
+        return _without_places(json.loads(answer))
+
+    def _check_order_is_kept(self, catalog: ConnectionCatalog) -> None:
+        rows = catalog.ask("SELECT current_setting('preserve_insertion_order')")
+        if not rows or not rows[0][0]:
+            raise UnsupportedQueryError("setting", "preserve_insertion_order is off")
+
+    def materialise(self, plan: Plan, run: Run) -> Materialised | None:
+        """Run a plan's query into a temporary table.
+
+        Args:
+            plan: made for it.
+            run: runs SQL in the program's connection and gives something with `fetchall`.
+        """
+        table = f"temp.main.{_quoted(f'__lodeline_result_{next(_NUMBERS)}')}"
+        try:
+            run(f"CREATE TEMPORARY TABLE {table} AS {plan.rewriting.sql}")
+        except Exception as error:  # the program's own statement is run instead
+            self.gap("rewriting", f"DuckDB refused it: {str(error).splitlines()[0]}")
+            return None
+        described = run(f"DESCRIBE {table}").fetchall()
+        visible = tuple((row[0], row[1]) for row in described[: len(plan.columns)])
+        (count,) = run(f"SELECT count(*) FROM {table}").fetchone()
+        made = Materialised(table, count, plan)
+        if visible != plan.columns or not self._inputs_are_still(plan):
+            self.gap("rewriting", "the result's columns differ, or an input changed meanwhile")
+            self.drop(made, run)
+            return None
+        return made
+
+    def _inputs_are_still(self, plan: Plan) -> bool:
+        return all(find_path_stat(path) == stat for path, stat in plan.stats.items())
+
+    def drop(self, made: Materialised, run: Run) -> None:
+        """Drop the temporary table."""
+        run(f"DROP TABLE IF EXISTS {made.table}")
+
+    def keep(self, made: Materialised, run: Run) -> None:
+        """Turn the identity columns into blobs; `finish` makes them steps of an output."""
+        grouped: dict[Anchor, list[Identity]] = {}
+        for identity in made.plan.rewriting.identities:
+            anchor = made.plan.anchors[identity.source.key]
+            grouped.setdefault(anchor, []).append(identity)
+        joins = any("join" in word for word in made.plan.rewriting.operators)
+        for anchor, identities in grouped.items():
+            facts = _keep_links(made, identities, run, repeats=joins or len(identities) > 1)
+            if facts is None:
+                self.gap("blob", "could not be written")
+                return
+            made.links.append((anchor, ", ".join(made.plan.rewriting.operators), facts))
+
+    def finish(self, made: Materialised, output: Anchor) -> None:
+        """Remember the steps from every input to the output."""
+        steps = [
+            RowStep(operator, anchor, output, rows=made.rows, **facts)
+            for anchor, operator, facts in made.links
+        ]
+        gaps = [(gap.operator, gap.detail) for gap in made.plan.rewriting.gaps]
+        for operator, detail in gaps:
+            self.gap(operator, detail)
+        ROW_STEPS.add(steps_with_gaps(steps, gaps))
+
+    def check_file(self, made: Materialised, path: str, run: Run) -> bool:
+        """Compare a written Parquet file with the table, row by row; tell a gap if they differ."""
+        source = f"read_parquet({quoted_text(path)})"
+        kinds = [row[1] for row in run(f"DESCRIBE SELECT * FROM {source}").fetchall()]
+        names = [_quoted(name) for name, _ in made.plan.columns]
+        if len(kinds) != len(names):
+            self.gap("written file", "its columns differ from the result's")
+            return False
+        # Parquet has no type for some of DuckDB's (HUGEINT becomes DOUBLE): compare as written.
+        casts = [f"CAST({name} AS {kind})" for name, kind in zip(names, kinds, strict=True)]
+        (different, rows) = run(
+            f"SELECT count(*) FILTER (WHERE a.h IS DISTINCT FROM b.h), count(*) FROM "
+            f"(SELECT rowid AS n, hash({', '.join(casts)}) AS h FROM {made.table}) AS a FULL JOIN "
+            f"(SELECT file_row_number AS n, hash({', '.join(names)}) AS h FROM {source}) AS b "
+            f"ON a.n = b.n"
+        ).fetchone()
+        if different or rows != made.rows:
+            self.gap("written file", f"{different} rows differ from the result they were made of")
+            return False
+        return True
+
+
+def _check_names(columns: tuple[tuple[str, str], ...]) -> None:
+    names = [name.lower() for name, _ in columns]
+    if not names or len(set(names)) != len(names):
+        raise UnsupportedQueryError("column names", "repeated, or not bound")
+
+
+def _keep_links(
+    made: Materialised, identities: Sequence[Identity], run: Run, *, repeats: bool
+) -> dict[str, Any] | None:
+    """Write the links to one input, in the smallest shape that holds them."""
+    if len(identities) == 1 and not identities[0].lists:
+        name = _quoted(identities[0].name)
+        low, count, aligned = run(
+            f"SELECT min({name} - rowid), count({name}), min({name} - rowid) = max({name} - rowid) "
+            f"FROM {made.table}"
+        ).fetchone()
+        if count == made.rows and (aligned or not count):
+            shape = "identity" if not low else "range"
+            start = None if shape == "identity" else low
+            return {"shape": shape, "count": count, "start": start}
+        return _write(made, f"{name} AS input", count, "array", run)
+    parts = [
+        f"flatten([{_quoted(one.name)}])" if one.lists else f"[{_quoted(one.name)}]"
+        for one in identities
+    ]
+    lists = parts[0] if len(parts) == 1 else f"flatten([{', '.join(parts)}])"
+    lists = f"list_sort(list_filter({lists}, lambda x: x IS NOT NULL))"
+    if repeats:
+        lists = f"list_sort(list_distinct({lists}))"
+    return _write(made, f"coalesce({lists}, []) AS inputs", None, "lists", run)
+
+
+def _write(
+    made: Materialised, expression: str, count: int | None, shape: str, run: Run
+) -> dict[str, Any] | None:
+    path = blob_draft()
+    if path is None:
+        return None
+    run(
+        f"COPY (SELECT {expression} FROM {made.table}) TO {quoted_text(str(path))} "
+        "(FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)"
+    )
+    if count is None:
+        (count,) = run(
+            "SELECT coalesce(sum(len(inputs)), 0)::BIGINT "
+            f"FROM read_parquet({quoted_text(str(path))})"
+        ).fetchone()
+    return {"shape": shape, "count": count, "blob": keep_blob(path)}
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _without_places(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {k: _without_places(v) for k, v in tree.items() if k != "query_location"}
+    if isinstance(tree, list):
+        return [_without_places(member) for member in tree]
+    return tree
+
+
+__all__ = ["Materialised", "OperatorGap", "Plan", "RowRunner"]

@@ -1,0 +1,364 @@
+"""The questions `rows` and `cohort`, in the contract's JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from lodeline.errors import FileChangedError, NoCohortError, UnknownNodeError, UsageError
+from lodeline.ingest.predictions import count_predictions, iter_predictions
+from lodeline.limits import ROWS_PAGE_DEFAULT, ROWS_PAGE_MAX
+from lodeline.model import NodeId, parse_identifier
+from lodeline.query.answers import Gap, Page
+from lodeline.query.asking import Inquiry, find_inquiry, open_page
+from lodeline.query.parameters import Question, read_question
+from lodeline.query.permission import OPEN
+from lodeline.query.predictions import get_prediction
+from lodeline.rows.composition import Composer, Composition, FollowedStep, is_memory
+from lodeline.rows.links import LinkReader
+from lodeline.rows.steps import StepIndex, fold_steps
+from lodeline.rows.values import ValueReader
+from lodeline.store import Segment
+
+Answer = dict[str, Any]
+Rows = Any
+
+
+class RowsQuestion(Question, frozen=True, kw_only=True):
+    """Which rows are behind, or ahead of, these?"""
+
+    id: Annotated[str, msgspec.Meta(min_length=1)]
+    back: bool = False
+    forward: bool = False
+    direction: Literal["back", "forward"] | None = None
+    where: str | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=ROWS_PAGE_MAX)] = ROWS_PAGE_DEFAULT
+    cursor: str | None = None
+
+    def asked_direction(self) -> Literal["back", "forward"]:
+        """Give the one direction asked for; `back` by default.
+
+        Raises:
+            UsageError: both were named.
+        """
+        if self.back and (self.forward or self.direction == "forward"):
+            raise UsageError("one direction at a time, not back and forward")
+        return "forward" if self.forward else self.direction or "back"
+
+
+def rows(segment: Segment, parameters: Mapping[str, object]) -> Answer:
+    """Answer `rows`: the rows behind a row, a dataset's rows, a model or a prediction.
+
+    Raises:
+        UsageError: a malformed question.
+        UnknownNodeError: not in the record.
+        CouldNotTellError: the optional packages are missing, or the root's values are needed and
+            not at hand.
+    """
+    question = read_question(RowsQuestion, parameters)
+    with _open(segment, "rows", question, parameters) as (inquiry, page):
+        asking = _Asking(inquiry)
+        back = question.asked_direction() == "back"
+        root, starts, gaps = asking.find_roots(question.id, question.where, back=back)
+        found = asking.composer.walk(starts, back=back)
+        for gap in gaps:
+            found.add_gap(gap)
+        asking.note_unrecorded(found, back=back)
+        if not back:
+            asking.add_predictions(found)
+        direction = question.asked_direction()
+        return asking.write(root, direction, found, set(starts), page)
+
+
+def cohort(segment: Segment, parameters: Mapping[str, object]) -> Answer:
+    """Answer `cohort`: the population that a decision, or a model, was learnt from.
+
+    `counts` also says how many predictions the same deployment has made.
+    """
+    question = read_question(RowsQuestion, parameters)
+    with _open(segment, "cohort", question, parameters) as (inquiry, page):
+        asking = _Asking(inquiry)
+        root = inquiry.resolve(question.id)
+        counts: dict[str, int] = {}
+        model = root
+        if root.kind == "prediction":
+            prediction = get_prediction(inquiry, root)
+            block = prediction.block
+            if block is None or block.model is None:
+                raise NoCohortError(str(root))
+            model = block.model
+            counts["predictions"] = count_predictions(
+                segment, block.deployment, size=inquiry.moment.size
+            )
+        elif root.kind != "model":
+            raise UsageError("cohort: a prediction or a model")
+        model = asking.at_version(model)
+        found = Composition()
+        for step in asking.index.into(model):
+            fitted = asking.links.back(step, None)
+            found.rows[step.input], found.depths[step.input] = fitted, 1
+            found.steps[step.content] = FollowedStep(step, 1, len(fitted))
+        if not found.rows:
+            found.add_gap(Gap(str(model), "capture", "the rows that it was fitted on"))
+        answer = asking.write(root, "back", found, set(), page)
+        answer["counts"] |= counts
+        return answer
+
+
+@contextmanager
+def _open(
+    segment: Segment, verb: str, question: RowsQuestion, given: Mapping[str, object]
+) -> Iterator[tuple[Inquiry, Page]]:
+    """Open the snapshot of one question, the view of steps brought up to the log first."""
+    for package in ("numpy", "pyarrow", "duckdb"):
+        if find_spec(package) is None:
+            raise UsageError(f"{verb} needs {package}: pip install 'lodeline[rows]'")
+    fold_steps(segment)
+    page, pinned = open_page(verb, question, dict(given))
+    with segment.reading() as connection:
+        yield (
+            find_inquiry(segment, connection, question, pinned=pinned, authoriser=OPEN),
+            page,
+        )
+
+
+class _Asking:
+    """One question under way."""
+
+    def __init__(self, inquiry: Inquiry) -> None:
+        self.inquiry = inquiry
+        moment = inquiry.moment
+        self.index = StepIndex(inquiry.connection, moment.size, moment.valid_us)
+        self.links = LinkReader(inquiry.segment)
+        self.composer = Composer(self.index, self.links, inquiry.budget)
+
+    # Roots
+
+    def find_roots(
+        self, text: str, where: str | None, *, back: bool
+    ) -> tuple[NodeId, dict[NodeId, Rows | None], list[Gap]]:
+        """Find the rows that a question starts from."""
+        import numpy as np
+
+        if text.startswith("row:"):
+            row = parse_identifier(text)
+            dataset = self.at_version(NodeId("dataset", row.namespace, row.name, "", row.version))
+            if not row.part.isdigit():
+                raise UsageError(f"row keys are row numbers: {row.part!r}")
+            numbers = np.array([int(row.part)], dtype=np.int64)
+            self._check_exists(dataset, int(row.part), row)
+            return row.at(dataset.version), {dataset: numbers}, []
+        root = self.inquiry.resolve(text)
+        if root.kind == "prediction":
+            return self._prediction_roots(root, back=back)
+        if root.kind == "model":
+            root = self.at_version(root)
+            return root, {root: None}, []
+        if root.kind != "dataset":
+            raise UsageError(f"rows: a row, dataset, model or prediction, not a {root.kind}")
+        root = self.at_version(root)
+        if where is not None:
+            return root, {root: np.array(ValueReader(root).select(where), dtype=np.int64)}, []
+        return root, {root: self._all_rows(root, back=back)}, []
+
+    def _all_rows(self, root: NodeId, *, back: bool) -> Rows | None:
+        """All rows of a dataset version: `None` means all backward; forward they are numbered."""
+        import numpy as np
+
+        if back:
+            return None
+        try:
+            return np.arange(ValueReader(root).count())
+        except FileChangedError:
+            counts = [step.rows for step in self.index.into(root)]
+            if not counts:
+                raise
+            return np.arange(max(counts))
+
+    def _check_exists(self, dataset: NodeId, number: int, row: NodeId) -> None:
+        counts = [step.rows for step in self.index.into(dataset)]
+        if counts and number >= max(counts):
+            raise UnknownNodeError(str(row))
+
+    def _prediction_roots(
+        self, root: NodeId, *, back: bool
+    ) -> tuple[NodeId, dict[NodeId, Rows | None], list[Gap]]:
+        import numpy as np
+
+        if not back:
+            raise UsageError("rows: nothing lies ahead of a prediction; ask --back")
+        prediction = get_prediction(self.inquiry, root)
+        starts: dict[NodeId, list[int]] = {}
+        for row in (prediction.record or {}).get("featureRows") or ():
+            node = parse_identifier(row["dataset"]).at(row["version"])
+            starts.setdefault(node, []).append(int(row["key"]))
+        gaps = []
+        if not starts:
+            gaps.append(Gap(str(root), "capture", "the rows that the model was given"))
+        found = {node: np.unique(np.array(keys, np.int64)) for node, keys in starts.items()}
+        return root, dict(found), gaps
+
+    def at_version(self, node: NodeId) -> NodeId:
+        """Give a node at the version asked for, else at the newest that a step knows."""
+        if node.version:
+            return node
+        versions = self.index.versions_of(node)
+        if not versions:
+            raise UnknownNodeError(f"{node} (no row provenance is recorded for it)")
+        return node.at(versions[0])
+
+    # What is not there
+
+    def note_unrecorded(self, found: Composition, *, back: bool) -> None:
+        """Tell where rows end although the graph goes on."""
+        if not back:
+            return
+        for node in list(found.rows):
+            if is_memory(node) or self.index.into(node):
+                continue
+            if self._has_sources(node):
+                found.add_gap(Gap(str(node), "capture", "no row provenance was recorded for it"))
+
+    def _has_sources(self, node: NodeId) -> bool:
+        view = self.inquiry.view
+        numbers = view.members(node.at(""))
+        found = view.select_among(
+            "SELECT 1 FROM derivation d JOIN assertion a USING (derivation_id) "
+            "WHERE d.target IN (SELECT value FROM json_each(:ids)) AND d.source IS NOT NULL "
+            f"AND {view.rectangle('a')} LIMIT 1",
+            numbers,
+        )
+        return next(iter(found), None) is not None
+
+    def add_predictions(self, found: Composition) -> None:
+        """Add the predictions whose feature rows were reached."""
+        reached: dict[tuple[str, str], set[int]] = {}
+        for node, numbers in found.rows.items():
+            if numbers is not None and not is_memory(node):
+                key = (str(node.at("")), node.version)
+                reached[key] = {int(number) for number in numbers}
+        segment, size = self.inquiry.segment, self.inquiry.moment.size
+        for _, record in iter_predictions(segment, size=size):
+            for row in record.get("featureRows") or ():
+                if int(row["key"]) in reached.get((row["dataset"], row["version"]), ()):
+                    node = NodeId("prediction", "", record["id"])
+                    found.rows[node] = None
+                    found.depths[node] = 1 + max(found.depths.values(), default=0)
+                    break
+
+    # Answers
+
+    def write(
+        self, root: NodeId, direction: str, found: Composition, starts: set[NodeId], page: Page
+    ) -> Answer:
+        """Write an answer: counts of everything, rows of one page with their values."""
+        shown = [
+            node
+            for node in sorted(found.rows, key=lambda node: (found.depths[node], node))
+            if not is_memory(node) and (node not in starts or root.kind == "prediction")
+        ]
+        counts = {
+            str(node): 1
+            if found.rows[node] is None
+            else len(found.rows[node] or ())
+            if isinstance(found.rows[node], list)
+            else _count(found.rows[node])
+            for node in shown
+        }
+        places = _page_of(shown, found, page)
+        answer_rows = self._values(places, found)
+        total = sum(counts.values())
+        more = page.offset + page.limit < total
+        return {
+            "id": str(root),
+            "direction": direction,
+            "as_of": self.inquiry.moment.to_json(),
+            "trees": self.inquiry.moment.trees_json(),
+            "complete": not found.gaps,
+            "gaps": [gap.to_json() for gap in found.gaps],
+            "steps": [_step_json(step) for step in found.steps.values()],
+            "rows": answer_rows,
+            "counts": counts,
+            "next": page.next_cursor(self.inquiry.moment) if more else None,
+        }
+
+    def _values(
+        self, places: dict[NodeId, list[int] | None], found: Composition
+    ) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
+        for node, numbers in places.items():
+            if numbers is None:
+                rows.append(_row_json(node, None, None))
+                continue
+            values: dict[int, dict[str, Any]] = {}
+            try:
+                values = ValueReader(node).read(numbers)
+            except FileChangedError as error:
+                found.add_gap(Gap(str(node), "retention", str(error)))
+            rows += [_row_json(node, number, values.get(number)) for number in numbers]
+        return rows
+
+
+def _count(numbers: Rows | None) -> int:
+    return 1 if numbers is None else len(numbers)
+
+
+def _page_of(shown: list[NodeId], found: Composition, page: Page) -> dict[NodeId, list[int] | None]:
+    """Cut one page out of all rows, in order of nodes, then of row numbers."""
+    places: dict[NodeId, list[int] | None] = {}
+    skipped, room = page.offset, page.limit
+    for node in shown:
+        numbers = found.rows[node]
+        count = _count(numbers)
+        if skipped >= count:
+            skipped -= count
+            continue
+        if room <= 0:
+            break
+        if numbers is None:
+            places[node] = None
+            room -= 1
+        else:
+            part = [int(number) for number in numbers[skipped : skipped + room]]
+            places[node] = part
+            room -= len(part)
+        skipped = 0
+    return places
+
+
+def _row_json(node: NodeId, number: int | None, values: dict[str, Any] | None) -> dict[str, Any]:
+    if number is None:
+        version = node.version or None
+        return {
+            "id": str(node),
+            "dataset": str(node.at("")),
+            "version": version,
+            "key": None,
+            "values": None,
+        }
+    row = NodeId("row", node.namespace, node.name, str(number), node.version)
+    return {
+        "id": str(row),
+        "dataset": str(node.at("")),
+        "version": node.version,
+        "key": str(number),
+        "values": values,
+    }
+
+
+def _step_json(followed: FollowedStep) -> dict[str, Any]:
+    step = followed.step
+    return {
+        "run": step.run_id,
+        "operator": step.operator,
+        "input": str(step.input),
+        "output": str(step.output),
+        "shape": step.shape,
+        "count": step.count,
+        "input_rows": followed.input_rows,
+        "output_rows": followed.output_rows,
+    }

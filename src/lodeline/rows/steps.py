@@ -1,0 +1,226 @@
+"""Recorded steps, found by their output or their input: a view of the log."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lodeline.model import NodeId, parse_time
+from lodeline.store import Segment, StoredEntry
+from lodeline.store.row_tables import create_row_tables, drop_row_tables, has_row_tables
+
+FACET: Final = "lodeline_rows"
+MEMORY: Final = "memory"
+
+_COLUMNS: Final = (
+    "step_id, position, event_time, run_id, operator, input_namespace, input_name, input_version, "
+    "output_kind, output_namespace, output_name, output_version, shape, count, rows, start, "
+    "digest, gaps"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStep:
+    """One step; shapes as in `docs/explanation/rows.md`.
+
+    Attributes:
+        step_id: stable within one fold of the log.
+        run_id: that took the step.
+        operator: in words.
+        input: dataset at its version, or something in memory (namespace `memory`).
+        output: dataset or model at its version, or something in memory.
+        shape: identity, range, array, lists or set.
+        count: links.
+        rows: output rows.
+        start: first input row of a range.
+        digest: of the blob; empty where the shape needs none.
+        gaps: (operator, detail) of what is not among the links.
+    """
+
+    step_id: int
+    run_id: str
+    operator: str
+    input: NodeId
+    output: NodeId
+    shape: str
+    count: int
+    rows: int
+    start: int
+    digest: str
+    gaps: tuple[tuple[str, str], ...]
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        """What makes two steps of different runs say the same."""
+        return (self.input, self.output, self.shape, self.start, self.digest)
+
+
+class StepIndex:
+    """Steps at one moment.
+
+    Args:
+        connection: one snapshot of the store.
+        size: only the first so many entries of the log count.
+        valid_us: only events up to this time; `None` for all.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, size: int, valid_us: int | None) -> None:
+        self._connection = connection
+        self._masks = (size, valid_us, valid_us)
+        self._known = has_row_tables(connection)
+
+    def into(self, node: NodeId) -> list[StoredStep]:
+        """Steps whose output this is, those of several runs that say the same once."""
+        clause = "output_namespace = ? AND output_name = ? AND output_version = ?"
+        return self._find(clause, node)
+
+    def out_of(self, node: NodeId) -> list[StoredStep]:
+        """Steps whose input this is."""
+        clause = "input_namespace = ? AND input_name = ? AND input_version = ?"
+        return self._find(clause, node)
+
+    def versions_of(self, node: NodeId) -> list[str]:
+        """Versions of a dataset or model that any step has at an end, newest event first."""
+        if not self._known:
+            return []
+        found = self._connection.execute(
+            "SELECT version, max(event_time) AS at FROM ("
+            "SELECT output_version AS version, event_time, position FROM row_step "
+            "WHERE output_namespace = ?1 AND output_name = ?2 UNION ALL "
+            "SELECT input_version, event_time, position FROM row_step "
+            "WHERE input_namespace = ?1 AND input_name = ?2) "
+            "WHERE position < ?3 AND (?4 IS NULL OR event_time <= ?4) "
+            "GROUP BY version ORDER BY at DESC",
+            (node.namespace, node.name, self._masks[0], self._masks[1]),
+        )
+        return [version for version, _ in found]
+
+    def _find(self, clause: str, node: NodeId) -> list[StoredStep]:
+        if not self._known:
+            return []
+        found = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM row_step WHERE {clause} AND position < ? "
+            "AND (? IS NULL OR event_time <= ?) ORDER BY step_id",
+            (node.namespace, node.name, node.version, *self._masks),
+        )
+        steps: dict[tuple[object, ...], StoredStep] = {}
+        for row in found:
+            step = _step(row)
+            steps.setdefault(step.content, step)
+        return list(steps.values())
+
+
+def _step(row: tuple[Any, ...]) -> StoredStep:
+    return StoredStep(
+        step_id=row[0],
+        run_id=row[3],
+        operator=row[4],
+        input=NodeId("dataset", row[5], row[6], "", row[7]),
+        output=NodeId(row[8], row[9], row[10], "", row[11]),
+        shape=row[12],
+        count=row[13],
+        rows=row[14],
+        start=row[15],
+        digest=row[16],
+        gaps=tuple((name, detail) for name, detail in json.loads(row[17])),
+    )
+
+
+def fold_steps(segment: Segment) -> int:
+    """Bring the view up to the log.
+
+    Returns:
+        How many entries were looked at.
+    """
+    size = segment.size()
+    with segment.reading() as connection:
+        start = _folded_to(connection)
+    if start >= size:
+        return 0
+    entries = [
+        entry
+        for entry in segment.iter_entries(start, size, kinds={"event"})
+        if entry.payload is not None and FACET.encode() in entry.payload
+    ]
+    with segment.writing(durable=False) as connection:
+        create_row_tables(connection)
+        # Someone else may have folded between the two looks; every insert can be repeated.
+        for entry in entries:
+            for values in _iter_rows(entry):
+                places = ", ".join("?" * len(values))
+                connection.execute(
+                    f"INSERT OR IGNORE INTO row_step ({_COLUMNS.partition(', ')[2]}) "
+                    f"VALUES ({places})",
+                    values,
+                )
+        connection.execute("DELETE FROM row_state")
+        connection.execute("INSERT INTO row_state VALUES (?)", (size,))
+    return size - start
+
+
+def rebuild_steps(segment: Segment) -> None:
+    """Make the view anew from the log."""
+    with segment.writing() as connection:
+        drop_row_tables(connection)
+    fold_steps(segment)
+
+
+def _folded_to(connection: sqlite3.Connection) -> int:
+    if not has_row_tables(connection):
+        return 0
+    row = connection.execute("SELECT max(folded_to) FROM row_state").fetchone()
+    return int(row[0] or 0)
+
+
+def _iter_rows(entry: StoredEntry) -> Iterator[tuple[Any, ...]]:
+    """Read the steps of one event; a malformed facet says nothing."""
+    assert entry.payload is not None
+    event = json.loads(entry.payload)
+    time_us = parse_time(event["eventTime"])[0]
+    run_id = str((event.get("run") or {}).get("runId", "")).lower()
+    for output in event.get("outputs") or ():
+        for holder in ("outputFacets", "facets"):
+            facet = (output.get(holder) or {}).get(FACET)
+            if not isinstance(facet, Mapping):
+                continue
+            kind = "model" if "lodeline_model" in (output.get("facets") or {}) else "dataset"
+            for step in facet.get("steps") or ():
+                try:
+                    yield (entry.position, time_us, run_id, *_values(step, output, kind))
+                except (KeyError, TypeError, ValueError, AttributeError):
+                    continue
+
+
+def _values(step: Mapping[str, Any], output: Mapping[str, Any], kind: str) -> tuple[Any, ...]:
+    into, out_of = step["output"], step["input"]
+    written = (into["namespace"], into["name"]) == (output["namespace"], output["name"])
+    version = str(into.get("version") or "")
+    if written and not version:
+        version = _version_of(output)
+    gaps = [(str(gap["operator"]), str(gap["detail"])) for gap in step.get("gaps") or ()]
+    return (
+        str(step["operator"]),
+        *(str(out_of["namespace"]), str(out_of["name"]), str(out_of.get("version") or "")),
+        *(kind if written else "dataset", str(into["namespace"]), str(into["name"]), version),
+        str(step["shape"]),
+        int(step["count"]),
+        int(step.get("rows") or 0),
+        int(step.get("start") or 0),
+        str(step.get("digest") or ""),
+        json.dumps(gaps),
+    )
+
+
+def _version_of(output: Mapping[str, Any]) -> str:
+    """The version that an event states for its output: a model's digest, or the bytes'."""
+    facets = output.get("facets") or {}
+    model = facets.get("lodeline_model")
+    if isinstance(model, Mapping) and model.get("digest"):
+        return str(model["digest"])
+    digest = facets.get("lodeline_digest")
+    if isinstance(digest, Mapping) and digest.get("value"):
+        return f"sha256:{digest['value']}"
+    return ""

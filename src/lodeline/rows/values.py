@@ -1,0 +1,134 @@
+"""Values of rows: read from the very bytes that the record names, or not at all.
+
+A file is read only if its digest still is the version's. Conditions of `--where` come from people:
+they are parsed, only plain expressions over the row's own columns pass, and DuckDB may open nothing
+but the one file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from lodeline.errors import FileChangedError, UsageError
+from lodeline.limits import WHERE_CHARACTERS_MAX
+from lodeline.model import NodeId
+
+_DIGESTS: Final[dict[tuple[str, int, int, int], str]] = {}
+
+_READERS: Final = {
+    ".parquet": "SELECT file_row_number AS lodeline_row, * FROM read_parquet({path})",
+    ".csv": "SELECT row_number() OVER () - 1 AS lodeline_row, * FROM read_csv({path})",
+    ".json": "SELECT row_number() OVER () - 1 AS lodeline_row, * FROM read_json({path})",
+}
+
+
+class ValueReader:
+    """Reads rows of one version of one file.
+
+    Args:
+        node: the dataset, with version.
+
+    Raises:
+        FileChangedError: its bytes are not at hand.
+    """
+
+    def __init__(self, node: NodeId) -> None:
+        if node.namespace != "file":
+            raise FileChangedError(node.name, f"values of {node.namespace} are not read")
+        path = Path(node.name)
+        self._source = _READERS.get(path.suffix.lower())
+        if self._source is None:
+            raise FileChangedError(node.name, "not a format whose rows can be read by number")
+        if digest_of(path) != node.version:
+            raise FileChangedError(node.name, "its bytes are no longer those of the version")
+        self._path = str(path)
+
+    def read(self, rows: list[int]) -> dict[int, dict[str, Any]]:
+        """Read the values of rows, by row number."""
+        sql = (
+            f"SELECT lodeline_row, to_json(values) FROM (SELECT t.lodeline_row, "
+            f"COLUMNS(t.* EXCLUDE (lodeline_row)) FROM ({self._from()}) AS t) AS values "
+            f"WHERE lodeline_row IN (SELECT unnest({json.dumps(rows)}::BIGINT[]))"
+        )
+        found = {}
+        for number, text in self._run(sql):
+            values = json.loads(text)
+            values.pop("lodeline_row", None)
+            found[int(number)] = values
+        return found
+
+    def select(self, where: str) -> list[int]:
+        """Find the rows for which a condition holds.
+
+        Raises:
+            UsageError: not a plain condition over the row's columns.
+        """
+        condition = checked_condition(where)
+        sql = f"SELECT lodeline_row FROM ({self._from()}) WHERE {condition} ORDER BY 1"
+        return [int(number) for (number,) in self._run(sql)]
+
+    def count(self) -> int:
+        """Count the rows."""
+        ((count,),) = self._run(f"SELECT count(*) FROM ({self._from()})")
+        return int(count)
+
+    def _from(self) -> str:
+        assert self._source is not None
+        return self._source.format(path="'" + self._path.replace("'", "''") + "'")
+
+    def _run(self, sql: str) -> list[tuple[Any, ...]]:
+        import duckdb
+
+        with duckdb.connect(":memory:") as connection:
+            quoted = self._path.replace("'", "''")
+            connection.execute(f"SET allowed_paths = ['{quoted}']")
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
+            try:
+                found: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
+            except duckdb.Error as error:
+                raise UsageError(f"DuckDB: {str(error).splitlines()[0]}") from error
+            return found
+
+
+def digest_of(path: Path) -> str | None:
+    """Digest a file, once for each state of it; `None` where there is none."""
+    try:
+        stat = path.stat()
+        key = (str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        if key not in _DIGESTS:
+            with path.open("rb") as file:
+                _DIGESTS[key] = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+    return _DIGESTS[key]
+
+
+def checked_condition(where: str) -> str:
+    """Check that a condition only looks at the row, and write it anew.
+
+    Raises:
+        UsageError: naming what is not allowed.
+    """
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+
+    if len(where) > WHERE_CHARACTERS_MAX:
+        raise UsageError(f"where: longer than {WHERE_CHARACTERS_MAX} characters")
+    try:
+        tree = sqlglot.parse_one(where, dialect="duckdb", into=exp.Condition)
+    except (SqlglotError, RecursionError) as error:
+        raise UsageError(f"where: {str(error).splitlines()[0]}") from error
+    allowed = (
+        exp.Column, exp.Identifier, exp.Literal, exp.Boolean, exp.Null, exp.Paren, exp.Binary,
+        exp.Not, exp.Neg, exp.In, exp.Between, exp.Is, exp.Cast, exp.DataType, exp.Tuple,
+        exp.Lower, exp.Upper, exp.Length, exp.Abs, exp.Coalesce, exp.Interval, exp.Var,
+    )  # fmt: skip
+    for node in tree.walk():
+        if not isinstance(node, allowed) or (isinstance(node, exp.In) and node.args.get("query")):
+            raise UsageError(f"where: {node.key} is not allowed in a condition")
+    return tree.sql(dialect="duckdb")

@@ -1,0 +1,61 @@
+"""Tables of recorded row steps: which blob says how which rows went into which.
+
+A view, as the graph's tables are: every row follows from the `lodeline_rows` facets of events in
+the log. `rows.steps` is the only writer. Times are microseconds since the epoch, UTC.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+_SCRIPT: Final = """
+CREATE TABLE IF NOT EXISTS row_state(folded_to INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS row_step(
+    step_id INTEGER PRIMARY KEY,
+    position INTEGER NOT NULL,
+    event_time INTEGER NOT NULL,
+    run_id TEXT NOT NULL,
+    operator TEXT NOT NULL,
+    input_namespace TEXT NOT NULL,
+    input_name TEXT NOT NULL,
+    input_version TEXT NOT NULL,
+    output_kind TEXT NOT NULL,
+    output_namespace TEXT NOT NULL,
+    output_name TEXT NOT NULL,
+    output_version TEXT NOT NULL,
+    shape TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    gaps TEXT NOT NULL,
+    UNIQUE(run_id, output_kind, output_namespace, output_name, output_version, input_namespace,
+        input_name, input_version, shape, start, digest, operator)
+);
+CREATE INDEX IF NOT EXISTS row_step_output
+    ON row_step(output_namespace, output_name, output_version);
+CREATE INDEX IF NOT EXISTS row_step_input ON row_step(input_namespace, input_name, input_version);
+"""
+TABLES: Final = ("row_state", "row_step")
+
+
+def create_row_tables(connection: sqlite3.Connection) -> None:
+    """Create the tables that are missing, within the caller's transaction."""
+    for statement in _SCRIPT.split(";\n"):
+        if statement.strip():
+            connection.execute(statement)
+
+
+def drop_row_tables(connection: sqlite3.Connection) -> None:
+    """Drop the view, so that it is made anew from the log."""
+    for table in TABLES:
+        connection.execute(f"DROP TABLE IF EXISTS {table}")
+
+
+def has_row_tables(connection: sqlite3.Connection) -> bool:
+    """Whether row steps were ever folded here."""
+    found = connection.execute(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'row_state'"
+    )
+    return found.fetchone() is not None
