@@ -19,7 +19,7 @@ from lodeline.settings import find_setting, store_url
 from lodeline.spool import Spool, spool_directory
 from lodeline.wire.facets import PRODUCER, LodelineDeploymentDatasetFacet
 
-_EVENT_SCHEMA: Final = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/DatasetEvent"
+_SCHEMA: Final = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/"
 _SPOOLS: Final[dict[Path, Spool]] = {}
 
 
@@ -47,10 +47,12 @@ class Deployment:
 
     @property
     def namespace(self) -> str:
-        """The deployment's namespace, as known now."""
+        """The deployment's namespace, as known now: given, the run's, or the model's."""
         if self.given_namespace is not None:
             return self.given_namespace
-        model = self.model
+        run, model = _find_run(), self.model
+        if run is not None:
+            return run[0]
         return "default" if model is None else str(model["namespace"])
 
     def facet(self) -> dict[str, Any]:
@@ -70,17 +72,32 @@ class Deployment:
         return facet
 
     def event(self) -> bytes:
-        """Give the spool record of the event that says what is deployed, as of now."""
-        event = {
+        """Give the spool record of the event that says what is deployed, as of now.
+
+        In an observed process the deployment is an output of its run.
+        """
+        dataset = {
+            "namespace": self.namespace,
+            "name": self.name,
+            "facets": {"lodeline_deployment": self.facet()},
+        }
+        event: dict[str, Any] = {
             "eventTime": format_time(time.time_ns() // 1000),
             "producer": PRODUCER,
-            "schemaURL": _EVENT_SCHEMA,
-            "dataset": {
-                "namespace": self.namespace,
-                "name": self.name,
-                "facets": {"lodeline_deployment": self.facet()},
-            },
         }
+        run = _find_run()
+        if run is None:
+            event |= {"schemaURL": f"{_SCHEMA}DatasetEvent", "dataset": dataset}
+        else:
+            namespace, job, run_id = run
+            event |= {
+                "schemaURL": f"{_SCHEMA}RunEvent",
+                "eventType": "RUNNING",
+                "run": {"runId": run_id},
+                "job": {"namespace": namespace, "name": job},
+                "inputs": [],
+                "outputs": [dataset],
+            }
         return msgspec.json.encode({"type": "event", "event": event})
 
     def reservation(self) -> dict[str, Any]:
@@ -91,9 +108,9 @@ class Deployment:
         }
         if "model" in facet:
             members["model"] = facet["model"]
-        run = os.environ.get("LODELINE_RUN")
-        if run:
-            members["run"] = run
+        run = _find_run()
+        if run is not None:
+            members["run"] = run[2]
         return members
 
 
@@ -111,12 +128,13 @@ def describe_deployment(
         app: the application.
         name: of the deployment.
         model: as `serving` takes it.
-        namespace: by default the setting `namespace`, else that of the model, else `default`.
+        namespace: by default the setting `namespace`, else the run's, else the model's.
         settings: whatever else its version depends on; plain JSON values.
 
     Raises:
         UsageError: the model is nothing that names one.
     """
+    app = _innermost(app)
     kind = type(app)
     configuration: dict[str, Any] = {
         "app": getattr(app, "__qualname__", None) or f"{kind.__module__}.{kind.__qualname__}",
@@ -126,6 +144,23 @@ def describe_deployment(
         configuration["settings"] = dict(settings)
     given_namespace = namespace or find_setting("namespace")
     return Deployment(given_namespace, name, model_reference(model), configuration)
+
+
+def _find_run() -> tuple[str, str, str] | None:
+    """Namespace, job and UUID of the run that this process is observed as."""
+    recorder = sys.modules.get("lodeline.capture.recorder")
+    run = None if recorder is None else recorder.RECORDER.process_run
+    return None if run is None else (run.namespace, run.job, run.run_id)
+
+
+def _innermost(app: object) -> object:
+    """The application inside middleware that a server has put around it."""
+    for _ in range(32):
+        inner = getattr(app, "app", None)
+        if inner is None or not callable(inner):
+            break
+        app = inner
+    return app
 
 
 def _find_loaded_model() -> dict[str, Any] | None:

@@ -51,17 +51,26 @@ class PredictionIds:
         """Counters drawn from the block in use."""
         return self._counter if self._block >= 0 else 0
 
+    def prepare(self) -> None:
+        """Reserve a block now, so that the first draw need not wait for a disk."""
+        with self._lock:
+            self._next_ticks()
+
+    def _next_ticks(self) -> int:
+        ticks = max(ticks_of(self._clock_ns()), self._ticks)
+        if self._counter >= COUNTERS:
+            # A new block may be a smaller number: only a later tick keeps the order.
+            ticks = max(ticks, self._ticks + 1)
+            block = secrets.randbits(BLOCK_BITS)
+            self._reserve(block, ticks)
+            self._block, self._counter = block, 0
+        self._ticks = ticks
+        return ticks
+
     def draw(self) -> PredictionId:
         """Draw the next identifier; its time is now."""
         with self._lock:
-            ticks = max(ticks_of(self._clock_ns()), self._ticks)
-            if self._counter >= COUNTERS:
-                # A new block may be a smaller number: only a later tick keeps the order.
-                ticks = max(ticks, self._ticks + 1)
-                block = secrets.randbits(BLOCK_BITS)
-                self._reserve(block, ticks)
-                self._block, self._counter = block, 0
-            self._ticks = ticks
+            ticks = self._next_ticks()
             drawn = PredictionId(ticks, self._block, self._counter)
             self._counter += 1
             return drawn

@@ -191,6 +191,7 @@ class ServingMiddleware:
                 return
             self._announced = True
             self.log.spool.append(self.deployment.event())
+            self.log.ids.prepare()
             self.log.spool.flush()
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -380,17 +380,17 @@ class _Reading:
         return tuple(found)
 
     def reads(self, shape: GroupShape) -> tuple[Read, ...]:
-        if self.uses.kind != "run":
-            return ()
         found: dict[NodeId, str | None] = {}
-        for used in shape.inputs:
+        is_run = self.uses.kind == "run"
+        for used in shape.inputs if is_run else ():
             facets = self.uses.inputs[used.node.namespace, used.node.name]
             found[used.node] = self.version(used.node, facets)
+        # Not only a run: whoever states a deployment states which version of its model it took.
         for output in shape.outputs:
             if output.deployed_model is not None:
                 model = output.deployed_model
                 found[model.at("")] = model.version or found.get(model.at(""))
-        for source in explicit_sources(shape):
+        for source in explicit_sources(shape) if is_run else ():
             found.setdefault(source, None)
         return tuple(Read(node, found[node]) for node in sorted(found))
 
