@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 import sqlite3
 import stat
+import time
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -19,6 +20,7 @@ from lodeline.cli.answers import open_segment, print_json
 from lodeline.errors import CouldNotTellError, LodelineError
 from lodeline.fold import FOLD_VERSION
 from lodeline.ingest import fold_pending, graph_state
+from lodeline.limits import FUTURE_TOLERANCE_US
 from lodeline.model import format_time
 from lodeline.settings import store_url
 from lodeline.spool import iter_pending, measure_loss, spool_directory
@@ -118,6 +120,12 @@ def _look_at_store(segment: SqliteSegment, url: str, findings: _Findings) -> Non
         )
     elif state.tree_size < size:
         findings.needs(f"{size - state.tree_size} entries are not folded", "lodeline rebuild")
+    ahead = checkpoint.log_time_us - time.time_ns() // 1000
+    if ahead > FUTURE_TOLERANCE_US:
+        findings.needs(
+            f"log time is {ahead // 1_000_000} s ahead of the clock and stands still until then",
+            "set the clock of this machine; log time never goes back",
+        )
     _look_at_dead_letters(segment, findings)
     _look_at_keys(segment, findings)
 

@@ -11,7 +11,8 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
-from lodeline.errors import StoreCorruptError, StoreFullError, UnknownBlobError
+from lodeline.errors import StoreCorruptError, UnknownBlobError
+from lodeline.store.database import translate_os_error
 
 _PREFIX = "sha256:"
 
@@ -38,7 +39,8 @@ class BlobFolder:
         """Keep bytes durably; give their digest.
 
         Raises:
-            StoreFullError: they could not be written.
+            StoreFullError: no room left.
+            StoreUnreachableError: they cannot be written there.
         """
         digest = _PREFIX + sha256(data).hexdigest()
         path = self.path_of(digest)
@@ -48,7 +50,7 @@ class BlobFolder:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._write(path, data)
         except OSError as error:
-            raise StoreFullError(self._url, f"{path}: {error.strerror}") from error
+            raise translate_os_error(error, self._url, path) from error
         return digest
 
     @staticmethod

@@ -6,6 +6,7 @@ when it returns.
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,9 @@ from lodeline.store.locks import WriterLock
 # Idle reader connections kept for reuse; more than threads usually asking at once.
 _IDLE_READERS_MAX = 8
 
-_FULL = {sqlite3.SQLITE_FULL}
+# Writing beyond a quota or a file size limit is an I/O error to SQLite, no full disk.
+_FULL = {sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
+_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 # The primary code is in the low byte of an extended code.
 _PRIMARY = 0xFF
@@ -34,13 +37,21 @@ def translate_error(error: sqlite3.Error, url: str) -> LodelineError:
     """Give our error for one of SQLite's."""
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & _PRIMARY
-    if primary in _FULL or code == sqlite3.SQLITE_IOERR_WRITE:
+    if primary == sqlite3.SQLITE_FULL or code in _FULL:
         return StoreFullError(url, str(error))
     if primary in _CORRUPT:
         return StoreCorruptError(url, str(error))
     if isinstance(error, sqlite3.IntegrityError) and "append-only" in str(error):
         return StoreCorruptError(url, str(error))
     return StoreUnreachableError(url, str(error))
+
+
+def translate_os_error(error: OSError, url: str, path: Path) -> LodelineError:
+    """Give our error for one of the system's about a file beside the store."""
+    reason = f"{path}: {error.strerror}"
+    if error.errno in _FULL_ERRNOS:
+        return StoreFullError(url, reason)
+    return StoreUnreachableError(url, reason)
 
 
 class Database:
@@ -163,9 +174,13 @@ class Database:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.touch(mode=0o600, exist_ok=True)
         except OSError as error:
-            raise StoreUnreachableError(self.url, f"{self.path}: {error.strerror}") from error
+            raise translate_os_error(error, self.url, self.path) from error
         with self.locked() as connection:
             connection.execute("PRAGMA journal_mode=WAL")
+
+    def __del__(self) -> None:
+        if not self._closed:
+            self.close()
 
     def close(self) -> None:
         """Close every idle connection and the writer's. Idempotent."""

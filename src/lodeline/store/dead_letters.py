@@ -34,15 +34,16 @@ def add_letters(
         count = len(refusal.raw)
         keep = count <= DEAD_LETTER_BYTES_MAX and kept_bytes + count <= DEAD_LETTERS_BYTES_MAX
         kept_bytes += count if keep else 0
-        row = connection.execute(
+        digest = sha256(refusal.raw).digest()
+        connection.execute(
             "INSERT INTO dead_letter(digest, byte_count, raw, code, path, message, source, "
             "first_seen, last_seen, times) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1) "
             "ON CONFLICT(digest) DO UPDATE SET code = excluded.code, path = excluded.path, "
             "message = excluded.message, source = excluded.source, "
             "last_seen = excluded.last_seen, raw = coalesce(raw, excluded.raw), "
-            f"times = times + 1, resolved_at = NULL RETURNING {_COLUMNS}",
+            "times = times + 1, resolved_at = NULL",
             (
-                sha256(refusal.raw).digest(),
+                digest,
                 count,
                 refusal.raw if keep else None,
                 refusal.error.code,
@@ -52,6 +53,9 @@ def add_letters(
                 now_us,
                 now_us,
             ),
+        )
+        row = connection.execute(
+            f"SELECT {_COLUMNS} FROM dead_letter WHERE digest = ?", (digest,)
         ).fetchone()
         letters.append(_letter(row))
     return letters

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Self
 
 from lodeline.errors import (
     InvalidEventError,
@@ -31,7 +32,7 @@ from lodeline.proof import (
 from lodeline.store import dead_letters
 from lodeline.store.appending import LogWriter, NewRecord, Outcome, to_records
 from lodeline.store.blobs import BlobFolder
-from lodeline.store.database import Database
+from lodeline.store.database import Database, translate_os_error
 from lodeline.store.keys import KeyRing, create_keys, key_paths, load_keys
 from lodeline.store.segment import AcceptedEvent, Appended, DeadLetter, Refusal, StoredEntry
 from lodeline.store.tables import FORMAT_VERSION, schema
@@ -140,7 +141,10 @@ class SqliteSegment:
             origin = _ORIGIN_PREFIX + self._randomness(8).hex()
             segment_id = self._randomness(16).hex()
             # 1. Keys are durable before anything is signed or committed with them.
-            keys = create_keys(self._keys_folder, origin, self._randomness)
+            try:
+                keys = create_keys(self._keys_folder, origin, self._randomness)
+            except OSError as error:
+                raise translate_os_error(error, self.url, self._keys_folder) from error
             # 2. Tables, meta and the first two leaves come into being together.
             meta = {
                 "format_version": str(FORMAT_VERSION),
@@ -391,6 +395,12 @@ class SqliteSegment:
         """Strike a refusal off the list, after its fixed form was accepted."""
         with self.writing() as connection:
             dead_letters.resolve_letter(connection, letter_id, now_us=self._clock_us())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close connections. Idempotent."""

@@ -48,7 +48,8 @@ from lodeline.tlog import (
 )
 from lodeline.wire import canonical_bytes, commitment_fields, parse_with_tokens
 
-_PAGE = 1_000
+# Rows read at a time; also parameters of a statement, of which old SQLite builds take 999.
+_PAGE = 500
 
 
 # Codes of evidence that is not there: it says neither yes nor no.

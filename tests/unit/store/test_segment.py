@@ -344,3 +344,20 @@ def test_a_closed_segment_says_so(path: Path) -> None:
     for call in calls:
         with pytest.raises(StoreUnreachableError):
             call()
+
+
+def test_a_store_where_nothing_may_be_written_says_so(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    with pytest.raises(StoreUnreachableError):
+        open_segment(f"sqlite:///{blocked / 'lodeline.db'}")
+    (tmp_path / "lodeline.db.keys").write_text("no folder either")
+    with pytest.raises(StoreUnreachableError):
+        open_segment(f"sqlite:///{tmp_path / 'lodeline.db'}")
+
+
+def test_a_segment_is_closed_at_the_end_of_its_block(path: Path) -> None:
+    with open_segment(f"sqlite:///{path}") as segment:
+        segment.append([event(1)])
+    with pytest.raises(StoreUnreachableError):
+        segment.size()

@@ -47,7 +47,9 @@ def test_a_leaf_is_the_canonical_json_of_its_members() -> None:
     st.binary(min_size=32, max_size=32),
     st.lists(st.binary(min_size=32, max_size=32).map(bytes.hex), max_size=3).map(tuple),
 )
-def test_leaves_round_trip(time_us: int, digest: bytes, digests: tuple[str, ...]) -> None:
+def test_a_leaf_that_was_written_is_read_back_as_it_was(
+    time_us: int, digest: bytes, digests: tuple[str, ...]
+) -> None:
     record = LeafRecord("f" * 32, time_us, "block", digest, digest, digests, digests)
     if len(str(time_us)) <= 19:
         assert decode_leaf(encode_leaf(record)) == record
