@@ -45,7 +45,9 @@ Name = tuple[str, str]
 Facets = dict[str, bytes]
 T = TypeVar("T")
 
-TERMINAL: Final = ("COMPLETE", "FAIL", "ABORT")
+# A JobEvent or DatasetEvent is complete in itself.
+COMPLETED: Final = ("COMPLETE", "JOB", "DATASET")
+ENDS: Final = (*COMPLETED, "FAIL", "ABORT")
 
 
 @dataclass(slots=True)
@@ -248,20 +250,27 @@ def _gap_order(gap: CaptureGap) -> tuple[str, str, str]:
 
 def run_state(events: Sequence[tuple[int, str]], *, code: str | None) -> RunState:
     """Tell how a group stands. An end outlasts whatever is dated after it."""
-    first_us, last_us = events[0][0], events[-1][0]
-    kinds = {kind for _, kind in events}
-    ends = [(time_us, kind) for time_us, kind in events if kind in TERMINAL]
+    start_us: int | None = None
     end_us: int | None = None
-    if ends:
-        end_us, state = ends[-1]
-    elif kinds & {"JOB", "DATASET"}:
-        end_us, state = last_us, events[-1][1]
-    else:
-        state = next((kind for kind in ("RUNNING", "START") if kind in kinds), "OTHER")
-    starts = [time_us for time_us, kind in events if kind == "START"]
-    completed = state in ("COMPLETE", "JOB", "DATASET")
-    start_us = min(starts, default=first_us)
-    return RunState(state, completed, first_us, start_us, end_us, last_us, code)
+    state = "OTHER"
+    for time_us, kind in events:
+        if kind in ENDS:
+            end_us, state = time_us, kind
+        elif kind == "START":
+            start_us = time_us if start_us is None else start_us
+            state = kind if state == "OTHER" else state
+        elif kind == "RUNNING" and end_us is None:
+            state = kind
+    first_us, last_us = events[0][0], events[-1][0]
+    return RunState(
+        state,
+        state in COMPLETED,
+        first_us,
+        first_us if start_us is None else start_us,
+        end_us,
+        last_us,
+        code,
+    )
 
 
 def read_uses(

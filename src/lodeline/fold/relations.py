@@ -36,8 +36,7 @@ class GroupKey(NamedTuple):
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Assertion:
+class Assertion(NamedTuple):
     """A group says: `target` was derived from `source` by `job`.
 
     Attributes:
@@ -57,8 +56,7 @@ class Assertion:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """The group generated this version of a dataset, model or deployment at `time_us`."""
 
     node: NodeId
@@ -66,16 +64,14 @@ class Write:
     time_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """The group used a dataset, model or deployment; the version is None if nobody stated it."""
 
     node: NodeId
     version: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class CaptureGap:
+class CaptureGap(NamedTuple):
     """What the group's capture knows that it did not see, or a facet that cannot be read."""
 
     at: str
@@ -83,16 +79,14 @@ class CaptureGap:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Parent:
+class Parent(NamedTuple):
     """The run's parent; `run_id` is empty if only the job was named."""
 
     run_id: str
     job: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class FeatureColumn:
+class FeatureColumn(NamedTuple):
     """A feature is the projection of a column; `version` is the digest of its definition."""
 
     feature: NodeId
@@ -100,8 +94,7 @@ class FeatureColumn:
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunState:
+class RunState(NamedTuple):
     """When a group happened and how it ended.
 
     Attributes:

@@ -11,7 +11,14 @@ from functools import lru_cache
 
 import msgspec
 
-from lodeline.fold.contributions import Uses, event_type, output_names, read_uses
+from lodeline.fold.contributions import (
+    Facets,
+    Uses,
+    event_type,
+    output_names,
+    read_run,
+    read_uses,
+)
 from lodeline.fold.derivations import assertions_of
 from lodeline.fold.registers import mentions
 from lodeline.fold.relations import BASIS_RANK, GroupKey
@@ -19,7 +26,8 @@ from lodeline.fold.statements import facet_digest, plain
 from lodeline.ingest.interning import Interning
 from lodeline.ingest.rectangles import Fact
 from lodeline.limits import CONTENTS_CACHED_MAX
-from lodeline.wire import DatasetEvent, Event, Run, RunEvent, decode_stored
+from lodeline.model import NodeId
+from lodeline.wire import DatasetEvent, Event, JobEvent, Run, RunEvent, decode_stored
 
 _NEVER = 1 << 62
 
@@ -29,6 +37,7 @@ class Content:
 
     Attributes:
         kind: of the group, `run`, `job` or `dataset`.
+        job_node: number of the job; None for a DatasetEvent.
         subject: namespace and name of the job, or of a DatasetEvent's dataset.
         event: an event with this content; its run and time mean nothing here.
         mentions: (node, facet set) of nodes with facets.
@@ -44,6 +53,7 @@ class Content:
         "aliases",
         "endings",
         "event",
+        "job_node",
         "kind",
         "mentions",
         "outputs",
@@ -60,6 +70,7 @@ class Content:
             event = msgspec.structs.replace(event, run=Run(run_id=event.run.run_id))
         subject = event.dataset if isinstance(event, DatasetEvent) else event.job
         self.subject = (subject.namespace, subject.name)
+        self.job_node = None if isinstance(event, DatasetEvent) else node(_job_of(event))
         self.kind = event_type(event).lower() if not isinstance(event, RunEvent) else "run"
         self.event = event
         self.mentions = [
@@ -75,6 +86,10 @@ class Content:
         self.endings = sorted({node(one) for one in stated.endings})
         self.versions = stated.versions
         self.outputs = output_names(event)
+
+
+def _job_of(event: RunEvent | JobEvent) -> NodeId:
+    return NodeId("job", event.job.namespace, event.job.name)
 
 
 def _facet_set(facets: dict[str, bytes]) -> str:
@@ -104,7 +119,7 @@ class UsesState:
 
     def __init__(self, uses: Uses, interning: Interning) -> None:
         self.uses = uses
-        self._next: dict[tuple[int, bytes], tuple[UsesState, Content, set[Fact], set[Fact]]] = {}
+        self._next: dict[tuple[int, bytes], _Step] = {}
         reading = read_uses(uses, derive_assertions=_assertions_of)
         node = interning.node
         facts: set[Fact] = set()
@@ -117,14 +132,14 @@ class UsesState:
             facts.add(("read", node(read.node), read.version))
         for column in reading.features:
             facts.add(("feature", node(column.feature), node(column.field), column.version))
-        self.facts = facts
+        self.facts = frozenset(facts)
         self.made = reading.made
         self.code = reading.code
         self.gaps = frozenset(("capture_gap", g.at, g.reason, g.detail) for g in reading.gaps)
 
     def after(
         self, content: Content, run_lineage: bytes, interning: Interning
-    ) -> tuple[UsesState, set[Fact], set[Fact]]:
+    ) -> tuple[UsesState, frozenset[Fact], frozenset[Fact]]:
         """Give the state after one more event, the facts that it ends and those that it begins."""
         key = (id(content), run_lineage)
         known = self._next.get(key)
@@ -135,9 +150,12 @@ class UsesState:
                 uses.add_run_lineage({"lineage": msgspec.Raw(run_lineage)})
             state = self if uses == self.uses else UsesState(uses, interning)
             # The content is kept beside the state: its identity is the key while it lives.
-            known = (state, content, self.facts - state.facts, state.facts - self.facts)
-            self._next[key] = known
-        return known[0], known[2], known[3]
+            change = (state, self.facts - state.facts, state.facts - self.facts)
+            known = self._next[key] = (content, change)
+        return known[1]
+
+
+_Step = tuple[Content, tuple[UsesState, frozenset[Fact], frozenset[Fact]]]
 
 
 _assertions_of = lru_cache(maxsize=CONTENTS_CACHED_MAX)(assertions_of)
@@ -172,6 +190,7 @@ class Contents:
         self.interning = interning
         self._contents: dict[tuple[bytes, ...], Content] = {}
         self._roots: dict[tuple[str, str, str], UsesState] = {}
+        self._runs: dict[tuple[object, ...], tuple[frozenset[Fact], str | None]] = {}
 
     def content(self, key: tuple[bytes, ...], payload: bytes) -> Content:
         """Give what a content says; `payload` is an event that has it."""
@@ -188,8 +207,22 @@ class Contents:
             known = self._roots[name] = UsesState(Uses.of(key), self.interning)
         return known
 
+    def run_facts(self, facets: Facets, key: GroupKey) -> tuple[frozenset[Fact], str | None]:
+        """Give the facts that a run's own facets state, and its code version."""
+        name = (key.namespace, key.name, *facets.items())
+        known = self._runs.get(name)
+        if known is None:
+            node = self.interning.node
+            run = read_run(facets, at=str(NodeId("job", key.namespace, key.name)))
+            stated: set[Fact] = {("parent", one.run_id, node(one.job)) for one in run.parents}
+            stated |= {("capture_gap", gap.at, gap.reason, gap.detail) for gap in run.gaps}
+            known = self._runs[name] = (frozenset(stated), run.code)
+        return known
+
     def trim(self) -> None:
         """Forget everything once it is too much; groups keep what they stand on."""
+        if len(self._runs) > CONTENTS_CACHED_MAX:
+            self._runs.clear()
         if len(self._contents) > CONTENTS_CACHED_MAX:
             self._contents.clear()
             self._roots.clear()

@@ -7,6 +7,7 @@ course over event time is computed before and after, and the difference is writt
 
 from __future__ import annotations
 
+import sqlite3
 from bisect import insort
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -14,37 +15,25 @@ from typing import NamedTuple
 import msgspec
 
 from lodeline.fold import statements
-from lodeline.fold.contributions import (
-    TERMINAL,
-    Facets,
-    Name,
-    overwrite,
-    read_run,
-    run_state,
-    writes_of,
-)
+from lodeline.fold.contributions import ENDS, Facets, Name, overwrite, run_state, writes_of
 from lodeline.fold.relations import GroupKey, RunState
 from lodeline.ingest.contents import Content, Contents, UsesState
-from lodeline.ingest.rectangles import Fact, Interval, RectangleWriter
-from lodeline.model import NodeId
+from lodeline.ingest.rectangles import Fact, Interval, RectangleWriter, Row
 
 RunFacets = dict[str, msgspec.Raw]
 
+# A run's state follows from at most this many of its events.
+_TELLING_EVENTS_MAX = 6
+
 
 class GroupEvent(NamedTuple):
-    """An event of a group; compares in the order of statements."""
+    """An event of a group. `order` is that of `fold.Entry`."""
 
-    time_us: int
-    digest: bytes
+    order: tuple[int, bytes]
     kind: str
     content: Content
     run_facets: RunFacets
     run_lineage: bytes
-
-    @property
-    def order(self) -> tuple[int, bytes]:
-        """As `fold.Entry.order`."""
-        return (self.time_us, self.digest)
 
 
 class _Course:
@@ -54,35 +43,37 @@ class _Course:
 
     def __init__(self, root: UsesState) -> None:
         self.uses = root
-        # As few events as tell the run's state: first, last, least START, last end, a RUNNING.
         self.events: list[tuple[int, str]] = []
         self.run_facets: Facets = {}
         self.output_times: dict[Name, int] = {}
         self.run_facts: set[Fact] = set()
-        self.gone: set[Fact] = set()
-        self.new: set[Fact] = set()
+        self.gone: frozenset[Fact] = frozenset()
+        self.new: frozenset[Fact] = frozenset()
 
     def add(self, event: GroupEvent, contents: Contents) -> None:
         """Take in the next event in order; `gone` and `new` tell what it changed."""
-        self.uses, gone, new = self.uses.after(event.content, event.run_lineage, contents.interning)
-        self._add_time(event.time_us, event.kind)
+        self.uses, self.gone, self.new = self.uses.after(
+            event.content, event.run_lineage, contents.interning
+        )
+        time_us = event.order[0]
+        self.events.append((time_us, event.kind))
+        if len(self.events) > _TELLING_EVENTS_MAX:
+            self._forget_events()
         if event.run_facets:
             overwrite(self.run_facets, event.run_facets, statements.RUN_FACETS)
         for name in event.content.outputs:
-            self.output_times[name] = event.time_us
-        self.gone, self.new = gone, new
+            self.output_times[name] = time_us
 
-    def _add_time(self, time_us: int, kind: str) -> None:
+    def _forget_events(self) -> None:
+        """Keep the first, the last, the last end, the first START and a RUNNING."""
         events = self.events
-        events.append((time_us, kind))
-        if len(events) > 6:
-            ends = [one for one in events if one[1] in TERMINAL]
-            kept = [events[0], events[-1], *ends[-1:]]
-            kept += [one for one in events if one[1] == "START"][:1]
-            kept += [one for one in events if one[1] == "RUNNING"][:1]
-            # The order of equal times is that of the list, so it is filtered, not rebuilt.
-            wanted = {id(one) for one in kept}
-            self.events = [one for one in events if id(one) in wanted]
+        kept = [events[0], events[-1]]
+        kept += [one for one in events if one[1] in ENDS][-1:]
+        kept += [one for one in events if one[1] == "START"][:1]
+        kept += [one for one in events if one[1] == "RUNNING"][:1]
+        # Filtered, not rebuilt: the order of equal times is that of the list.
+        wanted = {id(one) for one in kept}
+        self.events = [one for one in events if id(one) in wanted]
 
 
 class Group:
@@ -92,8 +83,7 @@ class Group:
         group_id: of `run_group`.
         key: of the fold.
         job_node: number of the job; None for a DatasetEvent.
-        state: how the group stands.
-        uses: merged uses.
+        state: how the group stands; None before its first event.
     """
 
     __slots__ = ("_course", "_events", "_open", "group_id", "job_node", "key", "state")
@@ -102,11 +92,11 @@ class Group:
         self.group_id = group_id
         self.key = key
         self.job_node = job_node
+        self.state: RunState | None = None
         self._events: list[GroupEvent] = []
         self._course: _Course | None = None
-        # Facts that hold at the end of event time, and since when.
-        self._open: dict[Fact, int] = {}
-        self.state: RunState | None = None
+        # Facts that hold at the end of event time: since when, their row, its batch.
+        self._open: dict[Fact, tuple[int, Row | None, int]] = {}
 
     @property
     def uses(self) -> UsesState | None:
@@ -116,11 +106,11 @@ class Group:
     def load(self, events: Iterable[GroupEvent], contents: Contents) -> None:
         """Take up a group that the view already holds."""
         self._events = sorted(events, key=lambda event: event.order)
-        self._open = {}
-        self._course = _Course(contents.root(self.key))
-        for fact, valid_from, valid_to in self._intervals(contents):
-            if valid_to is None:
-                self._open[fact] = valid_from
+        self._open = {
+            fact: (valid_from, None, -1)
+            for fact, valid_from, valid_to in self._intervals(contents)
+            if valid_to is None
+        }
 
     def add(
         self,
@@ -128,10 +118,11 @@ class Group:
         position: int,
         contents: Contents,
         rectangles: RectangleWriter,
+        connection: sqlite3.Connection,
     ) -> None:
         """Fold one event in."""
         if self._events and event.order < self._events[-1].order:
-            self._rewrite(event, position, contents, rectangles)
+            self._rewrite(event, position, contents, rectangles, connection)
             return
         course = self._course
         if course is None:
@@ -140,17 +131,20 @@ class Group:
         course.add(event, contents)
         before, after = course.run_facts, self._run_facts(course, contents)
         course.run_facts = after
-        time_us = event.time_us
-        for gone in (course.gone, before - after):
-            for fact in gone:
-                valid_from = self._open.pop(fact)
-                rectangles.end(fact, self.group_id, position=position, valid_from=valid_from)
-                if valid_from < time_us:
-                    self._begin(rectangles, (fact, valid_from, time_us), position)
-        for new in (course.new, after - before):
-            for fact in new:
-                self._open[fact] = time_us
-                self._begin(rectangles, (fact, time_us, None), position)
+        time_us = event.order[0]
+        group_id, job_node, known = self.group_id, self.job_node, self._open
+        batch = rectangles.batch
+        for fact in (*course.gone, *(before - after)):
+            valid_from, row, row_batch = known.pop(fact)
+            if row is not None and row_batch == batch:
+                rectangles.end_pending(row, position)
+            else:
+                rectangles.end(fact, group_id, position, valid_from)
+            if valid_from < time_us:
+                rectangles.begin(fact, group_id, job_node, position, valid_from, time_us)
+        for fact in (*course.new, *(after - before)):
+            row = rectangles.begin(fact, group_id, job_node, position, time_us, None)
+            known[fact] = (time_us, row, batch)
 
     def _rewrite(
         self,
@@ -158,27 +152,22 @@ class Group:
         position: int,
         contents: Contents,
         rectangles: RectangleWriter,
+        connection: sqlite3.Connection,
     ) -> None:
         """Fold an event into the group's past."""
         before = set(self._intervals(contents))
         insort(self._events, event, key=lambda one: one.order)
         after = set(self._intervals(contents))
+        # Rows of this batch may be ended too, and are found as rows, not in memory.
+        rectangles.flush(connection)
         for fact, valid_from, _ in before - after:
-            rectangles.end(fact, self.group_id, position=position, valid_from=valid_from)
-        for interval in after - before:
-            self._begin(rectangles, interval, position)
-        self._open = {fact: valid_from for fact, valid_from, valid_to in after if valid_to is None}
-
-    def _begin(self, rectangles: RectangleWriter, interval: Interval, position: int) -> None:
-        fact, valid_from, valid_to = interval
-        rectangles.begin(
-            fact,
-            self.group_id,
-            self.job_node,
-            position=position,
-            valid_from=valid_from,
-            valid_to=valid_to,
-        )
+            rectangles.end(fact, self.group_id, position, valid_from)
+        for fact, valid_from, valid_to in after - before:
+            rectangles.begin(fact, self.group_id, self.job_node, position, valid_from, valid_to)
+        rectangles.flush(connection)
+        self._open = {
+            fact: (valid_from, None, -1) for fact, valid_from, valid_to in after if valid_to is None
+        }
 
     def _intervals(self, contents: Contents) -> list[Interval]:
         """Compute the whole course over event time; the last state becomes the current one."""
@@ -187,44 +176,32 @@ class Group:
         found: list[Interval] = []
         events = self._events
         for i, event in enumerate(events):
+            time_us = event.order[0]
             course.add(event, contents)
-            if i + 1 < len(events) and events[i + 1].time_us == event.time_us:
+            if i + 1 < len(events) and events[i + 1].order[0] == time_us:
                 continue
             course.run_facts = self._run_facts(course, contents)
             facts = course.uses.facts | course.run_facts
             ended = [fact for fact in since if fact not in facts]
-            found += [(fact, since.pop(fact), event.time_us) for fact in ended]
+            found += [(fact, since.pop(fact), time_us) for fact in ended]
             for fact in facts:
-                since.setdefault(fact, event.time_us)
+                since.setdefault(fact, time_us)
         found += [(fact, valid_from, None) for fact, valid_from in since.items()]
         self._course = course
         return found
 
     def _run_facts(self, course: _Course, contents: Contents) -> set[Fact]:
         """List the facts that depend on the run and its times."""
-        node = contents.interning.node
-        key = self.key
-        code = course.uses.code
-        facts: set[Fact] = set(course.uses.gaps)
+        uses = course.uses
+        code = uses.code
+        facts: set[Fact] = set(uses.gaps)
         if course.run_facets:
-            job = NodeId("job", key.namespace, key.name)
-            run = read_run(course.run_facets, at=str(job))
-            code = run.code or code
-            facts |= {("capture_gap", gap.at, gap.reason, gap.detail) for gap in run.gaps}
-            facts |= {("parent", one.run_id, node(one.job)) for one in run.parents}
+            run_facts, run_code = contents.run_facts(course.run_facets, self.key)
+            facts |= run_facts
+            code = run_code or code
         state = self.state = run_state(course.events, code=code)
-        facts.add(
-            (
-                "run_state",
-                state.state,
-                int(state.completed),
-                state.first_us,
-                state.start_us,
-                state.end_us,
-                state.last_us,
-                state.code,
-            )
-        )
-        for write in writes_of(key, course.uses.made, state, course.output_times):
-            facts.add(("write", node(write.node), write.version, write.time_us))
+        facts.add(("run_state", *state))
+        node = contents.interning.node
+        for write in writes_of(self.key, uses.made, state, course.output_times):
+            facts.add(("write", node(write[0]), write[1], write[2]))
         return facts

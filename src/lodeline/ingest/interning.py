@@ -71,12 +71,17 @@ class Interning:
         self._tables = {
             name: _Interned(connection, name, columns) for name, columns in _COLUMNS.items()
         }
+        self._nodes: dict[NodeId, int] = {}
         self._node = self._tables["node"].number
         self._derivation = self._tables["derivation"].number
 
     def node(self, node: NodeId) -> int:
         """Give the number of a node, version apart."""
-        return self._node((node.kind, node.namespace, node.name, node.part))
+        known = self._nodes.get(node)
+        if known is None:
+            known = self._node((node.kind, node.namespace, node.name, node.part))
+            self._nodes[node] = known
+        return known
 
     def derivation(
         self, source: NodeId | None, target: NodeId | None, kind: str, job: NodeId | None
@@ -105,3 +110,5 @@ class Interning:
         """Write new rows."""
         for table in self._tables.values():
             table.flush(connection)
+        if len(self._nodes) > INTERNED_AT_ONCE:
+            self._nodes.clear()

@@ -25,7 +25,12 @@ from lodeline.ingest.contents import Content, Contents, EventSlice, UsesState, s
 from lodeline.ingest.groups import Group, GroupEvent
 from lodeline.ingest.interning import Interning
 from lodeline.ingest.rectangles import RectangleWriter
-from lodeline.limits import FOLD_EVENTS_MAX, FUTURE_TOLERANCE_US, GROUPS_CACHED_MAX
+from lodeline.limits import (
+    CONTENTS_CACHED_MAX,
+    FOLD_EVENTS_MAX,
+    FUTURE_TOLERANCE_US,
+    GROUPS_CACHED_MAX,
+)
 from lodeline.model import NodeId, parse_identifier, parse_time
 from lodeline.store import Segment
 from lodeline.store.graph_tables import create_graph_tables, drop_graph_tables
@@ -168,7 +173,10 @@ class _Projector:
         self._group_id = self._max(connection, "run_group", "group_id")
         self._sighted: dict[int, int] = {}
         self._sightings_before = self._max(connection, "sighting", "node_id")
-        self._rows: dict[str, list[tuple[Any, ...]]] = {}
+        self._rows: dict[str, list[tuple[Any, ...]]] = {"run_event": [], "mention": []}
+        self._run_events = self._rows["run_event"]
+        self._mentions = self._rows["mention"]
+        self._parent_jobs: dict[bytes, list[int]] = {}
         self._numbers: dict[str, list[str]] = {}
         self._numbered_ids: set[tuple[str, str]] = set()
         self._load_numbers(connection)
@@ -234,32 +242,42 @@ class _Projector:
         future = time_us > log_time_us + FUTURE_TOLERANCE_US
         facets, lineage = _run_facets(event)
         content = self._contents.content(_content_key(event), payload)
-        key = _group_key(event, content, future=future, digest=digest)
-        group = self._group(key)
-        kind = {"run": event.event_type or "OTHER", "job": "JOB"}.get(key.kind, "DATASET")
-        self._write("run_event", (group.group_id, position, time_us, event.event_type, digest))
-        was, uses_before = group.state, group.uses
-        member = GroupEvent(time_us, digest, kind, content, facets, lineage)
-        group.add(member, position, self._contents, self._rectangles)
-        if facets:
-            parents = [self._interning.node(job) for job in parent_jobs(facets)]
-            self._sight(parents, time_us, position)
+        group = self._group(_group_key(event, content, future=future, digest=digest), content)
+        self._run_events.append((group.group_id, position, time_us, event.event_type, digest))
         if not future:
-            self._live.move(group, uses_before, first=was is None)
+            self._live.touch(group)
             self._mention(content, position, time_us, digest)
+        kind = event.event_type or "OTHER"
+        if event.run is None:
+            kind = "DATASET" if content.job_node is None else "JOB"
+        member = GroupEvent((time_us, digest), kind, content, facets, lineage)
+        group.add(member, position, self._contents, self._rectangles, self._connection)
         if time_us < content.sighted_us:
             self._sight(content.sighted, time_us, position)
             content.sighted_us = time_us
+        if facets:
+            self._sight(self._parents(facets), time_us, position)
 
     def _mention(self, content: Content, position: int, time_us: int, digest: bytes) -> None:
-        for node, facet_set in content.mentions:
-            self._write("mention", (node, time_us, digest, position, facet_set))
+        self._mentions += [
+            (node, time_us, digest, position, facet_set) for node, facet_set in content.mentions
+        ]
         for node, other in content.aliases:
             self._write("alias", (node, other, time_us, digest, position))
         for node in content.endings:
             self._write("ending", (node, time_us, position))
         for named, version in content.versions:
             self._see_version(str(named), version)
+
+    def _parents(self, facets: dict[str, msgspec.Raw]) -> list[int]:
+        raw = bytes(facets.get("parent", b""))
+        known = self._parent_jobs.get(raw)
+        if known is None:
+            if len(self._parent_jobs) > CONTENTS_CACHED_MAX:
+                self._parent_jobs.clear()
+            known = [self._interning.node(job) for job in parent_jobs(facets)]
+            self._parent_jobs[raw] = known
+        return known
 
     def _sight(self, nodes: Iterable[int], time_us: int, position: int) -> None:
         sighted = self._sighted
@@ -312,21 +330,19 @@ class _Projector:
             facets, lineage = _run_facets(event)
             content = self._contents.content(_content_key(event), payload)
             kind = event.event_type or "OTHER"
-            found.append(GroupEvent(time_us, digest, kind, content, facets, lineage))
+            found.append(GroupEvent((time_us, digest), kind, content, facets, lineage))
         return found
 
-    def _group(self, key: GroupKey) -> Group:
-        known = self._groups[key.run_id].get(key) if key.run_id else None
+    def _group(self, key: GroupKey, content: Content) -> Group:
+        run_id = key.run_id
+        known = self._groups[run_id].get(key) if run_id else None
         if known is not None:
             return known
         self._group_id += 1
-        job = None
-        if key.kind != "dataset":
-            job = self._interning.node(NodeId("job", key.namespace, key.name))
-        run_id = key.run_id or None
-        self._write("run_group", (self._group_id, run_id, job, int(key.future), key.kind))
+        job = content.job_node
+        self._write("run_group", (self._group_id, run_id or None, job, int(key.future), key.kind))
         group = Group(self._group_id, key, job)
-        if run_id is not None:
+        if run_id:
             self._groups[run_id][key] = group  # The others are complete with their one event.
         return group
 
@@ -418,31 +434,45 @@ class _Live:
     """`derivation_live`: what the assertions in force add up to, kept as they change."""
 
     def __init__(self) -> None:
-        # Per uses: least first, greatest last event time, groups gained.
-        self._moved: dict[UsesState, list[int]] = {}
-        self._dirty: set[int] = set()
+        # Groups of the batch, with their uses before it.
+        self._touched: dict[Group, UsesState | None] = {}
 
-    def move(self, group: Group, before: UsesState | None, *, first: bool) -> None:
-        """Count a group where its last event left it."""
-        uses, state = group.uses, group.state
-        assert uses is not None
-        assert state is not None
-        here = self._moved.setdefault(uses, [state.first_us, state.last_us, 0])
-        here[0] = min(here[0], state.first_us)
-        here[1] = max(here[1], state.last_us)
-        if first:
-            here[2] += 1
-        elif before is not uses and before is not None:
-            here[2] += 1
-            self._moved.setdefault(before, [state.first_us, state.last_us, 0])[2] -= 1
-            for derivation, rank in before.basis.items():
-                if uses.basis.get(derivation, len(BASES)) > rank:
-                    self._dirty.add(derivation)
+    def touch(self, group: Group) -> None:
+        """Note a group, before its next event."""
+        if group not in self._touched:
+            self._touched[group] = group.uses
 
     def flush(self, connection: sqlite3.Connection) -> None:
         """Write what moved; recount what lost an assertion."""
+        # Per uses: least first, greatest last event time, groups gained.
+        moved: dict[UsesState, list[int]] = {}
+        dirty: set[int] = set()
+        for group, before in self._touched.items():
+            uses, state = group.uses, group.state
+            assert uses is not None
+            assert state is not None
+            here = moved.setdefault(uses, [state.first_us, state.last_us, 0])
+            here[0] = min(here[0], state.first_us)
+            here[1] = max(here[1], state.last_us)
+            if before is uses:
+                continue
+            here[2] += 1
+            if before is not None:
+                moved.setdefault(before, [state.first_us, state.last_us, 0])[2] -= 1
+                dirty.update(
+                    derivation
+                    for derivation, rank in before.basis.items()
+                    if uses.basis.get(derivation, len(BASES)) > rank
+                )
+        self._touched.clear()
+        self._add(connection, moved, dirty)
+
+    @staticmethod
+    def _add(
+        connection: sqlite3.Connection, moved: dict[UsesState, list[int]], dirty: set[int]
+    ) -> None:
         sums: dict[int, list[int]] = {}
-        for uses, (first_us, last_us, groups) in self._moved.items():
+        for uses, (first_us, last_us, groups) in moved.items():
             for derivation, rank in uses.basis.items():
                 total = sums.get(derivation)
                 if total is None:
@@ -457,14 +487,12 @@ class _Live:
             [
                 (derivation, BASES[rank], first_us, last_us, groups)
                 for derivation, (rank, first_us, last_us, groups) in sums.items()
-                if derivation not in self._dirty
+                if derivation not in dirty
             ],
         )
-        for derivation in self._dirty:
+        for derivation in dirty:
             connection.execute("DELETE FROM derivation_live WHERE derivation_id = ?", (derivation,))
             connection.execute(_RECOUNT_LIVE, (derivation,))
-        self._moved.clear()
-        self._dirty.clear()
 
 
 # The place of a basis in this text is its rank, as in `fold.BASES`.

@@ -8,135 +8,104 @@ is read. Rows that begin and end within one batch are changed in memory and writ
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 Fact = tuple[Any, ...]
 # A fact over an interval of event time; the end is None while it holds.
 Interval = tuple[Fact, int, int | None]
+Row = list[Any]
+
+_POSITION_TO: Final = -3
+
+# fact, group, job, position, valid from, valid to
+_ROWS: Final[dict[str, Callable[[Fact, int, int | None, int, int, int | None], Row]]] = {
+    "assertion": lambda f, g, _, p, a, b: [f[1], g, f[2], f[3], p, None, a, b],
+    "read": lambda f, g, _, p, a, b: [g, f[1], f[2], p, None, a, b],
+    "write": lambda f, g, _, p, a, b: [f[1], f[2], g, f[3], p, None, a, b],
+    "run_state": lambda f, g, j, p, a, b: [g, j, *f[1:], p, None, a, b],
+    "parent": lambda f, g, _, p, a, b: [g, f[1], f[2], p, None, a, b],
+    "feature": lambda f, g, _, p, a, b: [f[1], f[2], f[3], g, p, None, a, b],
+    "capture_gap": lambda f, g, _, p, a, b: [g, *f[1:], p, None, a, b],
+}
+_COLUMNS: Final = {
+    "assertion": 8,
+    "read": 7,
+    "write": 8,
+    "run_state": 13,
+    "parent": 7,
+    "feature": 8,
+    "capture_gap": 8,
+}
+# What names a fact's row among those that still hold, besides the group and `valid_from`.
+_KEYS: Final[dict[str, tuple[tuple[str, ...], Callable[[Fact], Fact]]]] = {
+    "assertion": (("derivation_id",), lambda fact: fact[1:2]),
+    "read": (("node_id",), lambda fact: fact[1:2]),
+    "write": (("node_id", "version", "time_us"), lambda fact: fact[1:4]),
+    "run_state": ((), lambda _: ()),
+    "parent": (("parent_run", "parent_job"), lambda fact: fact[1:3]),
+    "feature": (("feature_node", "field_node", "version"), lambda fact: fact[1:4]),
+    "capture_gap": (("at", "reason", "detail"), lambda fact: fact[1:4]),
+}
 
 
-class _Table(NamedTuple):
-    insert: str
-    row: Callable[[Fact, int, int | None], list[Any]]
-    update: str
-    key: Callable[[Fact, int], tuple[Any, ...]]
-
-
-def _table(
-    name: str,
-    columns: int,
-    row: Callable[[Fact, int, int | None], list[Any]],
-    keys: str,
-    key: Callable[[Fact, int], tuple[Any, ...]],
-) -> _Table:
-    marks = ", ".join("?" * (columns + 4))
-    where = " AND ".join(f"{column} IS ?" for column in keys.split())
-    return _Table(
-        f"INSERT INTO {name} VALUES ({marks})",
-        row,
-        f"UPDATE {name} SET position_to = ? WHERE {where} AND valid_from = ? "
-        "AND position_to IS NULL",
-        key,
+def _end_statement(table: str) -> str:
+    keys = "".join(f"{column} = ? AND " for column in _KEYS[table][0])
+    return (
+        f"UPDATE {table} SET position_to = ? WHERE {keys}group_id = ? AND valid_from = ? "
+        "AND position_to IS NULL"
     )
 
 
-# Unconditional keys compare with IS only where a column may be null; SQLite uses the primary key
-# for both.
-_TABLES: Final[dict[str, _Table]] = {
-    "assertion": _table(
-        "assertion",
-        4,
-        lambda fact, group, _: [fact[1], group, fact[2], fact[3]],
-        "derivation_id group_id",
-        lambda fact, group: (fact[1], group),
-    ),
-    "read": _table(
-        "read",
-        3,
-        lambda fact, group, _: [group, fact[1], fact[2]],
-        "group_id node_id",
-        lambda fact, group: (group, fact[1]),
-    ),
-    "write": _table(
-        "write",
-        4,
-        lambda fact, group, _: [fact[1], fact[2], group, fact[3]],
-        "node_id time_us version group_id",
-        lambda fact, group: (fact[1], fact[3], fact[2], group),
-    ),
-    "run_state": _table(
-        "run_state",
-        9,
-        lambda fact, group, job: [group, job, *fact[1:]],
-        "group_id",
-        lambda _, group: (group,),
-    ),
-    "parent": _table(
-        "parent",
-        3,
-        lambda fact, group, _: [group, fact[1], fact[2]],
-        "group_id parent_run parent_job",
-        lambda fact, group: (group, fact[1], fact[2]),
-    ),
-    "feature": _table(
-        "feature",
-        4,
-        lambda fact, group, _: [fact[1], fact[2], fact[3], group],
-        "group_id feature_node field_node version",
-        lambda fact, group: (group, fact[1], fact[2], fact[3]),
-    ),
-    "capture_gap": _table(
-        "capture_gap",
-        4,
-        lambda fact, group, _: [group, *fact[1:]],
-        "group_id at reason detail",
-        lambda fact, group: (group, *fact[1:]),
-    ),
+_ENDS: Final = {table: _end_statement(table) for table in _KEYS}
+_BEGINS: Final = {
+    table: f"INSERT INTO {table} VALUES ({', '.join('?' * count)})"
+    for table, count in _COLUMNS.items()
 }
-_POSITION_TO: Final = -3
 
 
 class RectangleWriter:
-    """Collects changes to rectangle rows and writes them, ends before beginnings."""
+    """Collects changes to rectangle rows and writes them, ends before beginnings.
+
+    Attributes:
+        batch: grows with each flush; a row begun in the same batch can still be changed.
+    """
 
     def __init__(self) -> None:
-        self._ends: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
-        self._begun: dict[str, list[list[Any]]] = defaultdict(list)
-        self._pending: dict[tuple[int, Fact, int], list[Any]] = {}
+        self.batch = 0
+        self._ends: dict[str, list[Fact]] = {table: [] for table in _KEYS}
+        self._begun: dict[str, list[Row]] = {table: [] for table in _KEYS}
 
-    def begin(
+    def begin(  # noqa: PLR0917  # called several times an event; keywords cost a tenth of it
         self,
         fact: Fact,
         group_id: int,
         job_node: int | None,
-        *,
         position: int,
         valid_from: int,
         valid_to: int | None,
-    ) -> None:
-        """Let a fact hold from a position on."""
-        row = _TABLES[fact[0]].row(fact, group_id, job_node)
-        row += (position, None, valid_from, valid_to)
-        self._begun[fact[0]].append(row)
-        self._pending[group_id, fact, valid_from] = row
+    ) -> Row:
+        """Let a fact hold from a position on; the row may be ended with `end_pending`."""
+        table = fact[0]
+        row = _ROWS[table](fact, group_id, job_node, position, valid_from, valid_to)
+        self._begun[table].append(row)
+        return row
 
-    def end(self, fact: Fact, group_id: int, *, position: int, valid_from: int) -> None:
-        """Let the row of a fact that began at `valid_from` hold no longer from a position on."""
-        row = self._pending.pop((group_id, fact, valid_from), None)
-        if row is not None:
-            row[_POSITION_TO] = position
-            return
-        key = _TABLES[fact[0]].key(fact, group_id)
-        self._ends[fact[0]].append((position, *key, valid_from))
+    @staticmethod
+    def end_pending(row: Row, position: int) -> None:
+        """Let a row of the same batch hold no longer from a position on."""
+        row[_POSITION_TO] = position
+
+    def end(self, fact: Fact, group_id: int, position: int, valid_from: int) -> None:
+        """Let a row of an earlier batch hold no longer from a position on."""
+        table = fact[0]
+        self._ends[table].append((position, *_KEYS[table][1](fact), group_id, valid_from))
 
     def flush(self, connection: sqlite3.Connection) -> None:
         """Write what was collected."""
-        for name, ends in self._ends.items():
-            connection.executemany(_TABLES[name].update, ends)
-        for name, rows in self._begun.items():
-            connection.executemany(_TABLES[name].insert, rows)
-        self._ends.clear()
-        self._begun.clear()
-        self._pending.clear()
+        self.batch += 1
+        for collected, statements in ((self._ends, _ENDS), (self._begun, _BEGINS)):
+            for table, rows in collected.items():
+                if rows:
+                    connection.executemany(statements[table], rows)
+                    rows.clear()
