@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -38,6 +38,7 @@ from lodeline.fold.relations import (
     RunState,
     Write,
 )
+from lodeline.limits import STATEMENTS_CACHED_MAX
 from lodeline.model import NodeId
 from lodeline.wire import DatasetEvent, Event, JobEvent, RunEvent
 
@@ -166,7 +167,7 @@ class UsesReading(NamedTuple):
     Attributes:
         assertions: see `assertions_of`.
         reads: with the versions that were stated.
-        made: outputs that were written, with the versions that were stated.
+        made: outputs that were written, their names, and the versions that were stated.
         features: projections of columns.
         gaps: facets that cannot be read.
         code: version of the job's source, where its location states one.
@@ -174,7 +175,7 @@ class UsesReading(NamedTuple):
 
     assertions: tuple[Assertion, ...]
     reads: tuple[Read, ...]
-    made: tuple[tuple[NodeId, str | None], ...]
+    made: tuple[tuple[NodeId, Name, str | None], ...]
     features: tuple[FeatureColumn, ...]
     gaps: tuple[CaptureGap, ...]
     code: str | None
@@ -207,12 +208,13 @@ def derive(merged: Merged) -> Contribution:
     uses = read_uses(merged.uses)
     run = read_run(merged.run_facets, at=str(merged.uses.job or ""))
     state = run_state(merged.events, code=run.code or uses.code)
+    times = merged.output_times
     return Contribution(
         key=merged.key,
         job=merged.uses.job,
         state=state,
         assertions=uses.assertions,
-        writes=writes_of(merged.key, uses.made, state, merged.output_times),
+        writes=tuple(Write(*one) for one in writes_of(merged.key, uses.made, state, times)),
         reads=uses.reads,
         gaps=tuple(sorted({*uses.gaps, *run.gaps}, key=_gap_order)),
         parents=run.parents,
@@ -222,26 +224,32 @@ def derive(merged: Merged) -> Contribution:
 
 def writes_of(
     key: GroupKey,
-    made: Iterable[tuple[NodeId, str | None]],
+    made: Iterable[tuple[T, Name, str | None]],
     state: RunState,
     output_times: Mapping[Name, int],
-) -> tuple[Write, ...]:
+) -> list[tuple[T, str, int]]:
     """Tell which versions a group wrote, and when.
 
     A run wrote at its end, else when it last mentioned the output. Where nobody stated a version,
     the run names it; a failed run wrote only what was stated.
+
+    Args:
+        key: of the group.
+        made: outputs (as the caller names nodes), their names, and the versions stated.
+        state: of the group.
+        output_times: latest mention of each output.
     """
     ended = state.end_us if key.kind == "run" else None
     implied = f"run:{key.run_id}" if key.kind == "run" else None
     if state.state in ("FAIL", "ABORT"):
         implied = None
     found = []
-    for node, stated in made:
+    for node, name, stated in made:
         version = stated or implied
         if version is not None:
-            mentioned = output_times.get((node.namespace, node.name), state.last_us)
-            found.append(Write(node, version, mentioned if ended is None else ended))
-    return tuple(found)
+            at_us = output_times.get(name, state.last_us) if ended is None else ended
+            found.append((node, version, at_us))
+    return found
 
 
 def _gap_order(gap: CaptureGap) -> tuple[str, str, str]:
@@ -378,14 +386,15 @@ class _Reading:
             self.gaps.add(CaptureGap(str(node), "capture", detail))
             return None
 
-    def made(self, shape: GroupShape) -> tuple[tuple[NodeId, str | None], ...]:
+    def made(self, shape: GroupShape) -> tuple[tuple[NodeId, Name, str | None], ...]:
         known = {output.node: output for output in shape.outputs}
         found = []
         for node in sorted({*known, *explicit_targets(shape)}):
             output = known.get(node)
             if output is None or not (output.dropped or output.batch):
-                facets = self.uses.outputs.get((node.namespace, node.name), {})
-                found.append((node, self.version(node, facets)))
+                name = (node.namespace, node.name)
+                facets = self.uses.outputs.get(name, {})
+                found.append((node, name, self.version(node, facets)))
         return tuple(found)
 
     def reads(self, shape: GroupShape) -> tuple[Read, ...]:
@@ -448,6 +457,7 @@ def _deployed_model(raw: bytes) -> NodeId | None:
     return NodeId("model", namespace, name, "", statements.text(model, "version", default=""))
 
 
+@lru_cache(maxsize=STATEMENTS_CACHED_MAX)
 def _parent(raw: bytes) -> Parent:
     body = statements.body_of(raw)
     job, run = body.get("job"), body.get("run") or {}

@@ -102,7 +102,7 @@ class UsesState:
     Attributes:
         facts: rectangle facts that follow from the uses.
         basis: rank of the basis per derivation asserted.
-        made: outputs written, with the versions stated.
+        made: outputs written, their names, and the versions stated.
         code: version of the job's source, where its location states one.
         gaps: of facets that cannot be read.
     """
@@ -133,7 +133,7 @@ class UsesState:
         for column in reading.features:
             facts.add(("feature", node(column.feature), node(column.field), column.version))
         self.facts = frozenset(facts)
-        self.made = reading.made
+        self.made = [(node(one), name, version) for one, name, version in reading.made]
         self.code = reading.code
         self.gaps = frozenset(("capture_gap", g.at, g.reason, g.detail) for g in reading.gaps)
 

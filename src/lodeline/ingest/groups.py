@@ -201,7 +201,6 @@ class Group:
             code = run_code or code
         state = self.state = run_state(course.events, code=code)
         facts.add(("run_state", *state))
-        node = contents.interning.node
         for write in writes_of(self.key, uses.made, state, course.output_times):
-            facts.add(("write", node(write[0]), write[1], write[2]))
+            facts.add(("write", *write))
         return facts
