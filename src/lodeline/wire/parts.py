@@ -8,6 +8,7 @@ here, and the event goes the long way, which says what is wrong.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -25,6 +26,8 @@ from lodeline.wire.events import InputDataset, Job, OutputDataset
 
 # A name this short cannot exceed the bound, whatever its characters.
 _NAME_LENGTH_SAFE: Final = NAME_BYTES_MAX // 4
+
+_COLON_OR_NUL: Final = re.compile(rb"\\u00(?:3[aA]|00)")
 
 _job_decoder: Final = msgspec.json.Decoder(Job)
 _input_decoder: Final = msgspec.json.Decoder(InputDataset)
@@ -101,9 +104,14 @@ def is_suspicious(data: bytes, value: Any, canonical: bytes, depth_max: int) -> 
     """
     if data.count(b":") != canonical.count(b":"):
         return True
-    if b"\\" in data and (b"\\u003a" in data or b"\\u003A" in data or b"\\u0000" in data):
+    if b"\\" in data and _COLON_OR_NUL.search(data) is not None:
         return True
-    return data.count(b"{") + data.count(b"[") > depth_max and is_deeper(value, depth_max)
+    # Every level takes an opening and a closing bracket.
+    return (
+        len(data) > 2 * depth_max
+        and data.count(b"{") + data.count(b"[") > depth_max
+        and is_deeper(value, depth_max)
+    )
 
 
 def is_deeper(value: Any, depth_max: int) -> bool:

@@ -1,0 +1,248 @@
+"""What CPU does it take to decode and validate one OpenLineage event?
+
+Workload: the 452 recorded events of Airflow, dbt and Dagster (`tests/fixtures/events`), in the
+order of their files; one measurement is one pass over all of them. Contenders take turns within
+each round, so that a disturbance meets all.
+
+Floor: msgspec reading the bare structure. Peer: pydantic models of the same core shape, facets as
+open models with `_producer` and `_schemaURL`. What pydantic checks are types, required members,
+enumeration, UUID and time: `structure` is held against it. `decode_event` refuses duplicate names,
+NUL, lone surrogates and depth as well; `pydantic_same_refusals` does so, too, with duplicate names
+found by the standard library's parser. `new` forgets all parts before each event, `pass` before
+each pass, `again` never: real streams lie between the last two.
+
+    python bench/decode.py --out bench/results/decode.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+
+from lodeline import wire
+from lodeline.wire.parts import forget_parts
+from lodeline.wire.reading import iter_raw_events
+
+ROOT = Path(__file__).parents[1]
+EVENTS = ROOT / "tests" / "fixtures" / "events"
+EventType = Literal["START", "RUNNING", "COMPLETE", "ABORT", "FAIL", "OTHER"]
+
+
+class PydanticFacet(BaseModel):
+    """BaseFacet of the specification: two members and whatever else."""
+
+    model_config = ConfigDict(extra="allow")
+    producer: str = Field(alias="_producer")
+    schema_url: str = Field(alias="_schemaURL")
+
+
+class PydanticDataset(BaseModel):
+    """InputDataset and OutputDataset in one."""
+
+    namespace: str
+    name: str
+    facets: dict[str, PydanticFacet] | None = None
+    inputFacets: dict[str, PydanticFacet] | None = None  # noqa: N815  # as on the wire
+    outputFacets: dict[str, PydanticFacet] | None = None  # noqa: N815  # as on the wire
+
+
+class PydanticRun(BaseModel):
+    """Run of the specification."""
+
+    runId: UUID  # noqa: N815  # as on the wire
+    facets: dict[str, PydanticFacet] | None = None
+
+
+class PydanticJob(BaseModel):
+    """Job of the specification."""
+
+    namespace: str
+    name: str
+    facets: dict[str, PydanticFacet] | None = None
+
+
+class PydanticRunEvent(BaseModel):
+    """RunEvent of the specification."""
+
+    eventTime: datetime  # noqa: N815  # as on the wire
+    run: PydanticRun
+    job: PydanticJob
+    eventType: EventType | None = None  # noqa: N815  # as on the wire
+    inputs: list[PydanticDataset] | None = None
+    outputs: list[PydanticDataset] | None = None
+    producer: str | None = None
+    schemaURL: str | None = None  # noqa: N815  # as on the wire
+
+
+class FloorRun(msgspec.Struct):
+    """A run, unchecked."""
+
+    runId: str  # noqa: N815  # as on the wire
+    facets: dict[str, msgspec.Raw] = {}
+
+
+class FloorPart(msgspec.Struct):
+    """A job or dataset, unchecked."""
+
+    namespace: str
+    name: str
+    facets: dict[str, msgspec.Raw] = {}
+    inputFacets: dict[str, msgspec.Raw] = {}  # noqa: N815  # as on the wire
+    outputFacets: dict[str, msgspec.Raw] = {}  # noqa: N815  # as on the wire
+
+
+class FloorEvent(msgspec.Struct):
+    """A RunEvent, unchecked."""
+
+    eventTime: str  # noqa: N815  # as on the wire
+    run: FloorRun
+    job: FloorPart
+    eventType: str | None = None  # noqa: N815  # as on the wire
+    inputs: list[FloorPart] = []
+    outputs: list[FloorPart] = []
+
+
+def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate name")
+    return members
+
+
+def pydantic_same_refusals(raw: bytes) -> PydanticRunEvent:
+    value = json.loads(raw, object_pairs_hook=refuse_duplicates)
+    if b"\\u0000" in raw or b"\\ud" in raw:
+        raise ValueError("to be looked at")
+    return PydanticRunEvent.model_validate(value)
+
+
+def decode_new(raw: bytes) -> wire.Event:
+    forget_parts()
+    return wire.decode_event(raw)
+
+
+def accept(raw: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
+    document = wire.decode_document(raw)
+    return document.digest, document.fields()
+
+
+def accept_new(raw: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
+    forget_parts()
+    return accept(raw)
+
+
+# Name -> (what is called, whether parts are forgotten before each pass).
+CONTENDERS: dict[str, tuple[Callable[[bytes], object], bool]] = {
+    "floor_msgspec": (msgspec.json.Decoder(FloorEvent).decode, False),
+    "structure": (wire.decode_stored, False),
+    "pydantic": (PydanticRunEvent.model_validate_json, False),
+    "pydantic_same_refusals": (pydantic_same_refusals, False),
+    "decode_event_new": (decode_new, False),
+    "decode_event_pass": (wire.decode_event, True),
+    "decode_event_again": (wire.decode_event, False),
+    "accept_new": (accept_new, False),
+    "accept_pass": (accept, True),
+    "accept_again": (accept, False),
+}
+
+
+def one_pass(call: Callable[[bytes], object], events: list[bytes]) -> float:
+    """CPU microseconds an event."""
+    start = time.process_time_ns()
+    for raw in events:
+        call(raw)
+    return (time.process_time_ns() - start) / 1_000 / len(events)
+
+
+def measure(events: list[bytes], rounds: int) -> dict[str, dict[str, float]]:
+    times: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    for call, _ in CONTENDERS.values():
+        one_pass(call, events)
+    for _ in range(rounds):
+        for name, (call, forget) in CONTENDERS.items():
+            if forget:
+                forget_parts()
+            elif name.endswith("_again"):
+                one_pass(call, events)
+            times[name].append(one_pass(call, events))
+    return {
+        name: {
+            "median_us": round(statistics.median(found), 2),
+            "p99_us": round(sorted(found)[min(rounds - 1, int(rounds * 0.99))], 2),
+        }
+        for name, found in times.items()
+    }
+
+
+def remembered_bytes(events: list[bytes]) -> int:
+    """Memory that the parts of one pass hold."""
+    forget_parts()
+    tracemalloc.start()
+    for raw in events:
+        wire.decode_event(raw)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return held
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    events = []
+    for path in sorted(EVENTS.glob("*/*.jsonl")):
+        with path.open("rb") as lines:
+            events += [event.raw for event in iter_raw_events(lines)]
+    load_before = os.getloadavg()[0]
+    measured = measure(events, options.rounds)
+    cpu = {name: found["median_us"] for name, found in measured.items()}
+    report = {
+        "question": __doc__.splitlines()[0],
+        "command": "python bench/decode.py " + " ".join(sys.argv[1:]),
+        "workload": {
+            "events": len(events),
+            "bytes_mean": round(statistics.mean(map(len, events))),
+            "passes": options.rounds,
+        },
+        "machine": {
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+            "load_average_before": load_before,
+            "load_average_after": os.getloadavg()[0],
+        },
+        "cpu_per_event": measured,
+        "ratios": {
+            "structure_to_pydantic": round(cpu["structure"] / cpu["pydantic"], 2),
+            "structure_to_floor": round(cpu["structure"] / cpu["floor_msgspec"], 2),
+            **{
+                f"decode_event_{how}_to_{peer}": round(cpu[f"decode_event_{how}"] / cpu[peer], 2)
+                for peer in ("pydantic", "pydantic_same_refusals")
+                for how in ("new", "pass", "again")
+            },
+        },
+        "target": {"ratio_to_pydantic": 0.4},
+        "remembered_bytes_after_one_pass": remembered_bytes(events),
+    }
+    print(json.dumps(report, indent=2))
+    if options.out:
+        options.out.parent.mkdir(exist_ok=True)
+        options.out.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
