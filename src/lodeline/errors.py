@@ -446,3 +446,15 @@ class NoCohortError(CouldNotTellError):
 
     def __str__(self) -> str:
         return f"{self.node_id}: no model is recorded for its deployment"
+
+
+@dataclass(eq=False)
+class DigestMismatchError(InvalidInputError):
+    """Bytes that were announced under another digest than theirs."""
+
+    code: ClassVar[str] = "invalid.digest"
+    stated: str
+    computed: str
+
+    def __str__(self) -> str:
+        return f"announced as {self.stated}, the bytes have {self.computed}"

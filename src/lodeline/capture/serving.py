@@ -41,7 +41,7 @@ _TRACE_HEADERS: Final = {
     b"tracestate": 512,
     b"baggage": TRACE_HEADER_BYTES_MAX,
 }
-_CURRENT: Final[ContextVar[Request | None]] = ContextVar("lodeline_request", default=None)
+_CURRENT: Final[ContextVar[Request | None]] = ContextVar("lodeline-request", default=None)
 
 
 class _Hooks:

@@ -20,6 +20,7 @@ from starlette.routing import Mount, Route
 from lodeline.errors import LodelineError
 from lodeline.limits import SERVER_THREADS_MAX, SHUTDOWN_SECONDS_MAX
 from lodeline.server.asking import VERBS, Ask, Asking
+from lodeline.server.depositing import Deposits
 from lodeline.server.pages import STYLE, home_page
 from lodeline.server.taking import Receive, Scope, Send, Taking
 from lodeline.server.writing import Writer
@@ -38,10 +39,13 @@ class Application:
     Args:
         ask: answers questions.
         writer: takes events; started and stopped with the application.
+        deposits: takes predictions and blobs.
         close: called when all is stopped.
     """
 
-    def __init__(self, *, ask: Ask, writer: Writer, close: Callable[[], object]) -> None:
+    def __init__(
+        self, *, ask: Ask, writer: Writer, deposits: Deposits, close: Callable[[], object]
+    ) -> None:
         self._close = close
         self._ask = ask
         self._writer = writer
@@ -53,6 +57,8 @@ class Application:
                 Route("/style.css", self._style),
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
+                Route("/api/v2/predictions", deposits.predictions, methods=["POST"]),
+                Route("/api/v2/blobs/{digest}", deposits.blob, methods=["PUT"]),
                 Mount("/api/v2", routes=[Route("/{verb}", self._question)]),
             ],
             exception_handlers={HTTPException: _not_served},

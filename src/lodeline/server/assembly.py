@@ -7,9 +7,11 @@ from typing import Any
 
 from lodeline.errors import InvalidEventError
 from lodeline.ingest import prepare_event
+from lodeline.ingest.predictions import accept_predictions
 from lodeline.ingest.projection import fold_pending
 from lodeline.query import ask
 from lodeline.server.application import Application
+from lodeline.server.depositing import Deposits
 from lodeline.server.writing import Outcome, Writer
 from lodeline.store import AcceptedEvent, Refusal, Segment, open_segment
 
@@ -29,8 +31,12 @@ def build_application(store: str) -> Application:
     def answer(verb: str, parameters: Mapping[str, object]) -> dict[str, Any]:
         return ask(segment, verb, parameters)
 
+    def take_predictions(records: Sequence[dict[str, Any]]) -> list[str | None]:
+        return accept_predictions(segment, records)
+
     writer = Writer(segment, append=append_events, fold=fold_pending)
-    return Application(ask=answer, writer=writer, close=segment.close)
+    deposits = Deposits(take_predictions=take_predictions, keep_blob=segment.put_blob)
+    return Application(ask=answer, writer=writer, deposits=deposits, close=segment.close)
 
 
 def append_events(segment: Segment, raws: Sequence[bytes]) -> list[Outcome]:

@@ -41,7 +41,7 @@ class Taking:
 
     async def _take_one(self, scope: Scope, receive: Receive, send: Send) -> None:
         folded = _wait_of(scope) == "folded"
-        raw = await _body(scope, receive, bytes_max=EVENT_BYTES_MAX)
+        raw = await read_body(scope, receive, bytes_max=EVENT_BYTES_MAX)
         [outcome] = await self._writer.write([raw], folded=folded)
         if outcome.error is not None:
             await _refuse(send, outcome.error)
@@ -51,7 +51,7 @@ class Taking:
 
     async def _take_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
         folded = _wait_of(scope) == "folded"
-        body = await _body(scope, receive, bytes_max=BATCH_BYTES_MAX)
+        body = await read_body(scope, receive, bytes_max=BATCH_BYTES_MAX)
         raws = split_batch(body)
         if len(raws) > BATCH_EVENTS_MAX:
             raise InvalidEventError(
@@ -101,7 +101,12 @@ def _wait_of(scope: Scope) -> str:
     return value
 
 
-async def _body(scope: Scope, receive: Receive, *, bytes_max: int) -> bytes:
+async def read_body(scope: Scope, receive: Receive, *, bytes_max: int) -> bytes:
+    """Read a request's body, decompressed.
+
+    Raises:
+        InvalidEventError: more than `bytes_max`, an unknown encoding, or a client that left.
+    """
     headers = dict(scope["headers"])
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
     chunks: list[bytes] = []

@@ -1,0 +1,84 @@
+"""POST /api/v2/predictions and PUT /api/v2/blobs/{digest}: what deliverers bring beside events.
+
+Everything here is idempotent, as deliverers send again whatever they are not sure of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from lodeline.errors import DigestMismatchError, InvalidEventError, LodelineError
+from lodeline.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
+from lodeline.server.refusals import error_response
+from lodeline.server.taking import read_body
+
+TakePredictions = Callable[[Sequence[dict[str, Any]]], list[str | None]]
+KeepBlob = Callable[[bytes], str]
+
+
+class Deposits:
+    """The two endpoints.
+
+    Args:
+        take_predictions: makes records durable, and tells for each why it cannot.
+        keep_blob: makes bytes durable.
+    """
+
+    def __init__(self, *, take_predictions: TakePredictions, keep_blob: KeepBlob) -> None:
+        self._take_predictions = take_predictions
+        self._keep_blob = keep_blob
+
+    async def predictions(self, request: Request) -> Response:
+        """Take records of predictions; answered as a batch of events is."""
+        try:
+            body = await read_body(request.scope, request.receive, bytes_max=BATCH_BYTES_MAX)
+            records = _records(body)
+            outcomes = await asyncio.to_thread(self._take_predictions, records)
+        except LodelineError as error:
+            return error_response(error)
+        failed = [
+            {"index": index, "reason": reason, "retriable": False}
+            for index, reason in enumerate(outcomes)
+            if reason is not None
+        ]
+        if not failed:
+            return Response(status_code=204)
+        summary = {
+            "received": len(outcomes),
+            "successful": len(outcomes) - len(failed),
+            "failed": len(failed),
+            "retriable": 0,
+            "non_retriable": len(failed),
+        }
+        status = "failure" if len(failed) == len(outcomes) else "partial_success"
+        return JSONResponse({"status": status, "summary": summary, "failed_events": failed})
+
+    async def blob(self, request: Request) -> Response:
+        """Keep a blob under the digest that the path states."""
+        stated = request.path_params["digest"]
+        try:
+            body = await read_body(request.scope, request.receive, bytes_max=BATCH_BYTES_MAX)
+            digest = f"sha256:{sha256(body).hexdigest()}"
+            if digest != stated:
+                raise DigestMismatchError(stated, digest)
+            await asyncio.to_thread(self._keep_blob, body)
+        except LodelineError as error:
+            return error_response(error)
+        return Response(status_code=204)
+
+
+def _records(body: bytes) -> list[dict[str, Any]]:
+    try:
+        records = msgspec.json.decode(body, type=list[dict[str, Any]])
+    except (ValueError, RecursionError) as error:
+        raise InvalidEventError("event.type", "", f"not a list of objects: {error}") from error
+    if len(records) > BATCH_EVENTS_MAX:
+        raise InvalidEventError("event.too_large", "", f"more than {BATCH_EVENTS_MAX} records")
+    return records
