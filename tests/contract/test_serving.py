@@ -22,10 +22,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
+import lodeline
 from lodeline.capture import serving as module
 from lodeline.capture.serving import observe_call, serving
+from lodeline.ingest.predictions import find_prediction
 from lodeline.model import find_prediction_id
 from lodeline.spool import open_drain
+from lodeline.store import open_segment
 
 MODEL = {"namespace": "ml", "name": "late30", "version": "sha256:" + "0" * 64}
 
@@ -325,3 +328,17 @@ def test_a_spool_that_cannot_be_written_does_not_reach_the_client(tmp_path: Path
 def test_the_wrapped_application_keeps_its_attributes(tmp_path: Path) -> None:
     app = serving(application(), deployment="late-api", spool=tmp_path)
     assert len(app.routes) == 5
+
+
+def test_flush_delivers_predictions_that_wait_for_their_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = f"sqlite:///{tmp_path}/lodeline.db"
+    monkeypatch.setenv("LODELINE_STORE", store)
+    app = serving(raw_application, deployment="sum")
+    with served(app) as url:
+        drawn = post(url, {"values": [1, 2]})[1]["lodeline-prediction-id"]
+        assert lodeline.flush(timeout=10)["delivered"] >= 2
+        segment = open_segment(store)
+        assert find_prediction(segment, drawn).status == "record"
+        segment.close()

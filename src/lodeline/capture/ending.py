@@ -7,6 +7,7 @@ left to the next command that opens the store, or to `flush`.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -110,6 +111,9 @@ def flush_own_runs(timeout: float) -> dict[str, int]:
             runs = OwnRuns(run.journal.root, run.journal.directory, started=True)
             runs.tell_progress()
             lost += runs.collector.lost
+        predictions = sys.modules.get("lodeline.capture.prediction_log")
+        if predictions is not None:
+            predictions.flush_predictions()
         found = flush(timeout)
         if not list(iter_spools_of_this_process()):
             return {"durable": 0, "delivered": 0, "lost": lost}
