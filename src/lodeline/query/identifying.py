@@ -112,7 +112,7 @@ def _nearest(view: View, text: str) -> Iterator[str]:
     rows: dict[tuple[str, ...], None] = {}
     select = (
         "SELECT kind, namespace, name, part FROM node n WHERE kind = :kind {more}"
-        f" AND EXISTS (SELECT 1 FROM sighting s WHERE s.node_id = n.node_id AND {view.point('s')})"
+        f" AND {view.known('n')}"
         " LIMIT :limit"
     )
     for word in words[-2:]:

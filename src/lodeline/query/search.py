@@ -69,8 +69,7 @@ def _find_names(
         f"SELECT n.node_id FROM node n WHERE {' AND '.join(conditions)}"
         " AND (:kind IS NULL OR n.kind = :kind)"
         " AND (:namespace IS NULL OR n.namespace = :namespace)"
-        " AND EXISTS (SELECT 1 FROM sighting s WHERE s.node_id = n.node_id"
-        f" AND {view.point('s')})",
+        f" AND {view.known('n')}",
         **values,
     )
     numbers = [row[0] for row in rows]

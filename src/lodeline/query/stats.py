@@ -16,8 +16,8 @@ def stats(inquiry: Inquiry, question: StatsQuestion, page: Page) -> Answer:  # n
     view = inquiry.view
     nodes = dict(
         view.select(
-            "SELECT n.kind, count(*) FROM node n WHERE EXISTS (SELECT 1 FROM sighting s"
-            f" WHERE s.node_id = n.node_id AND {view.point('s')}) GROUP BY n.kind ORDER BY n.kind"
+            "SELECT n.kind, count(*) FROM node n "
+            f" WHERE {view.known('n')} GROUP BY n.kind ORDER BY n.kind"
         )
     )
     derivations = dict(

@@ -59,6 +59,31 @@ class View:
             return f"{table}.position < :size"
         return f"{table}.position < :size AND {table}.event_time <= :valid"
 
+    def known(self, table: str) -> str:
+        """SQL condition: the row of `node` is named by something that holds at the moment.
+
+        An event names most nodes itself (`sighting`); some follow only from a group's merged
+        state, as ends of its derivations, uses or features.
+        """
+        node = f"{table}.node_id"
+        ends = (
+            f"EXISTS (SELECT 1 FROM derivation d JOIN assertion a USING (derivation_id)"
+            f" WHERE d.{end} = {node} AND {self.rectangle('a')})"
+            for end in ("source", "target")
+        )
+        uses = (
+            f"EXISTS (SELECT 1 FROM {name} u WHERE u.node_id = {node} AND {self.rectangle('u')})"
+            for name in ("read", '"write"')
+        )
+        features = (
+            f"EXISTS (SELECT 1 FROM feature f WHERE f.{end} = {node} AND {self.rectangle('f')})"
+            for end in ("feature_node", "field_node")
+        )
+        sighted = (
+            f"EXISTS (SELECT 1 FROM sighting s WHERE s.node_id = {node} AND {self.point('s')})"
+        )
+        return f"({' OR '.join([sighted, *ends, *uses, *features])})"
+
     def select(self, sql: str, **parameters: object) -> list[Any]:
         """Run a statement with `:size` and `:valid` bound."""
         return self.connection.execute(sql, {**self._masks, **parameters}).fetchall()
@@ -94,8 +119,7 @@ class View:
         if bare not in self._numbers:
             rows = self.select(
                 "SELECT node_id FROM node WHERE kind = :kind AND namespace = :namespace"
-                " AND name = :name AND part = :part AND EXISTS (SELECT 1 FROM sighting s"
-                f" WHERE s.node_id = node.node_id AND {self.point('s')})",
+                f" AND name = :name AND part = :part AND {self.known('node')}",
                 kind=bare.kind,
                 namespace=bare.namespace,
                 name=bare.name,
@@ -169,8 +193,7 @@ class View:
         for name in self._namesakes(dataset.at("")):
             rows = self.select(
                 "SELECT node_id FROM node n WHERE kind = 'datasetField' AND namespace = :namespace"
-                " AND name = :name AND EXISTS (SELECT 1 FROM sighting s"
-                f" WHERE s.node_id = n.node_id AND {self.point('s')})",
+                f" AND name = :name AND {self.known('n')}",
                 namespace=name.namespace,
                 name=name.name,
             )

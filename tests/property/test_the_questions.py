@@ -1,0 +1,123 @@
+"""What a store answers is what the brute-force answerer of the fold answers, to the letter."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from histories import BEGIN_US, DAY_US, LOG_TIME_US, histories, raw
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lodeline import wire
+from lodeline.errors import UnknownNodeError
+from lodeline.fold import Entry, Graph, fold, trace
+from lodeline.fold.answer import versions_of
+from lodeline.ingest import accept
+from lodeline.model import NodeId, format_time
+from lodeline.query import ask
+from lodeline.store import Segment, SqliteSegment
+
+# What a store's answer has beyond the oracle's.
+ONLY_OURS = {"as_of", "trees", "next"}
+
+
+@contextmanager
+def a_segment() -> Iterator[Segment]:
+    """A real SQLite segment whose clock stands still at the histories' log time."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lodeline.db"
+        segment = SqliteSegment(
+            path,
+            url=f"sqlite:///{path}",
+            create=True,
+            clock_us=lambda: LOG_TIME_US,
+        )
+        try:
+            yield segment
+        finally:
+            segment.close()
+
+
+def entries_of(segment: Segment) -> list[Entry]:
+    """Give the segment's events as the reference takes them."""
+    return [
+        Entry(
+            stored.position,
+            stored.log_time_us,
+            wire.decode_event(stored.payload),
+            wire.content_digest(stored.payload),
+        )
+        for stored in segment.iter_entries(kinds=["event"])
+        if stored.payload is not None
+    ]
+
+
+def roots_of(graph: Graph) -> list[NodeId]:
+    """Every node that a question may name: with and without version, under any of its names."""
+    found = set(graph.names)
+    for node in graph.names:
+        if node.kind != "datasetField":
+            canonical = graph.canonical(node)
+            found.update(
+                canonical.at(version) for version in versions_of(graph, canonical) if version
+            )
+    found.update(group.run for group in graph.groups.values() if group.run is not None)
+    fields = [node for node in graph.names if node.kind == "datasetField"]
+    for field in fields:
+        canonical = graph.canonical(field)
+        found.update(canonical.at(version) for version in versions_of(graph, canonical) if version)
+    return sorted(found)
+
+
+def same_shape(answer: dict[str, Any]) -> dict[str, Any]:
+    """Sort what has no order, and drop what the oracle does not have."""
+    kept = {name: value for name, value in answer.items() if name not in ONLY_OURS}
+    for edge in kept["edges"]:
+        edge.pop("transformations", None)
+    kept["edges"] = sorted(kept["edges"], key=str)
+    kept["gaps"] = sorted(kept["gaps"], key=str)
+    return kept
+
+
+def asked(segment: Segment, root: NodeId, **options: Any) -> dict[str, Any] | str:
+    try:
+        return same_shape(ask(segment, "trace", {"id": str(root), **options}))
+    except UnknownNodeError as error:
+        return error.code
+
+
+def expected(
+    entries: Sequence[Entry], root: NodeId, *, as_of: int | None, valid_us: int | None, **rest: Any
+) -> dict[str, Any] | str:
+    try:
+        return same_shape(trace(entries, root, as_of=as_of, valid_at=valid_us, **rest))
+    except UnknownNodeError as error:
+        return error.code
+
+
+@given(histories, st.integers(0, 2**32))
+@settings(max_examples=100, deadline=None)
+def test_a_store_answers_as_the_oracle_does(history: Sequence[dict[str, Any]], seed: int) -> None:
+    dice = random.Random(seed)
+    with a_segment() as segment:
+        accept(segment, [raw(event) for event in history])
+        entries = entries_of(segment)
+        roots = roots_of(fold(entries))
+        for _ in range(12):
+            root = dice.choice(roots)
+            as_of = dice.choice([None, None, dice.randrange(segment.size() + 1)])
+            valid_us = dice.choice([None, None, BEGIN_US + dice.randrange(-1, 14) * DAY_US])
+            rest: dict[str, Any] = {
+                "direction": dice.choice(["up", "down", "both"]),
+                "depth": dice.choice([None, None, 0, 1, 2]),
+                "columns": dice.random() < 0.4,
+            }
+            valid_at = None if valid_us is None else format_time(valid_us)
+            ours = asked(segment, root, as_of=as_of, valid_at=valid_at, **rest)
+            theirs = expected(entries, root, as_of=as_of, valid_us=valid_us, **rest)
+            assert ours == theirs, (str(root), as_of, valid_us, rest)
