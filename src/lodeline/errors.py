@@ -126,6 +126,138 @@ class StoreUnreachableError(CouldNotTellError):
         return f"cannot reach {self.url}: {self.reason}"
 
 
+@dataclass(eq=False)
+class NotYetFoldedError(CouldNotTellError):
+    """The view does not hold the position asked about yet."""
+
+    code: ClassVar[str] = "could_not_tell.not_folded"
+    size: int
+    folded_to: int
+
+    def __str__(self) -> str:
+        return f"as of {self.size}: the view holds {self.folded_to} entries so far"
+
+    @property
+    def next_step(self) -> str | None:
+        """What brings the view up to the log."""
+        return "lodeline rebuild"
+
+
+@dataclass(eq=False)
+class MissingPredictionError(CouldNotTellError):
+    """An identifier of a reserved block whose prediction is not, or not yet, recorded.
+
+    Attributes:
+        prediction: its node identifier.
+        reason: `pending` while its process may still deliver it, else `lost`.
+    """
+
+    code: ClassVar[str] = "could_not_tell.prediction"
+    prediction: str
+    reason: str
+
+    def __str__(self) -> str:
+        if self.reason == "pending":
+            why = "its block is reserved, the record is not delivered yet"
+        else:
+            why = "its block was reserved, and its process ended without delivering it"
+        return f"{self.prediction}: {self.reason}; {why}"
+
+    @property
+    def next_step(self) -> str | None:
+        """What may bring it in."""
+        return "lodeline flush" if self.reason == "pending" else None
+
+
+@dataclass(eq=False)
+class QueueFullError(CouldNotTellError):
+    """The writer is behind; the events were not taken. Sending them again later is safe."""
+
+    code: ClassVar[str] = "could_not_tell.queue_full"
+    waiting: int
+
+    def __str__(self) -> str:
+        return f"{self.waiting} events wait for the writer; send again later"
+
+
+@dataclass(eq=False)
+class StoppingError(CouldNotTellError):
+    """The service is stopping; the events were not taken."""
+
+    code: ClassVar[str] = "could_not_tell.stopping"
+
+    def __str__(self) -> str:
+        return "the service is stopping"
+
+
+@dataclass(eq=False)
+class UnprotectedAddressError(UsageError):
+    """An address beyond loopback, without authentication to protect it."""
+
+    code: ClassVar[str] = "usage.unprotected_address"
+
+
+@dataclass(eq=False)
+class AddressInUseError(CouldNotTellError):
+    """The address cannot be listened on."""
+
+    code: ClassVar[str] = "could_not_tell.address"
+    address: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"cannot listen on {self.address}: {self.reason}"
+
+
+@dataclass(eq=False)
+class MissingExtraError(CouldNotTellError):
+    """A part of Lodeline that is not installed here."""
+
+    code: ClassVar[str] = "could_not_tell.missing_extra"
+    extra: str
+    module: str
+
+    def __str__(self) -> str:
+        return f"this needs the extra `{self.extra}` (no module {self.module!r})"
+
+    @property
+    def next_step(self) -> str | None:
+        """How to install it."""
+        return f"pip install 'lodeline[{self.extra}]'"
+
+
+class ServerNoError(NoError):
+    """The server's answer is no, under its own code and in its words."""
+
+    def __init__(self, code: str, said: str) -> None:
+        super().__init__()
+        self.code = code  # type: ignore[misc]  # the server's, not the class's
+        self.said = said
+
+    def __str__(self) -> str:
+        return self.said
+
+
+class ServerUsageError(UsageError):
+    """The server calls the question malformed, under its own code and in its words."""
+
+    def __init__(self, code: str, said: str) -> None:
+        super().__init__(said)
+        self.code = code  # type: ignore[misc]  # the server's, not the class's
+
+
+class ServerCouldNotTellError(CouldNotTellError):
+    """The server could not tell, under its own code and in its words."""
+
+    def __init__(self, code: str, said: str) -> None:
+        super().__init__()
+        self.code = code  # type: ignore[misc]  # the server's, not the class's
+        self.said = said
+
+    def __str__(self) -> str:
+        return self.said
+
+
 class InvalidEventError(InvalidInputError):
     """An event that cannot be accepted.
 
@@ -327,7 +459,7 @@ EVENT_FAULTS: Final = {
     "event.depth": "It nests deeper than any facet does.",
     "event.disconnected": "The client left before all of it had arrived.",
     "event.duplicate_key": "An object holds the same name twice; readers would disagree on it.",
-    "event.encoding": "It is not UTF-8.",
+    "event.encoding": "It is not UTF-8, or not in the content encoding that it names.",
     "event.event_type": "`eventType` is none of the six that OpenLineage knows.",
     "event.json": "It is not JSON.",
     "event.missing": "A required member is missing.",

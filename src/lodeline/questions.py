@@ -14,9 +14,10 @@ from urllib.request import Request, urlopen
 
 from lodeline.errors import (
     AmbiguousIdentifierError,
-    CouldNotTellError,
     LodelineError,
-    NoError,
+    ServerCouldNotTellError,
+    ServerNoError,
+    ServerUsageError,
     StoreUnreachableError,
     UnknownNodeError,
     UsageError,
@@ -115,38 +116,6 @@ class ServerQuestions:
 
 def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-class ServerNoError(NoError):
-    """The server's answer is no, in its words."""
-
-    def __init__(self, code: str, said: str) -> None:
-        super().__init__()
-        self.code = code  # type: ignore[misc]  # the server's, not the class's
-        self.said = said
-
-    def __str__(self) -> str:
-        return self.said
-
-
-class ServerUsageError(UsageError):
-    """The server calls the question malformed, in its words."""
-
-    def __init__(self, code: str, said: str) -> None:
-        super().__init__(said)
-        self.code = code  # type: ignore[misc]  # the server's, not the class's
-
-
-class ServerCouldNotTellError(CouldNotTellError):
-    """The server could not tell, in its words."""
-
-    def __init__(self, code: str, said: str) -> None:
-        super().__init__()
-        self.code = code  # type: ignore[misc]  # the server's, not the class's
-        self.said = said
-
-    def __str__(self) -> str:
-        return self.said
 
 
 def _error_from(status: int, body: bytes, *, url: str) -> LodelineError:

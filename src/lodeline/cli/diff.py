@@ -10,8 +10,8 @@ from lodeline.query.renderings import render_diff
 
 def configure(parser: ArgumentParser) -> None:
     """Add the options of `diff`."""
-    parser.add_argument("a", metavar="A")
-    parser.add_argument("b", metavar="B")
+    parser.add_argument("a", metavar="A", help="a version (dataset:…#v), or a run")
+    parser.add_argument("b", metavar="B", help="what to compare it with")
     add_moment_options(parser)
 
 

@@ -10,7 +10,7 @@ from lodeline.query.renderings import render_dot, render_impact, render_mermaid
 
 def configure(parser: ArgumentParser) -> None:
     """Add the options of `impact`."""
-    parser.add_argument("id", metavar="ID")
+    parser.add_argument("id", metavar="ID", help="kind:namespace:name[#version]")
     add_graph_options(parser)
 
 

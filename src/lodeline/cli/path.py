@@ -13,8 +13,8 @@ from lodeline.query.renderings import render_dot, render_mermaid, render_paths
 
 def configure(parser: ArgumentParser) -> None:
     """Add the options of `path`."""
-    parser.add_argument("a", metavar="A")
-    parser.add_argument("b", metavar="B")
+    parser.add_argument("a", metavar="A", help="one node")
+    parser.add_argument("b", metavar="B", help="the other node")
     add_graph_options(parser)
 
 

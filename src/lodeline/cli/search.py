@@ -10,7 +10,7 @@ from lodeline.query.renderings import render_search
 
 def configure(parser: ArgumentParser) -> None:
     """Add the options of `search`."""
-    parser.add_argument("q", metavar="Q")
+    parser.add_argument("q", metavar="Q", help="words, all of which must match")
     parser.add_argument("--kind", help="only nodes of this kind")
     parser.add_argument("--namespace", help="only nodes of this namespace")
     add_page_options(parser)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from lodeline.errors import CouldNotTellError, UsageError
+from lodeline.errors import MissingExtraError, UsageError
 from lodeline.settings import store_url
 
 
@@ -27,7 +27,7 @@ def execute(arguments: Namespace) -> int:
     try:
         from lodeline.server.running import check, serve
     except ModuleNotFoundError as error:
-        raise MissingExtraError(extra="server", module=error.name or "") from error
+        raise MissingExtraError("server", error.name or "") from error
     url = store_url(arguments.store)
     if arguments.check:
         for line in check(url, host=arguments.host, port=arguments.port):
@@ -35,22 +35,3 @@ def execute(arguments: Namespace) -> int:
         return 0
     serve(url, host=arguments.host, port=arguments.port)
     return 0
-
-
-class MissingExtraError(CouldNotTellError):
-    """A part of Lodeline that is not installed here."""
-
-    code = "could_not_tell.missing_extra"
-
-    def __init__(self, *, extra: str, module: str) -> None:
-        super().__init__()
-        self.extra = extra
-        self.module = module
-
-    def __str__(self) -> str:
-        return f"this needs the extra `{self.extra}` (no module {self.module!r})"
-
-    @property
-    def next_step(self) -> str:
-        """How to install it."""
-        return f"pip install 'lodeline[{self.extra}]'"

@@ -10,7 +10,7 @@ from lodeline.query.renderings import render_show
 
 def configure(parser: ArgumentParser) -> None:
     """Add the options of `show`."""
-    parser.add_argument("id", metavar="ID")
+    parser.add_argument("id", metavar="ID", help="kind:namespace:name[#version]")
     add_moment_options(parser)
 
 

@@ -14,7 +14,7 @@ from lodeline.query.renderings import render_dot, render_mermaid, render_tree
 
 def configure(parser: ArgumentParser) -> None:
     """Add the options of `trace`."""
-    parser.add_argument("id", metavar="ID")
+    parser.add_argument("id", metavar="ID", help="kind:namespace:name[#version]")
     direction = parser.add_mutually_exclusive_group()
     direction.add_argument("--up", action="store_true", help="sources (default)")
     direction.add_argument("--down", action="store_true", help="what depends on it")

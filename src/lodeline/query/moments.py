@@ -7,26 +7,9 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from lodeline.errors import CouldNotTellError, UsageError
+from lodeline.errors import NotYetFoldedError, UsageError
 from lodeline.model import format_time, parse_time
 from lodeline.store import Segment
-
-
-@dataclass(eq=False)
-class NotYetFoldedError(CouldNotTellError):
-    """The view does not hold the position asked about yet."""
-
-    code = "could_not_tell.not_folded"
-    size: int
-    folded_to: int
-
-    def __str__(self) -> str:
-        return f"as of {self.size}: the view holds {self.folded_to} entries so far"
-
-    @property
-    def next_step(self) -> str:
-        """What brings the view up to the log."""
-        return "lodeline rebuild"
 
 
 @dataclass(frozen=True, slots=True)

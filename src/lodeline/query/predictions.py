@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from lodeline.errors import CouldNotTellError, UnknownNodeError
+from lodeline.errors import MissingPredictionError, UnknownNodeError
 from lodeline.ingest.predictions import FoundPrediction, PredictionBlock, find_prediction
 from lodeline.model import NodeId, find_prediction_id
 from lodeline.query.answers import Edge, Gap, Graph
@@ -13,27 +12,6 @@ from lodeline.query.asking import Inquiry
 from lodeline.store.prediction_tables import has_prediction_tables
 
 Answer = dict[str, Any]
-
-
-@dataclass(eq=False)
-class MissingPredictionError(CouldNotTellError):
-    """An identifier of a reserved block whose prediction is not (or not yet) recorded."""
-
-    code = "could_not_tell.prediction"
-    prediction: str
-    reason: str
-
-    def __str__(self) -> str:
-        why = {
-            "pending": "its block is reserved, the record is not delivered yet",
-            "lost": "its block was reserved, and its process ended without delivering it",
-        }
-        return f"{self.prediction}: {self.reason}; {why.get(self.reason, self.reason)}"
-
-    @property
-    def next_step(self) -> str | None:
-        """What may bring it in."""
-        return "lodeline flush" if self.reason == "pending" else None
 
 
 def get_prediction(inquiry: Inquiry, node: NodeId) -> FoundPrediction:

@@ -15,29 +15,9 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from lodeline.errors import CouldNotTellError, UsageError
+from lodeline.errors import AddressInUseError, UnprotectedAddressError
 from lodeline.limits import SHUTDOWN_SECONDS_MAX
 from lodeline.server.assembly import build_application
-
-
-class UnprotectedAddressError(UsageError):
-    """An address beyond loopback, without authentication to protect it."""
-
-    code = "usage.unprotected_address"
-
-
-class AddressInUseError(CouldNotTellError):
-    """The address cannot be listened on."""
-
-    code = "could_not_tell.address"
-
-    def __init__(self, address: str, reason: str) -> None:
-        super().__init__()
-        self.address = address
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"cannot listen on {self.address}: {self.reason}"
 
 
 def serve(store: str, *, host: str, port: int) -> None:

@@ -16,33 +16,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from lodeline.errors import CouldNotTellError, LodelineError
+from lodeline.errors import LodelineError, QueueFullError, StoppingError
 from lodeline.limits import COMMIT_EVENTS_MAX, QUEUE_BYTES_MAX, QUEUE_EVENTS_MAX
 from lodeline.store import Segment
 
 # How long the writer waits for more events before it folds those it has.
 _FOLD_IDLE_SECONDS = 0.005
-
-
-@dataclass(eq=False)
-class QueueFullError(CouldNotTellError):
-    """The writer is behind; the events were not taken. Sending them again later is safe."""
-
-    code = "could_not_tell.queue_full"
-    waiting: int
-
-    def __str__(self) -> str:
-        return f"{self.waiting} events wait for the writer; send again later"
-
-
-@dataclass(eq=False)
-class StoppingError(CouldNotTellError):
-    """The service is stopping; the events were not taken."""
-
-    code = "could_not_tell.stopping"
-
-    def __str__(self) -> str:
-        return "the service is stopping"
 
 
 @dataclass(frozen=True, slots=True)
