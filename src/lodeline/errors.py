@@ -229,6 +229,8 @@ class MissingExtraError(CouldNotTellError):
 class ServerNoError(NoError):
     """The server's answer is no, under its own code and in its words."""
 
+    code: ClassVar[str] = "no.server"
+
     def __init__(self, code: str, said: str) -> None:
         super().__init__()
         self.code = code  # type: ignore[misc]  # the server's, not the class's
@@ -241,6 +243,8 @@ class ServerNoError(NoError):
 class ServerUsageError(UsageError):
     """The server calls the question malformed, under its own code and in its words."""
 
+    code: ClassVar[str] = "usage.server"
+
     def __init__(self, code: str, said: str) -> None:
         super().__init__(said)
         self.code = code  # type: ignore[misc]  # the server's, not the class's
@@ -248,6 +252,8 @@ class ServerUsageError(UsageError):
 
 class ServerCouldNotTellError(CouldNotTellError):
     """The server could not tell, under its own code and in its words."""
+
+    code: ClassVar[str] = "could_not_tell.server"
 
     def __init__(self, code: str, said: str) -> None:
         super().__init__()
