@@ -32,7 +32,6 @@ def a_segment() -> Iterator[Segment]:
             path,
             url=f"sqlite:///{path}",
             create=True,
-            fold_version="1",
             clock_us=lambda: LOG_TIME_US,
         )
         try:
@@ -123,7 +122,6 @@ def test_a_rebuild_and_another_process_reach_the_same_view(
             segment.path,  # type: ignore[attr-defined]
             url=segment.url,
             create=False,
-            fold_version="1",
             clock_us=lambda: LOG_TIME_US,
         )
         accept(other, raws[cut : cut + 3])
