@@ -15,12 +15,13 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from threadpoolctl import threadpool_limits
 
-# One row gains nothing from threads, and fifty trees wait for them fifty times.
-threadpool_limits(limits=1)
-
 model = joblib.load("models/late30.joblib")
 features = pd.read_parquet("data/features.parquet").set_index("flight_id")
 columns = list(model.feature_names_in_)
+
+# One row gains nothing from threads, and fifty trees would wait for them fifty times. Said here,
+# since it reaches only the libraries that are loaded.
+threadpool_limits(limits=1)
 
 
 async def predict(request: Request) -> JSONResponse:
