@@ -11,6 +11,7 @@ import msgspec
 
 from lodeline.errors import CannotReplayError
 from lodeline.replay.recipe import Recipe, iter_events, recipe_of
+from lodeline.wire.facets import LodelineReplayRunFacet
 
 # Replays run in a namespace of their own: their models and jobs are not those of the original.
 REPLAY_NAMESPACE: Final = "replay"
@@ -46,7 +47,7 @@ def note_verdict(segment: Any, found: Recipe, *, of: str, verdict: str) -> None:
     """Log of which run `found` is a replay, and what came out."""
     facet = {
         "_producer": PRODUCER,
-        "_schemaURL": f"{PRODUCER}/schema/1-0-0/LodelineReplay.json",
+        "_schemaURL": LodelineReplayRunFacet.facet_schema_url,
         "of": of,
         "verdict": verdict,
     }
