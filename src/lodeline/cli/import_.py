@@ -20,7 +20,7 @@ from lodeline.cli.answers import open_segment, print_json
 from lodeline.cli.dead_letter import print_letter
 from lodeline.cli.progress import counting
 from lodeline.errors import UsageError
-from lodeline.ingest import ImportResult, Submission, accept
+from lodeline.ingest import ImportResult, Submission, accept, fold_pending
 from lodeline.wire.reading import iter_raw_events
 
 _SUFFIXES = {".json", ".jsonl", ".ndjson"}
@@ -47,7 +47,10 @@ def execute(arguments: Namespace) -> int:
         def show(result: ImportResult) -> None:
             progress(done.byte_count, total, f"{result.seen} events")
 
-        result = accept(segment, _iter_submissions(files, done), progress=show)
+        result = accept(segment, _iter_submissions(files, done), progress=show, fold=False)
+    size = segment.size()
+    with counting("fold", quiet=arguments.json) as progress:
+        fold_pending(segment, progress=lambda folded: progress(folded, size, f"{folded} entries"))
     segment.close()
     if arguments.json:
         print_json(result.to_json())

@@ -33,7 +33,15 @@ def key_id(name: str, public: bytes) -> bytes:
     return sha256(name.encode() + b"\n" + ALGORITHM_ED25519 + public).digest()[:4]
 
 
+def _check_utf8(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise MalformedNoteError("half of a surrogate pair") from error
+
+
 def _check_name(name: str) -> None:
+    _check_utf8(name)
     if not name or "+" in name or any(character.isspace() for character in name):
         raise MalformedNoteError(f"{name!r}: a key name is not empty and has no space and no '+'")
 
@@ -180,6 +188,7 @@ def sign_note(text: str, signers: Sequence[Signer]) -> str:
 
 
 def _check_text(text: str) -> None:
+    _check_utf8(text)
     if not text.endswith("\n"):
         raise MalformedNoteError("a note's text ends in a newline")
     if any(ord(character) < 0x20 and character != "\n" for character in text):

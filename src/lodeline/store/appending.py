@@ -47,10 +47,19 @@ class NewRecord:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Where a record stands, and whether it already stood there."""
+    """Where a record stands, and whether it already stood there.
+
+    Attributes:
+        position: leaf index.
+        duplicate: an earlier entry holds it.
+        leaf_hash: of a new entry; `None` for a duplicate, whose entry was not read.
+        log_time_us: of a new entry.
+    """
 
     position: int
     duplicate: bool
+    leaf_hash: bytes | None = None
+    log_time_us: int = 0
 
 
 @dataclass(eq=False)
@@ -176,6 +185,7 @@ class LogWriter:
         first = position = tree.size
         secrets = self._randomness(SECRET_BYTES * len(records))
         outcomes: list[Outcome] = []
+        leaf_hashes: list[bytes] = []
         entry_rows: list[tuple[int, int, str, bytes]] = []
         payload_rows: list[tuple[int, bytes]] = []
         secret_rows: list[tuple[int, bytes]] = []
@@ -200,13 +210,15 @@ class LogWriter:
                     roots=record.roots,
                 )
             )
+            leaf_hash = hash_leaf(leaf)
+            leaf_hashes.append(leaf_hash)
             entry_rows.append((position, log_time_us, record.kind, leaf))
             payload_rows.append((position, record.canonical))
             secret_rows.append((position, secret))
-            outcomes.append(Outcome(position, duplicate=False))
+            outcomes.append(Outcome(position, False, leaf_hash, log_time_us))
             position += 1
         if entry_rows:
-            full = tree.extend(hash_leaf(row[3]) for row in entry_rows)
+            full = tree.extend(leaf_hashes)
             insert = connection.executemany
             insert("INSERT INTO entry VALUES (?, ?, ?, ?)", entry_rows)
             insert("INSERT INTO payload VALUES (?, ?)", payload_rows)

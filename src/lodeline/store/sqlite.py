@@ -48,14 +48,26 @@ def _clock_us() -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Appended:
-    position: int
-    duplicate: bool
+    _outcome: Outcome
     _segment: SqliteSegment
+
+    @property
+    def position(self) -> int:
+        """Where the record stands; for a duplicate, where the first stands."""
+        return self._outcome.position
+
+    @property
+    def duplicate(self) -> bool:
+        """Whether the log held it before."""
+        return self._outcome.duplicate
 
     @property
     def receipt(self) -> str:
         """The signed receipt; deterministic, so a duplicate's is the first's."""
-        return self._segment.receipt(self.position)
+        outcome = self._outcome
+        if outcome.leaf_hash is None:
+            return self._segment.receipt(outcome.position)
+        return self._segment.sign_receipt(outcome.leaf_hash, outcome.log_time_us)
 
 
 class SqliteSegment:
@@ -182,7 +194,7 @@ class SqliteSegment:
         return self._appended(self._writer.append([record])[0])
 
     def _appended(self, outcome: Outcome) -> Appended:
-        return _Appended(outcome.position, outcome.duplicate, self)
+        return _Appended(outcome, self)
 
     # The log
 
@@ -294,10 +306,12 @@ class SqliteSegment:
             ).fetchone()
             if row is None:
                 raise UnknownPositionError(position, _size(connection))
-        leaf, log_time_us = row
-        receipt = Receipt(
-            self.origin, (hash_leaf(leaf),), log_time_us, log_time_us + RECEIPT_DEADLINE_US
-        )
+        return self.sign_receipt(hash_leaf(row[0]), row[1])
+
+    def sign_receipt(self, leaf_hash: bytes, log_time_us: int) -> str:
+        """Write the receipt of an entry whose leaf hash and log time are known."""
+        deadline_us = log_time_us + RECEIPT_DEADLINE_US
+        receipt = Receipt(self.origin, (leaf_hash,), log_time_us, deadline_us)
         return sign_receipt(receipt, self.keys.receipt)
 
     def verifiers(self, use: str = "checkpoint") -> list[Verifier]:

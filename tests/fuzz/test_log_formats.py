@@ -1,0 +1,96 @@
+"""Foreign bytes in the log's formats raise our errors and no others."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from lodeline.errors import ProofError
+from lodeline.proof import (
+    Signer,
+    TreeHead,
+    Verifier,
+    format_tree_head,
+    iter_bundle,
+    parse_note,
+    parse_tree_head,
+    sign_note,
+    verify_note,
+)
+from lodeline.store.blob_references import iter_blob_references
+from lodeline.tlog import (
+    LeafRecord,
+    Receipt,
+    decode_leaf,
+    encode_leaf,
+    sign_receipt,
+    verify_receipt,
+)
+
+SIGNER = Signer("example.com/log", b"s" * 32)
+NOTE = sign_note(format_tree_head(TreeHead("example.com/log", 5, b"r" * 32)), [SIGNER])
+RECEIPT = sign_receipt(Receipt("o", (b"h" * 32,), 1, 2), SIGNER)
+LEAF = encode_leaf(LeafRecord("0" * 32, 1, "event", b"i" * 32, b"c" * 32))
+
+
+def mutated(sound: str) -> st.SearchStrategy[str]:
+    """The sound text with a slice replaced, or any text."""
+    cut = st.integers(0, len(sound))
+    return st.text() | st.builds(
+        lambda a, b, new: sound[: min(a, b)] + new + sound[max(a, b) :],
+        cut,
+        cut,
+        st.text(max_size=5),
+    )
+
+
+TEXT_PARSERS: dict[str, tuple[str, Callable[[str], object]]] = {
+    "notes": (NOTE, parse_note),
+    "verified notes": (NOTE, lambda text: verify_note(text, [SIGNER.verifier])),
+    "tree heads": (NOTE.split("\n\n")[0] + "\n", parse_tree_head),
+    "verifier keys": (SIGNER.verifier.vkey, Verifier.from_vkey),
+    "private keys": (SIGNER.text, Signer.from_text),
+    "receipts": (RECEIPT, lambda text: verify_receipt(text, [SIGNER.verifier])),
+}
+
+
+@pytest.mark.parametrize("name", TEXT_PARSERS)
+def test_foreign_text_is_read_or_refused(name: str) -> None:
+    sound, parse = TEXT_PARSERS[name]
+
+    @given(mutated(sound))
+    @example("")
+    @example("\ud800")
+    @example(sound.replace("e", "\ud800", 1))
+    def refused_or_read(text: str) -> None:
+        try:
+            parse(text)
+        except ProofError:
+            return
+
+    refused_or_read()
+
+
+@given(st.binary() | mutated(LEAF.decode()).map(lambda text: text.encode("utf-8", "replace")))
+def test_foreign_bytes_are_a_leaf_or_refused(data: bytes) -> None:
+    try:
+        decode_leaf(data)
+    except ProofError:
+        return
+
+
+@given(st.binary(max_size=300))
+def test_foreign_bytes_are_a_bundle_or_refused(data: bytes) -> None:
+    try:
+        list(iter_bundle(data))
+    except ProofError:
+        return
+
+
+@given(st.binary(max_size=100))
+@example(b'{"dataset": {"facets": {"lodeline_prediction_batch": []}}}')
+@example(b'["lodeline_rows"]')
+@example(b'{"outputs": [7, {"outputFacets": {"lodeline_rows": {"steps": [7, {"digest": 7}]}}}]}')
+def test_foreign_payloads_refer_to_blobs_or_to_none(data: bytes) -> None:
+    assert list(iter_blob_references(data)) == []
