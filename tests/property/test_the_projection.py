@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from histories import BEGIN_US, DAY_US, LOG_TIME_US, RUNS, histories, log_of, raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from histories import BEGIN_US, DAY_US, LOG_TIME_US, RUNS, histories, log_of, raw
 from lodeline import wire
 from lodeline.fold import Entry, Graph, fold
 from lodeline.fold.graph import group_line

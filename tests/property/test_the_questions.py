@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from histories import BEGIN_US, DAY_US, LOG_TIME_US, histories, raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from histories import BEGIN_US, DAY_US, LOG_TIME_US, histories, raw
 from lodeline import wire
 from lodeline.errors import UnknownNodeError
 from lodeline.fold import Entry, Graph, fold, trace
