@@ -181,12 +181,12 @@ def _explain(data: bytes, fault: Exception) -> NoReturn:
         raise InvalidEventError(
             "event.encoding", "", f"not UTF-8: byte {broken.start} ({broken.reason})"
         ) from broken
+    if len(data) <= EXPLAIN_BYTES_MAX:
+        scan(text)
     if isinstance(fault, RecursionError):
         raise InvalidEventError(
             "event.depth", "", f"nested deeper than {EVENT_DEPTH_MAX}"
         ) from fault
-    if len(data) <= EXPLAIN_BYTES_MAX:
-        scan(text)
     raise InvalidEventError("event.json", "", f"not JSON: {fault}") from fault
 
 

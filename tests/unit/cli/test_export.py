@@ -13,6 +13,7 @@ from prov.model import ProvDocument
 
 from lodeline import wire
 from lodeline.cli.main import main
+from lodeline.spool import Spool, spool_directory
 from lodeline.store import AcceptedEvent, open_segment
 from lodeline.wire.reading import iter_raw_events
 
@@ -134,6 +135,17 @@ def test_a_training_run_in_the_words_of_prov(
     (informed,) = sections["wasInformedBy"].values()
     assert informed["prov:informant"] == f"node:run%3A{PARENT_ID}"
     assert len(sections["specializationOf"]) == 2
+
+
+def test_what_is_spooled_is_delivered_first(
+    store: Callable[[list[bytes]], str], capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    url = store([training("START", 1)])
+    record = b'{"type":"event","event":' + training("COMPLETE", 5) + b"}"
+    spool = Spool(spool_directory(url))
+    spool.append(record)
+    spool.close()
+    assert len(export(capfdbinary, "--store", url).splitlines()) == 2
 
 
 def test_an_empty_store_is_an_empty_document(
