@@ -25,7 +25,7 @@ def marked_pages() -> list[Path]:
 def environment(programs: Path, directory: Path) -> dict[str, str]:
     """The commands of a reader: `python`, and `lodeline` as it was installed for it."""
     programs.mkdir()
-    for name, words in {"python": [], "lodeline": ["-m", "lodeline"]}.items():
+    for name, words in {"python": [], "lodeline": ["-P", "-m", "lodeline"]}.items():
         command = shlex.join([sys.executable, *words])
         (programs / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         (programs / name).chmod(0o755)

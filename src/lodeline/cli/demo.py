@@ -126,7 +126,7 @@ class Demo:
 
     def lodeline(self, command: str, *words: str) -> int:
         """Run another command on the demo's store; its answer goes where people read along."""
-        line = [sys.executable, "-m", "lodeline", command, *words, "--store", self.store]
+        line = [sys.executable, "-P", "-m", "lodeline", command, *words, "--store", self.store]
         self.out.flush()
         with contextlib.suppress(KeyboardInterrupt):
             return subprocess.run(
@@ -192,7 +192,7 @@ class Demo:
         return own | {"LODELINE_STORE": self.store}
 
     def _command(self, script: str, *words: str) -> list[str]:
-        capture = [sys.executable, "-m", "lodeline", "run", "--rows", "--deterministic", "--"]
+        capture = [sys.executable, "-P", "-m", "lodeline", "run", "--rows", "--deterministic", "--"]
         return [*capture, sys.executable, script, *words]
 
     def _captured(self, script: str, *words: str) -> None:

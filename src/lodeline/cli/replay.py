@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from lodeline.cli.answers import print_json
-from lodeline.errors import UsageError
+from lodeline.cli.answers import connect, print_json
+from lodeline.errors import CannotReplayError, UsageError
 from lodeline.model import parse_identifier
 from lodeline.settings import find_setting, store_url
 
@@ -20,7 +20,11 @@ _STATUS = {"identical": 0, "equal": 0, "different": 1, "failed": 1, "cannot": 3}
 
 def configure(parser: ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("run", metavar="RUN", help="the run to repeat: run:<uuid>")
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        help="the run to repeat, run:<uuid>; another node means the run that wrote it",
+    )
     parser.add_argument(
         "--tolerance",
         type=float,
@@ -51,7 +55,7 @@ def execute(arguments: Namespace) -> int:
     url = find_setting("store", argument=arguments.store)
     answer = Replay(
         store=store_url(url),
-        run_id=parse_run(arguments.run),
+        run_id=parse_run(_run_of(arguments)),
         tolerance=arguments.tolerance,
         swaps=tuple(parse_identifier(text) for text in arguments.swaps),
         keep=arguments.keep,
@@ -62,6 +66,21 @@ def execute(arguments: Namespace) -> int:
     else:
         _print(answer)
     return _STATUS[answer["verdict"]]
+
+
+def _run_of(arguments: Namespace) -> str:
+    """The run named, or the one that wrote the version named (the newest, without a version)."""
+    text: str = arguments.run
+    kind, _, rest = text.partition(":")
+    if kind == "run" or not rest:
+        return text
+    answer = connect(arguments).ask("show", id=text)
+    wanted = answer["version"]
+    versions = answer.get("versions")
+    for version in versions if isinstance(versions, list) else ():
+        if version.get("version") == wanted and version.get("run"):
+            return str(version["run"])
+    raise CannotReplayError(reason=f"the record does not say which run wrote {text}")
 
 
 def _print(answer: dict[str, object]) -> None:

@@ -131,7 +131,7 @@ def compare_models(
 
     Models are code, and loading one runs it; that happens in a process of its own.
     """
-    command = [sys.executable, "-m", "lodeline.replay.probes", str(tolerance)]
+    command = [sys.executable, "-P", "-m", "lodeline.replay.probes", str(tolerance)]
     command += [str(recorded), str(replayed), *map(str, inputs)]
     try:
         done = subprocess.run(

@@ -20,6 +20,8 @@ from lodeline.limits import PROBE_ROWS_MAX
 
 def main(argv: Sequence[str]) -> None:
     """Compare, and print what was found."""
+    # Last, so that nothing in the working directory shadows a module.
+    sys.path.append(str(Path.cwd()))
     tolerance, recorded, replayed, *inputs = argv
     same, detail = _compare(
         float(tolerance), Path(recorded), Path(replayed), [Path(path) for path in inputs]

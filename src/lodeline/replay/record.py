@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from lodeline.errors import CannotReplayError
 from lodeline.replay.recipe import Recipe, iter_events, recipe_of
-from lodeline.wire.facets import LodelineReplayRunFacet
+from lodeline.wire import facets
 
 # Replays run in a namespace of their own: their models and jobs are not those of the original.
 REPLAY_NAMESPACE: Final = "replay"
-PRODUCER: Final = "https://github.com/lodeline/lodeline"
+Verdict = Literal["identical", "equal", "different", "failed", "cannot"]
 _RUN_EVENT: Final = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
 
 
@@ -43,20 +43,15 @@ def find_replay(segment: Any, started_at: int, *, cwd: str) -> Recipe | None:
         return None
 
 
-def note_verdict(segment: Any, found: Recipe, *, of: str, verdict: str) -> None:
+def note_verdict(segment: Any, found: Recipe, *, of: str, verdict: Verdict) -> None:
     """Log of which run `found` is a replay, and what came out."""
-    facet = {
-        "_producer": PRODUCER,
-        "_schemaURL": LodelineReplayRunFacet.facet_schema_url,
-        "of": of,
-        "verdict": verdict,
-    }
+    facet = facets.build(facets.LodelineReplayRunFacet(of=of, verdict=verdict))
     event = {
         "eventType": "OTHER",
         "eventTime": datetime.now(UTC).isoformat(),
         "run": {"runId": found.run_id, "facets": {"lodeline_replay": facet}},
         "job": {"namespace": found.job_namespace, "name": found.job_name},
-        "producer": PRODUCER,
+        "producer": facet["_producer"],
         "schemaURL": _RUN_EVENT,
     }
     import_module("lodeline.ingest").accept(segment, [msgspec.json.encode(event)])

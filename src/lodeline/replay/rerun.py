@@ -109,13 +109,14 @@ class Replay:
 
     def _run(self, mirror: Mirror, recipe: Recipe) -> tuple[int, str]:
         """Run the command in the mirror; its exit status and what it said."""
-        command = [sys.executable, "-m", "lodeline", "run", "--namespace", REPLAY_NAMESPACE]
+        # -P: a file of the mirror named like a module of ours or Python's must not shadow it.
+        command = [sys.executable, "-P", "-m", "lodeline", "run", "--namespace", REPLAY_NAMESPACE]
         command += ["--job", recipe.job_name]
         command += ["--deterministic"] if recipe.deterministic else []
         command += ["--", *mirrored_argv(mirror, recipe)]
         if confinement.is_available():
             writable = [mirror.root, store_path(self.store).parent]
-            launcher = [sys.executable, "-m", "lodeline.replay.confinement"]
+            launcher = [sys.executable, "-P", "-m", "lodeline.replay.confinement"]
             command = [*launcher, *map(str, writable), "/dev", "--", *command]
         self.tell("running: " + " ".join(recipe.argv))
         log = mirror.root / "tmp" / "said"
