@@ -63,9 +63,10 @@ class StoreQuestions:
         from lodeline.store import open_segment
         from lodeline.transport.draining import drain_into
 
+        # First of all: what is spooled may be all there is, and then delivery makes the store.
+        report = drain_into(self.url)
         segment = open_segment(self.url, create=False)
         try:
-            report = drain_into(self.url)
             fold_pending(segment)
             answer = ask(segment, verb, parameters)
         finally:

@@ -12,9 +12,43 @@ import time
 from typing import NamedTuple
 
 from lodeline.limits import GLOB_FILES_MAX
+from lodeline.model import parse_identifier
 
 FILE = "file"
 # Query strings of these schemes may hold tokens and are cut off; the path names the dataset.
+_FILE_ENDINGS = frozenset(
+    [
+        ".arrow",
+        ".avro",
+        ".csv",
+        ".db",
+        ".feather",
+        ".gz",
+        ".joblib",
+        ".json",
+        ".jsonl",
+        ".ndjson",
+        ".npy",
+        ".npz",
+        ".onnx",
+        ".orc",
+        ".parquet",
+        ".pickle",
+        ".pkl",
+        ".pt",
+        ".safetensors",
+        ".sqlite",
+        ".tsv",
+        ".txt",
+        ".xls",
+        ".xlsx",
+        ".xml",
+        ".yaml",
+        ".yml",
+        ".zip",
+        ".zst",
+    ]
+)
 _WEB = frozenset({"http", "https"})
 
 
@@ -73,6 +107,24 @@ def find_dataset(target: object) -> Dataset | None:
     if isinstance(name, (str, bytes)) and name and not str(name).startswith("<"):
         return file_dataset(name)
     return None
+
+
+def declared_dataset(target: object, namespace: str) -> Dataset | None:
+    """Name what a person declared: an identifier, a path, a URL, or a name in a namespace.
+
+    A text is an identifier when it starts with `dataset:` or `model:`; a path when a file of that
+    name exists, or it has a separator or the ending of a data file; else a name.
+    """
+    if not isinstance(target, str) or not target:
+        return None if target == "" else find_dataset(target)
+    if target.startswith(("dataset:", "model:")):
+        node = parse_identifier(target)
+        return Dataset(node.namespace, node.name)
+    ending = os.path.splitext(target)[1].lower()
+    # `s3://bucket/key` has separators, too.
+    if os.sep in target or target[:1] in "~." or ending in _FILE_ENDINGS or os.path.exists(target):
+        return find_dataset(target)
+    return Dataset(namespace, readable(target))
 
 
 def list_datasets(target: object) -> tuple[list[Dataset], bool]:

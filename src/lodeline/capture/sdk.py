@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 from lodeline.capture import process
-from lodeline.capture.datasets import Dataset, find_dataset
+from lodeline.capture.datasets import Dataset, declared_dataset
 from lodeline.capture.journal import Journal
 from lodeline.capture.process import RunName, new_run_id, parse_run_name
 from lodeline.capture.recorder import RECORDER, RunContext, now_us
@@ -42,7 +42,12 @@ class Run:
         self.run_id = "" if context is None else context.run_id
 
     def reads(self, dataset: object, *, namespace: str | None = None) -> None:
-        """Declare an input: a path, a URL, or a name in a namespace."""
+        """Declare an input: an identifier, a path, a URL, or a name.
+
+        Args:
+            dataset: what is no identifier, URL or path is a name in `namespace`.
+            namespace: of the name; by default the run's.
+        """
         named = _dataset(dataset, namespace)
         if named is not None:
             _guard(lambda: RECORDER.read(named))
@@ -57,8 +62,8 @@ class Run:
         """Declare an output.
 
         Args:
-            dataset: a path, a URL, or a name in a namespace.
-            namespace: of the name.
+            dataset: an identifier, a path, a URL, or a name in `namespace`.
+            namespace: of the name; by default the run's.
             inputs: what it was made from; without it, anything read so far may have been.
         """
         named = _dataset(dataset, namespace)
@@ -313,7 +318,8 @@ def _dataset(target: object, namespace: str | None) -> Dataset | None:
         return target
     if namespace is not None:
         return Dataset(namespace, str(target))
-    return find_dataset(target)
+    run = RECORDER.run
+    return declared_dataset(target, _places()[1] if run is None else run.namespace)
 
 
 def _guard(act: Callable[[], object]) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lodeline.errors import UnknownNodeError
@@ -40,7 +40,7 @@ class Question:
     Attributes:
         direction: `up`, `down` or `both`.
         depth: derivations to follow; None for all.
-        columns: walk columns.
+        columns: walk columns too; a column as root is walked at its own level alone.
         valid_at: event time of the question, in microseconds.
         stale_runs: runs of the second rule of currency.
         stale_age_us: microseconds of the second rule of currency.
@@ -85,10 +85,15 @@ def trace(
     node = parse_identifier(root) if isinstance(root, str) else root
     question = Question(valid_at=valid_at, **options)
     resolved = resolve(graph, node)
-    if resolved.version or resolved.kind in VERSIONED_KINDS:
-        walk: _Walk = _VersionWalk(graph, question, resolved)
-    else:
-        walk = _JobWalk(graph, question, resolved)
+    versions = resolved.version or resolved.kind in VERSIONED_KINDS
+    shape: type[_Walk] = _VersionWalk if versions else _JobWalk
+    walk = shape(graph, question, resolved)
+    walk.run()
+    if question.columns and resolved.kind not in ("datasetField", "feature"):
+        # A whole node is asked about at both levels.
+        whole = shape(graph, replace(question, columns=False), resolved)
+        whole.run()
+        walk.include(whole)
     return walk.answer()
 
 
@@ -165,11 +170,23 @@ class _Walk:
             self.by_job[group.job].append(group)
         self.stale: dict[EdgeKey, bool] = {}
 
-    def answer(self) -> dict[str, Any]:
+    def run(self) -> None:
         self.reach(self.root, 0)
         for direction in DIRECTIONS[self.question.direction]:
             self.walk(direction)
         self.parents()
+
+    def include(self, other: _Walk) -> None:
+        for node, depth in other.nodes.items():
+            self.reach(node, depth)
+        for key, found in other.edges.items():
+            edge = self.edges.setdefault(key, _Edge())
+            edge.groups |= found.groups
+            edge.basis = min(edge.basis, found.basis, key=BASIS_RANK.__getitem__)
+            edge.stale = edge.stale and found.stale
+        self.gaps |= other.gaps
+
+    def answer(self) -> dict[str, Any]:
         return {
             "root": str(self.root),
             "direction": self.question.direction,

@@ -126,6 +126,16 @@ class Graph:
         if known is None or depth < known:
             self.nodes[node] = depth
 
+    def include(self, other: Graph) -> None:
+        """Take in all of another closure of the same root and direction."""
+        for node, depth in other.nodes.items():
+            self.add_node(node, depth)
+        for edge in other.edges.values():
+            self.edges.setdefault(edge.key, edge).grounds |= edge.grounds
+        self.gaps |= other.gaps
+        for kind, count in other.summarised.items():
+            self.summarised[kind] = max(count, self.summarised.get(kind, 0))
+
     def add_gap(self, gap: Gap) -> None:
         """Take a gap in, once."""
         self.gaps[gap] = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lodeline.model import NodeId
-from lodeline.query.answers import Gap, Graph, Page, write_answer
+from lodeline.query.answers import DerivationKey, Gap, Graph, Page, write_answer
 from lodeline.query.asking import Inquiry
 from lodeline.query.closure import JobWalk
 from lodeline.query.describing import Describer
@@ -20,6 +20,8 @@ from lodeline.query.predictions import (
 from lodeline.query.registry import find_verb
 from lodeline.query.versions import VersionWalk, newest_version
 
+# Kinds whose questions are always about columns.
+COLUMN_KINDS = frozenset({"datasetField", "feature"})
 # Kinds whose questions are always about versions and runs.
 VERSIONED_KINDS = frozenset({"run", "model", "deployment", "prediction", "row"})
 
@@ -88,16 +90,21 @@ def _walk(
     versions: bool,
 ) -> tuple[Graph, Describer]:
     shape: type[VersionWalk | JobWalk] = VersionWalk if versions else JobWalk
-    walker = shape(
-        inquiry.groups,
-        root,
-        direction=direction,
-        columns=question.columns,
-        depth=depth,
-        budget=inquiry.budget,
-    )
-    graph = walker.run()
-    return graph, Describer(inquiry.groups, walker.rows)
+    graph, rows = Graph(root, direction), dict[DerivationKey, set[int]]()
+    # With columns, a whole node is asked about at both levels; a column at its own alone.
+    for columns in sorted({question.columns, question.columns and root.kind in COLUMN_KINDS}):
+        walker = shape(
+            inquiry.groups,
+            root,
+            direction=direction,
+            columns=columns,
+            depth=depth,
+            budget=inquiry.budget,
+        )
+        graph.include(walker.run())
+        for key, found in walker.rows.items():
+            rows.setdefault(key, set()).update(found)
+    return graph, Describer(inquiry.groups, rows)
 
 
 def _walk_from_prediction(

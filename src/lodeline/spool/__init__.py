@@ -5,7 +5,13 @@
 """
 
 from lodeline.spool.drain import Drain, SpooledRecord, iter_pending, open_drain
-from lodeline.spool.queue import Loss, Spool, iter_spools_of_this_process, measure_loss
+from lodeline.spool.queue import (
+    Loss,
+    Spool,
+    count_past_records,
+    iter_spools_of_this_process,
+    measure_loss,
+)
 from lodeline.spool.segment import spool_directory
 
 __all__ = [
@@ -13,6 +19,7 @@ __all__ = [
     "Loss",
     "Spool",
     "SpooledRecord",
+    "count_past_records",
     "iter_pending",
     "iter_spools_of_this_process",
     "measure_loss",

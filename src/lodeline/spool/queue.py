@@ -38,6 +38,8 @@ from lodeline.spool.segment import (
 from lodeline.spool.state import read_state
 
 _LIVE: Final[weakref.WeakSet[Spool]] = weakref.WeakSet()
+# Directory -> durable and lost records of writers of this process that were let go of.
+_GONE: Final[dict[Path, list[int]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,12 @@ class Spool:
             self.flush()
             self._release()
 
+    def __del__(self) -> None:
+        """Leave the totals behind, so that a later flush still counts what this writer did."""
+        totals = _GONE.setdefault(self.directory, [0, 0])
+        totals[0] += self._durable
+        totals[1] += self._lost_records
+
     def _make_room(self, size: int) -> bool:
         if not 0 < size <= SPOOL_RECORD_BYTES_MAX:
             return False
@@ -226,6 +234,7 @@ class Spool:
 
 
 def _restart_all() -> None:
+    _GONE.clear()
     for spool in list(_LIVE):
         spool._after_fork()  # noqa: SLF001  # the module's own hook
 
@@ -236,6 +245,12 @@ os.register_at_fork(after_in_child=_restart_all)
 def iter_spools_of_this_process() -> Iterator[Spool]:
     """List the writers that this process has open, as `flush` and exit hooks need them."""
     yield from list(_LIVE)
+
+
+def count_past_records(directory: Path) -> tuple[int, int]:
+    """Count the durable and the lost records of this process's writers that are gone already."""
+    durable, lost = _GONE.get(directory, (0, 0))
+    return durable, lost
 
 
 def measure_bytes(directory: Path) -> int:

@@ -6,7 +6,12 @@ from pathlib import Path
 
 from lodeline.limits import DRAIN_SECONDS
 from lodeline.settings import store_url as default_store_url
-from lodeline.spool import iter_pending, iter_spools_of_this_process, spool_directory
+from lodeline.spool import (
+    count_past_records,
+    iter_pending,
+    iter_spools_of_this_process,
+    spool_directory,
+)
 from lodeline.transport.deliverer import Report, deliver
 from lodeline.transport.transports import open_transport
 
@@ -46,10 +51,13 @@ def flush(timeout: float | None = 5.0, *, store: str | None = None) -> dict[str,
     url = default_store_url(store)
     own = spool_directory(url) if url.startswith("sqlite:") else None
     spools = [s for s in iter_spools_of_this_process() if own is None or s.directory == own]
+    directories = {spool.directory for spool in spools} | ({own} if own is not None else set())
     durable = sum(spool.flush() for spool in spools)
     lost = sum(spool.loss.records for spool in spools)
     delivered = 0
-    for directory in sorted({spool.directory for spool in spools}):
-        if next(iter_pending(directory), None) is not None:
+    for directory in sorted(directories):
+        past_durable, past_lost = count_past_records(directory)
+        durable, lost = durable + past_durable, lost + past_lost
+        if directory.is_dir() and next(iter_pending(directory), None) is not None:
             delivered += drain_into(url, timeout, directory=directory).delivered
     return {"durable": durable, "delivered": delivered, "lost": lost}
