@@ -57,3 +57,21 @@ def test_two_processes_append_and_fold_side_by_side(tmp_path: Path) -> None:
     live = graph_state(segment).graph_digest
     rebuild(segment)
     assert graph_state(segment).graph_digest == live
+
+
+def test_a_store_verifies_while_another_process_appends(tmp_path: Path) -> None:
+    path = tmp_path / "lodeline.db"
+    segment = open_segment(f"sqlite:///{path}")
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(Path(killing.__file__).parent), str(path), "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    sizes = set()
+    while writer.poll() is None:
+        report = verify_segment(segment)
+        assert report.failures == []
+        sizes.add(report.entries)
+    writer.communicate()
+    assert writer.returncode == 0
+    assert len(sizes) > 1

@@ -156,8 +156,12 @@ class LogWriter:
     def sign_pending(self) -> None:
         """Sign what a crash left unsigned."""
         with self._database.locked() as connection:
-            self._take_up(connection)
-            self._sign(connection, self._keys())
+            self.sign_locked(connection)
+
+    def sign_locked(self, connection: sqlite3.Connection) -> None:
+        """Sign what a crash left unsigned, on the locked writer's connection."""
+        self._take_up(connection)
+        self._sign(connection, self._keys())
 
     def _take_up(self, connection: sqlite3.Connection) -> None:
         size, log_time_us = connection.execute(

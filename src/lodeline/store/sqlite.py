@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Self
 
 from lodeline.errors import (
     InvalidEventError,
+    LodelineError,
     StoreCorruptError,
     StoreUnreachableError,
     UnknownPositionError,
@@ -361,6 +362,20 @@ class SqliteSegment:
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """A connection that sees one state and cannot write."""
         return self.database.reading()
+
+    @contextmanager
+    def reading_signed(self) -> Iterator[sqlite3.Connection]:
+        """A snapshot in which a checkpoint covers every entry, whoever else is appending.
+
+        Between the commit of entries and their signature the writer's lock is held; so the
+        snapshot is taken under it. Where the keys are missing the tail may be unsigned.
+        """
+        with ExitStack() as snapshot:
+            with self.database.locked() as writer:
+                with suppress(LodelineError, sqlite3.Error):
+                    self._writer.sign_locked(writer)
+                connection = snapshot.enter_context(self.database.reading())
+            yield connection
 
     def writing(self, *, durable: bool = True) -> AbstractContextManager[sqlite3.Connection]:
         """The writer's lock and one transaction; undone whole if the block raises."""

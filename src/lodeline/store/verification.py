@@ -26,7 +26,6 @@ from typing import Final
 
 from lodeline.errors import (
     KeyMissingError,
-    LodelineError,
     MalformedLeafError,
     ProofError,
     StoreCorruptError,
@@ -170,8 +169,7 @@ def _verify(
         for (line,) in connection.execute("PRAGMA quick_check(5)"):
             if line != "ok":
                 report.fail("store.damaged", str(segment.path), "ok", line)
-    _sign_what_a_crash_left(segment)
-    with segment.reading() as connection:
+    with segment.reading_signed() as connection:
         # 2.
         keys = _load_keys(segment, report)
         verifiers = _find_verifiers(connection, segment, keys, report)
@@ -208,15 +206,6 @@ def _verify_blobs(
             found = "not a batch of predictions"
         if found != root:
             report.fail("block.root", at, root, found)
-
-
-def _sign_what_a_crash_left(segment: SqliteSegment) -> None:
-    # An unsigned tail is what a crash leaves between commit and signature. Where it cannot be
-    # signed, the walk says so.
-    try:
-        segment.checkpoint()
-    except (LodelineError, sqlite3.Error):
-        return
 
 
 def _load_keys(segment: SqliteSegment, report: VerifyReport) -> KeyRing | None:
