@@ -172,8 +172,14 @@ DIGEST_THREADS_MAX = 4
 # Files of one dataset that a manifest lists; a larger directory is a gap.
 MANIFEST_FILES_MAX = 10_000
 
-# The largest file whose logical digest is computed: its table is held in memory.
+# The largest table whose logical digest is computed: it is held in memory, at up to 33 bytes a
+# cell, and takes about ten seconds of one core. The file's bytes bound what is read before its
+# cells can be counted.
+LOGICAL_CELLS_MAX = 20_000_000
 LOGICAL_BYTES_MAX = 256 * 1024 * 1024
+
+# Logical digests remembered by the digest of the bytes; a few hundred bytes each.
+LOGICAL_MEMORY_MAX = 1_000
 
 # Predictions of one spooled batch, and the longest that one waits for its batch: what kill -9 may
 # cost. At 250 predictions a second both are reached together.

@@ -22,7 +22,7 @@ from lodeline.transport.digests import (
     digest_pending,
     manifest_digest,
 )
-from lodeline.transport.logical import logical_digest, table_digest
+from lodeline.transport.logical import LogicalMemory, logical_digest, table_digest
 
 
 def pending_of(path: Path) -> dict[str, object]:
@@ -234,3 +234,19 @@ def test_chunked_and_whole_tables_are_equal(tmp_path: Path) -> None:
     pacsv.write_csv(table, tmp_path / "t.csv")
     assert table_digest(chunked) == table_digest(table)
     assert logical_of(tmp_path / "t.parquet") == logical_of(tmp_path / "t.csv")
+
+
+def test_a_logical_digest_is_remembered_by_the_bytes_it_follows_from(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a\n1\n")
+    memory = LogicalMemory(tmp_path / "memory.json")
+    assert not memory.knows(str(path), "aa")
+    found = memory.find(str(path), 4, "aa")
+    memory.keep()
+    path.unlink()
+    again = LogicalMemory(tmp_path / "memory.json")
+    assert again.knows(str(path), "aa")
+    assert again.find(str(path), 4, "aa") == found is not None
+    assert not again.knows(str(path), "bb")
+    (tmp_path / "memory.json").write_text("[torn")
+    assert not LogicalMemory(tmp_path / "memory.json").knows(str(path), "aa")

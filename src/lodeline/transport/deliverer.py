@@ -33,6 +33,7 @@ from lodeline.limits import (
 )
 from lodeline.spool import Drain, Loss, SpooledRecord, iter_pending, measure_loss, open_drain
 from lodeline.transport.finalising import Finished, Finisher
+from lodeline.transport.logical import LogicalMemory
 from lodeline.transport.transports import Transport
 
 _IN_FLIGHT: Final = "in-flight.json"
@@ -154,7 +155,8 @@ class _Delivery:
         self._drain, self._opener, self._waiting = drain, opener, waiting
         self._report = report
         self._transport: Transport | None = None
-        self._finisher = Finisher(deadline=waiting.deadline)
+        self._logical = LogicalMemory(drain.directory / "logical.json")
+        self._finisher = Finisher(deadline=waiting.deadline, logical=self._logical)
         blocks = drain.notes.setdefault(_BLOCKS, {})
         # Block -> its writer: reserved, delivered, and not ended yet.
         self._blocks: dict[str, str] = blocks if isinstance(blocks, dict) else {}
@@ -168,6 +170,7 @@ class _Delivery:
         except (LodelineError, OSError) as error:
             self._report.reason = str(error)
         finally:
+            self._logical.keep()
             if self._transport is not None:
                 self._transport.close()
 

@@ -16,13 +16,13 @@ import msgspec
 
 from lodeline.model import NodeId
 from lodeline.transport.digests import DatasetDigest, FileState, Hasher, digest_pending
-from lodeline.transport.logical import logical_digest
+from lodeline.transport.logical import Logical, LogicalMemory
 from lodeline.wire import canonical_bytes
 from lodeline.wire.facets import PRODUCER, LodelineCaptureRunFacet
 
 # Bytes of a table that one core digests logically in a second; used to tell beforehand whether
 # the time left is enough.
-_LOGICAL_BYTES_PER_SECOND: Final = 20_000_000
+_LOGICAL_BYTES_PER_SECOND: Final = 3_000_000
 
 _PENDING: Final = b'"pending"'
 _DIGEST, _MODEL, _DEPLOYMENT = "lodeline_digest", "lodeline_model", "lodeline_deployment"
@@ -49,11 +49,14 @@ class Finisher:
 
     Args:
         deadline: of the monotonic clock; `None` for no bound.
+        logical: remembers logical digests.
     """
 
-    def __init__(self, *, deadline: float | None = None) -> None:
+    def __init__(
+        self, *, deadline: float | None = None, logical: LogicalMemory | None = None
+    ) -> None:
         self.hasher = Hasher(deadline=deadline)
-        self._logical: dict[FileState, tuple[str, list[dict[str, str]]] | None] = {}
+        self._logical = logical or LogicalMemory()
 
     def finish(self, record: bytes) -> Finished:
         """Finish one spooled record.
@@ -104,17 +107,19 @@ class Finisher:
                 for key, digest, size in found.manifest
             ]
         elif found.value is not None:
-            logical = self._find_logical(FileState.read(pending))
+            logical = self._find_logical(FileState.read(pending), found.value)
             if logical is not None:
                 facet["logical"], facet["logicalSchema"] = logical
 
-    def _find_logical(self, state: FileState) -> tuple[str, list[dict[str, str]]] | None:
-        if state not in self._logical:
+    def _find_logical(self, state: FileState, digest: str) -> Logical | None:
+        if not self._logical.knows(state.path, digest):
             self.hasher.check_time(needed=state.size / _LOGICAL_BYTES_PER_SECOND)
-            logical = logical_digest(state.path, state.size)
-            # The table was read after the bytes were hashed: it must still be those bytes.
-            self._logical[state] = logical if logical and self.hasher.is_still(state) else None
-        return self._logical[state]
+        logical = self._logical.find(state.path, state.size, digest)
+        # The table was read after the bytes were hashed: it must still be those bytes.
+        if not self.hasher.is_still(state):
+            self._logical.forget(state.path, digest)
+            return None
+        return logical
 
     def _finish_serving(self, record: dict[str, Any]) -> None:
         gaps: list[dict[str, str]] = []

@@ -12,11 +12,13 @@ but lets unequal tables of one sum be constructed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 from pathlib import Path
 from typing import Any, Final
 
-from lodeline.limits import LOGICAL_BYTES_MAX
+from lodeline.limits import LOGICAL_BYTES_MAX, LOGICAL_CELLS_MAX, LOGICAL_MEMORY_MAX
 from lodeline.wire import canonical_bytes
 
 _FORMATS: Final = {
@@ -29,7 +31,57 @@ _FORMATS: Final = {
 }
 
 
-def logical_digest(path: str, size: int) -> tuple[str, list[dict[str, str]]] | None:
+Logical = tuple[str, list[dict[str, str]]]
+
+
+class LogicalMemory:
+    """Logical digests by the digest of the bytes, which they follow from.
+
+    Args:
+        path: of the file that keeps them between deliveries; `None` to keep none.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._known: dict[str, Logical | None] = {}
+        self._changed = False
+        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+            if path is not None:
+                loaded = json.loads(path.read_bytes())
+                self._known = {
+                    str(key): None if found is None else (str(found[0]), list(found[1]))
+                    for key, found in loaded.items()
+                }
+
+    def find(self, path: str, size: int, byte_digest: str) -> Logical | None:
+        """Compute a file's logical digest, unless the same bytes were met before."""
+        key = f"{byte_digest}{Path(path).suffix.lower()}"
+        if key not in self._known:
+            self._known[key] = logical_digest(path, size)
+            self._changed = True
+        return self._known[key]
+
+    def knows(self, path: str, byte_digest: str) -> bool:
+        """Whether `find` need not read the file, by its digest or because it is no table."""
+        suffix = Path(path).suffix.lower()
+        return suffix not in _FORMATS or f"{byte_digest}{suffix}" in self._known
+
+    def forget(self, path: str, byte_digest: str) -> None:
+        """Take back what was computed from a file that changed meanwhile."""
+        self._known.pop(f"{byte_digest}{Path(path).suffix.lower()}", None)
+
+    def keep(self) -> None:
+        """Write down what was computed since. A full disk costs computing it again."""
+        if self._changed and self._path is not None:
+            latest = dict(list(self._known.items())[-LOGICAL_MEMORY_MAX:])
+            new = self._path.with_suffix(".new")
+            with contextlib.suppress(OSError):
+                new.write_text(json.dumps(latest), encoding="utf-8")
+                new.rename(self._path)
+        self._changed = False
+
+
+def logical_digest(path: str, size: int) -> Logical | None:
     """Compute the logical digest of a table in a file.
 
     Returns:
@@ -55,7 +107,10 @@ def _read_table(path: str, kind: str) -> Any:
     if kind == "parquet":
         import pyarrow.parquet as pq
 
-        return pq.ParquetFile(path).read()
+        file = pq.ParquetFile(path)
+        if file.metadata.num_rows * file.metadata.num_columns > LOGICAL_CELLS_MAX:
+            raise ValueError("too large")
+        return file.read()
     if kind == "ipc":
         from pyarrow import feather
 
@@ -72,12 +127,12 @@ def _read_table(path: str, kind: str) -> Any:
     )
 
 
-def table_digest(table: Any) -> tuple[str, list[dict[str, str]]] | None:
+def table_digest(table: Any) -> Logical | None:
     """Compute the logical digest of an Arrow table; `None` for types without a canonical form."""
     import numpy as np
 
     names = table.column_names
-    if len(set(names)) != len(names):
+    if len(set(names)) != len(names) or table.num_rows * len(names) > LOGICAL_CELLS_MAX:
         return None
     schema, cells = [], []
     for name in sorted(names):
