@@ -129,7 +129,7 @@ def fold(
 
 def _mention(graph: Graph, entry: Entry) -> None:
     stated = mentions(entry.event)
-    graph.names.update(stated.names)
+    graph.names.update(stated.iter_names())
     if entry.future:
         return  # Kept and marked in its group; it wins no register and ends nothing.
     for node, facets in stated.facets.items():

@@ -28,16 +28,24 @@ class Mentions:
         facets: per node, facet name to verbatim bytes.
         aliases: (node, other); the other is None where the node's symlinks were retracted.
         endings: nodes that a lifecycle facet ended.
-        names: every node that the event names by itself. What only a merged group derives (the
-            columns of a model's features) is known by its derivation.
+        names: nodes that the event names by itself, repeated as often as it does. What only a
+            merged group derives (the columns of a model's features) is known by its derivation.
+        columns: (namespace, name, column) of the columns that it names.
         versions: (node, version) of models and deployments, in the event's order.
     """
 
     facets: dict[NodeId, dict[str, bytes]] = field(default_factory=dict)
     aliases: list[tuple[NodeId, NodeId | None]] = field(default_factory=list)
     endings: list[NodeId] = field(default_factory=list)
-    names: set[NodeId] = field(default_factory=set)
+    names: list[NodeId] = field(default_factory=list)
+    columns: list[tuple[str, str, str]] = field(default_factory=list)
     versions: list[tuple[NodeId, str]] = field(default_factory=list)
+
+    def iter_names(self) -> Iterator[NodeId]:
+        """Walk every node that is named, columns too, repeated or not."""
+        yield from self.names
+        for column in self.columns:
+            yield NodeId("datasetField", *column)
 
 
 def mentions(event: Event) -> Mentions:
@@ -47,9 +55,9 @@ def mentions(event: Event) -> Mentions:
         _dataset(found, event.dataset.namespace, event.dataset.name, event.dataset.facets)
         return found
     job = NodeId("job", event.job.namespace, event.job.name)
-    found.names.add(job)
+    found.names.append(job)
     if isinstance(event, RunEvent):
-        found.names.update(parent_jobs(event.run.facets))
+        found.names.extend(parent_jobs(event.run.facets))
     if event.job.facets:
         found.facets[job] = _stated(event.job.facets)
     for used in event.inputs:
@@ -76,7 +84,7 @@ def _dataset(found: Mentions, namespace: str, name: str, facets: Mapping[str, ms
     if "lodeline_prediction_batch" in stated:
         return  # A batch is a block of rows, found by its predictions; it is no node.
     node = NodeId(kind_of(stated), namespace, name)
-    found.names.add(node)
+    found.names.append(node)
     if not stated:
         return
     found.facets.setdefault(node, {}).update(stated)
@@ -109,7 +117,7 @@ def _aliases(found: Mentions, node: NodeId, facets: Mapping[str, bytes]) -> None
         other = NodeId(node.kind, namespace, name)
         if other != node:
             found.aliases.append((node, other))
-            found.names.add(other)
+            found.names.append(other)
 
 
 def _ending(found: Mentions, node: NodeId, facets: Mapping[str, bytes]) -> None:
@@ -127,31 +135,29 @@ def _ending(found: Mentions, node: NodeId, facets: Mapping[str, bytes]) -> None:
         )
         if before != node and before.name:
             found.endings.append(before)
-            found.names.add(before)
+            found.names.append(before)
 
 
 def _columns(found: Mentions, node: NodeId, facets: Mapping[str, bytes]) -> None:
-    names = found.names
+    columns = found.columns
     if node.kind == "dataset":
-        names.update(_column(node, name) for name in _schema(facets) if name)
+        own = (*_schema(facets), *_targets(facets))
+        columns += [(node.namespace, node.name, name) for name in own if name]
     for source in _sources(facets):
         if source.type == "JOB":
             continue
-        origin = NodeId("dataset", source.namespace, source.name)
-        names.add(origin)
+        found.names.append(NodeId("dataset", source.namespace, source.name))
         if source.field:
-            names.add(_column(origin, source.field))
-    for target in _targets(facets):
-        if node.kind == "dataset" and target:
-            names.add(_column(node, target))
+            columns.append((source.namespace, source.name, source.field))
 
 
 def _features(found: Mentions, node: NodeId, facets: Mapping[str, bytes]) -> None:
     raw = facets.get("lodeline_features")
     if raw is None:
         return
-    for column in read_features(node.namespace, node.name, raw):
-        found.names |= {column.feature, column.field}
+    for one in read_features(node.namespace, node.name, raw):
+        found.names.append(one.feature)
+        found.columns.append((node.namespace, node.name, one.field.part))
 
 
 def _schema(facets: Mapping[str, bytes]) -> tuple[str, ...]:
@@ -171,7 +177,3 @@ def _targets(facets: Mapping[str, bytes]) -> Iterator[str]:
         yield from (name for name, _ in flow.fields)
     if (raw := facets.get("columnLineage")) is not None:
         yield from (name for name, _ in statements.column_flow(raw).fields)
-
-
-def _column(node: NodeId, name: str) -> NodeId:
-    return NodeId("datasetField", node.namespace, node.name, name)

@@ -8,12 +8,14 @@ before is decoded and read, by the fold's own functions.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 
 from lodeline.fold.contributions import (
     Facets,
     Uses,
+    UsesReading,
     event_type,
     output_names,
     read_run,
@@ -78,7 +80,8 @@ class Content:
             for one, facets in stated.facets.items()
             if facets
         ]
-        self.sighted = sorted(node(one) for one in stated.names)
+        self.sighted = {node(one) for one in stated.names}
+        self.sighted.update(interning.column(*column) for column in stated.columns)
         self.sighted_us = _NEVER
         self.aliases = [
             (node(one), None if other is None else node(other)) for one, other in stated.aliases
@@ -120,7 +123,9 @@ class UsesState:
     def __init__(self, uses: Uses, interning: Interning) -> None:
         self.uses = uses
         self._next: dict[tuple[int, bytes], _Step] = {}
-        reading = read_uses(uses, derive_assertions=_assertions_of)
+        reading = _NOTHING
+        if uses.inputs or uses.outputs or uses.job_facets or uses.run_lineage:
+            reading = read_uses(uses, derive_assertions=_assertions_of)
         node = interning.node
         facts: set[Fact] = set()
         self.basis: dict[int, int] = {}
@@ -158,6 +163,8 @@ class UsesState:
 _Step = tuple[Content, tuple[UsesState, frozenset[Fact], frozenset[Fact]]]
 
 
+# Most groups begin here; reading it anew for every job would double the cost of a first run.
+_NOTHING: Final = UsesReading((), (), (), (), (), None)
 _assertions_of = lru_cache(maxsize=CONTENTS_CACHED_MAX)(assertions_of)
 
 

@@ -71,17 +71,16 @@ class Interning:
         self._tables = {
             name: _Interned(connection, name, columns) for name, columns in _COLUMNS.items()
         }
-        self._nodes: dict[NodeId, int] = {}
         self._node = self._tables["node"].number
         self._derivation = self._tables["derivation"].number
 
     def node(self, node: NodeId) -> int:
         """Give the number of a node, version apart."""
-        known = self._nodes.get(node)
-        if known is None:
-            known = self._node((node.kind, node.namespace, node.name, node.part))
-            self._nodes[node] = known
-        return known
+        return self._node((node.kind, node.namespace, node.name, node.part))
+
+    def column(self, namespace: str, name: str, column: str) -> int:
+        """Give the number of a dataset's column."""
+        return self._node(("datasetField", namespace, name, column))
 
     def derivation(
         self, source: NodeId | None, target: NodeId | None, kind: str, job: NodeId | None
@@ -110,5 +109,3 @@ class Interning:
         """Write new rows."""
         for table in self._tables.values():
             table.flush(connection)
-        if len(self._nodes) > INTERNED_AT_ONCE:
-            self._nodes.clear()

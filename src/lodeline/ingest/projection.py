@@ -377,10 +377,12 @@ class _Projector:
         self.unnumbered: list[tuple[str, str]] = []
         # Versions that a crash left without their record are found again from the writes.
         for kind, namespace, name, version in connection.execute(
-            "SELECT kind, namespace, name, version FROM node JOIN write USING (node_id) "
-            "WHERE kind IN ('model', 'deployment') AND version NOT LIKE 'run:%' UNION "
-            "SELECT kind, namespace, name, version FROM node JOIN read USING (node_id) "
-            "WHERE kind IN ('model', 'deployment') AND version IS NOT NULL"
+            "SELECT node.kind, namespace, name, version FROM node JOIN write USING (node_id) "
+            "JOIN run_group USING (group_id) WHERE node.kind IN ('model', 'deployment') "
+            "AND version NOT LIKE 'run:%' AND future = 0 UNION "
+            "SELECT node.kind, namespace, name, version FROM node JOIN read USING (node_id) "
+            "JOIN run_group USING (group_id) WHERE node.kind IN ('model', 'deployment') "
+            "AND version IS NOT NULL AND future = 0"
         ):
             self._see_version(str(NodeId(kind, namespace, name)), version)
 
