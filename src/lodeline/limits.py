@@ -269,8 +269,8 @@ RUN_POLL_SECONDS = 1.0
 RUN_PAUSE_SECONDS_MAX = 60.0
 
 # Row provenance: rows of one page of an answer; counts tell how many there are in all.
-ROWS_PAGE_DEFAULT = 1_000
-ROWS_PAGE_MAX = 10_000
+ROWS_PAGE_DEFAULT = 10_000
+ROWS_PAGE_MAX = 100_000
 
 # Links of row steps kept in memory during one question; the least recently used go first.
 ROW_BLOB_CACHE_BYTES = 512 * 1024 * 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lodeline.errors import UnknownNodeError
 from lodeline.model import NodeId
 from lodeline.query.answers import DerivationKey, Gap, Graph, Page, write_answer
 from lodeline.query.asking import Inquiry
@@ -25,6 +26,9 @@ COLUMN_KINDS = frozenset({"datasetField", "feature"})
 # Kinds whose questions are always about versions and runs.
 VERSIONED_KINDS = frozenset({"run", "model", "deployment", "prediction", "row"})
 
+# Kinds that `rows` can be asked about.
+_KINDS_WITH_ROWS = frozenset({"row", "dataset", "model", "prediction"})
+
 Answer = dict[str, Any]
 
 
@@ -35,7 +39,10 @@ def trace(inquiry: Inquiry, question: TraceQuestion, page: Page) -> Answer:
     graph, describer = walk(inquiry, root, question, direction=direction)
     answer = write(inquiry, graph, describer, page)
     if question.rows:
-        answer |= _rows(inquiry, question, root)
+        found = _rows(inquiry, question, root)
+        answer["gaps"] += [gap for gap in found.pop("gaps") if gap not in answer["gaps"]]
+        answer["complete"] = answer["complete"] and bool(found.pop("complete"))
+        answer |= found
     return answer
 
 
@@ -161,5 +168,26 @@ def _rows(inquiry: Inquiry, question: TraceQuestion, root: NodeId) -> Answer:
         "valid_at": question.valid_at,
     }
     given = {name: value for name, value in parameters.items() if value is not None}
-    found = find_verb("rows")(inquiry.segment, given)
-    return {"rows": found["rows"], "steps": found["steps"]}
+    if root.kind not in _KINDS_WITH_ROWS:
+        return _no_rows(root, f"a {root.kind} has no rows")
+    try:
+        found = find_verb("rows")(inquiry.segment, given)
+    except UnknownNodeError as error:
+        return _no_rows(root, str(error))
+    gaps = list(found["gaps"])
+    if found["next"]:
+        total = sum(found["counts"].values())
+        detail = f"{len(found['rows'])} of {total} rows are shown; page through lodeline rows"
+        gaps.append(Gap(str(root), "size", detail).to_json())
+    return {
+        "rows": found["rows"],
+        "steps": found["steps"],
+        "row_counts": found["counts"],
+        "gaps": gaps,
+        "complete": found["complete"] and not found["next"],
+    }
+
+
+def _no_rows(root: NodeId, detail: str) -> Answer:
+    gap = Gap(str(root), "capture", f"no row provenance: {detail}").to_json()
+    return {"rows": [], "steps": [], "row_counts": {}, "gaps": [gap], "complete": False}
