@@ -541,12 +541,16 @@ class _VersionWalk(_Walk):
         ]
         if stated:
             return max(stated)
+        writes = self.writes.get(home, [])
         before = [
             write.version
-            for write, other in self.writes.get(home, [])
+            for write, other in writes
             if write.time_us <= group.state.start_us and other.key != group.key
         ]
-        return before[-1] if before else None
+        # Nothing was there before: what the run read is what it wrote itself.
+        own = [write.version for write, other in writes if other.key == group.key]
+        found = before or own
+        return found[-1] if found else None
 
     def written(self, group: Contribution, node: NodeId) -> list[NodeId]:
         home = node.dataset

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 # Below this many nodes a frontier costs less as Python sets than as a dozen numpy calls.
-_VECTOR_FRONTIER_MIN = 256
+_VECTOR_FRONTIER_MIN = 24
 
 Array = Any  # numpy's arrays; its types are not required to be installed
 

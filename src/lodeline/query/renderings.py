@@ -108,7 +108,7 @@ def _branches_of(
     edges = around.get(node, [])
     derivations = [edge for edge in edges if edge["kind"] in DERIVATION_KINDS]
     named = {edge["job"] for edge in derivations}
-    named.update(run for edge in derivations for run in edge["asserted_by"])
+    named.update(f"run:{run}" for edge in derivations for run in edge["asserted_by"])
     others = [
         edge
         for edge in edges

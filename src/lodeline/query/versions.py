@@ -2,7 +2,8 @@
 
 Nodes are versions; `reads` and `writes` lead to runs. What wrote a version that a run read is the
 last writer at or before that run's start, else (none before) every writer of it. A read that
-stated no version means the last one written, by another group, at or before the run's start.
+stated no version means the last one written, by another group, at or before the run's start; else
+what the run wrote itself, as pipelines do that keep a step's result in a file.
 """
 
 from __future__ import annotations
@@ -415,7 +416,9 @@ class Versions:
         for one in reversed(writes[:end]):
             if one.group != group.number:
                 return one.version
-        return None
+        # Nothing was there before: what the run read is what it wrote itself.
+        own = [one.version for one in writes if one.group == group.number]
+        return own[-1] if own else None
 
     def readers(self, node: NodeId) -> list[int]:
         """List the groups that read a version."""

@@ -35,7 +35,8 @@ Notes for readers:
 - Groups dated in the future (`run_group.future` = 1) have rectangles but no mentions, aliases
   or endings; they age nobody, win no register, and no read resolves to their writes.
 - `write.version` is `run:<uuid>` where nobody observed one. `read.version` NULL: resolve it to
-  the last write at or before `run_state.start_us`, by (time_us, version), of another group.
+  the last write at or before `run_state.start_us`, by (time_us, version), of another group; else
+  to the group's own write.
 - `mention.facet_set_id` names a row of `facet_set`, whose `facets` is a JSON array of
   [facet name, hex digest of the canonical body or null if `_deleted`]. The register's winner per
   facet name is the mention with the greatest (event_time, digest) that states it; the body is
