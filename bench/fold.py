@@ -6,7 +6,7 @@ Only folding is timed; the events are in the log before. The floor copies the ro
 view, table by table, into an empty file with the same tables and indexes, in batches of as many
 events.
 
-    python bench/fold.py --events 40000 --result bench/results/fold.json
+    python bench/fold.py --events 40000 --out bench/results/fold.json
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=40_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--result", type=Path)
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     result: dict[str, object] = {
         "question": "events folded into the view a second, beside the bare insert of its rows",

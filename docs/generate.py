@@ -110,7 +110,7 @@ def _cell(text: str) -> str:
 
 def settings() -> str:
     """Every setting with its variables."""
-    from lodeline.settings import SETTINGS
+    from lodeline.settings import INTERNAL_VARIABLES, SETTINGS
 
     lines = [
         "# Settings",
@@ -128,6 +128,12 @@ def settings() -> str:
         variables = ", ".join(f"`{name}`" for name in setting.variables)
         lines.append(f"| `{setting.name}` | {variables} | {_cell(setting.summary)} |")
     lines += [
+        "",
+        "Set by `lodeline run` for the program it starts, and not meant to be set by hand:",
+        "",
+        "| Environment | Meaning |",
+        "|---|---|",
+        *(f"| `{name}` | {_cell(meaning)} |" for name, meaning in INTERNAL_VARIABLES.items()),
         "",
         "Developers: `LODELINE_VECTORS` names the folder of other projects' test vectors",
         "(default `../shared/vectors`); tests that need them skip without it, and fail under `CI`.",

@@ -43,6 +43,18 @@ SETTINGS: Final = (
     Setting("rows", ("LODELINE_ROWS",), "`1` records row provenance too."),
     Setting("disabled", ("LODELINE_DISABLED", "OPENLINEAGE_DISABLED"), "`1` turns capture off."),
 )
+# How the parts of one captured program find each other. Not for people; `run` sets them.
+INTERNAL_VARIABLES: Final = {
+    "LODELINE_DEBUG": "`1` prints what goes wrong inside capture to stderr.",
+    "LODELINE_DETERMINISTIC": "`1` in a program that runs under `--deterministic`.",
+    "LODELINE_INTEGRATIONS": "The integrations that the observed program may load.",
+    "LODELINE_JOB": "Name of the job.",
+    "LODELINE_JOURNALS": "Folder in which observed processes keep their journals.",
+    "LODELINE_PARENT": "The run that started this process.",
+    "LODELINE_RUN": "Identifier of the run.",
+    "LODELINE_RUNNER": "Process of the runner that waits for the program.",
+    "LODELINE_SPOOL": "Folder of the spool.",
+}
 _BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
 
 

@@ -1,0 +1,134 @@
+"""The demo from end to end: real data, captured as it is, then asked about."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+duckdb = pytest.importorskip("duckdb")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def lodeline(*words: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("LODELINE_", "OPENLINEAGE_"))}
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "lodeline", *words],
+        cwd=cwd,
+        env=kept | {"PYTHONPATH": str(ROOT / "src")} | more,
+        capture_output=True,
+        text=True,
+        timeout=580,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
+    """Run it once; its outcome, and what people read along."""
+    folder = tmp_path_factory.mktemp("demo")
+    elsewhere = f"sqlite:///{folder}/elsewhere.db"
+    done = lodeline(
+        "demo", "--dir", "flights", "--no-serve", "--json", cwd=folder, LODELINE_STORE=elsewhere
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (folder / "elsewhere.db").exists(), "the demo writes into its own store alone"
+    outcome = json.loads(done.stdout)
+    assert outcome["dir"] == str(folder.resolve() / "flights")
+    return outcome, done.stderr
+
+
+def ask(outcome: dict[str, Any], *words: str) -> dict[str, Any]:
+    done = lodeline(*words, "--json", "--store", outcome["store"], cwd=Path(outcome["dir"]))
+    assert done.returncode == 0, done.stderr + done.stdout
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_the_record_verifies_and_training_again_gives_the_same_model(
+    demo: tuple[dict[str, Any], str],
+) -> None:
+    outcome, said = demo
+    assert (outcome["traced"], outcome["verified"], outcome["reproduced"]) == (True, True, True)
+    assert "identical  model:default:late30#sha256:" in said
+
+
+def test_one_prediction_leads_to_the_raw_files_through_every_step(
+    demo: tuple[dict[str, Any], str],
+) -> None:
+    outcome, _ = demo
+    answer = ask(outcome, "trace", outcome["prediction"])
+    names = {(node["kind"], Path(node["name"]).name) for node in answer["nodes"]}
+    for expected in (
+        ("model", "late30"),
+        ("dataset", "features.parquet"),
+        ("dataset", "clean.parquet"),
+        ("dataset", "plane_7d.parquet"),
+        ("dataset", "flights.parquet"),
+        ("dataset", "weather.parquet"),
+        ("dataset", "planes.parquet"),
+        ("dataset", "flights.csv.zip"),
+    ):
+        assert expected in names
+    assert {node["kind"] for node in answer["nodes"]} >= {"deployment", "run", "prediction"}
+
+
+def test_the_source_rows_of_a_prediction_are_the_right_ones(
+    demo: tuple[dict[str, Any], str],
+) -> None:
+    """Held against a query over the raw files that knows the pipeline."""
+    outcome, _ = demo
+    answer = ask(outcome, "trace", outcome["prediction"], "--rows")
+    reached: dict[str, set[str]] = {}
+    for row in answer["rows"]:
+        reached.setdefault(Path(row["dataset"]).name, set()).add(str(row["key"]))
+    for table in ("flights", "weather", "planes"):
+        assert reached.get(f"{table}.parquet"), f"no rows of {table}"
+    own = own_rows(outcome, answer)
+    assert own["flights"] <= reached["flights.parquet"]
+    assert own["weather"] <= reached["weather.parquet"]
+    assert own["planes"] <= reached["planes.parquet"]
+
+
+def own_rows(outcome: dict[str, Any], answer: dict[str, Any]) -> dict[str, set[str]]:
+    """The flight that was asked about, its weather and its plane, as row numbers of the files."""
+    data = Path(outcome["dir"]) / "data"
+    likeliest = f"""
+        SELECT flight_id FROM '{data}/predictions.csv' ORDER BY probability DESC, flight_id LIMIT 1
+    """
+    query = f"""
+        WITH f AS (SELECT *, file_row_number AS n FROM
+                read_parquet('{data}/raw/flights.parquet', file_row_number = true)),
+             w AS (SELECT *, file_row_number AS n FROM
+                read_parquet('{data}/raw/weather.parquet', file_row_number = true)),
+             p AS (SELECT *, file_row_number AS n FROM
+                read_parquet('{data}/raw/planes.parquet', file_row_number = true))
+        SELECT f.n, w.n, p.n FROM f
+        LEFT JOIN w ON w.origin = f.origin AND w.time_hour = f.time_hour
+        LEFT JOIN p ON p.tailnum = f.tailnum
+        WHERE strftime(make_date(f.year, f.month, f.day), '%Y-%m-%d') || '-' || f.carrier
+            || f.flight || '-' || f.origin = ({likeliest})
+    """
+    [(flight, weather, plane)] = duckdb.sql(query).fetchall()
+    found = {"flights": flight, "weather": weather, "planes": plane}
+    return {name: set() if key is None else {str(key)} for name, key in found.items()}
+
+
+def test_no_script_of_the_demo_was_changed(demo: tuple[dict[str, Any], str]) -> None:
+    outcome, _ = demo
+    for script in (ROOT / "examples" / "flights").glob("*.py"):
+        assert (Path(outcome["dir"]) / script.name).read_bytes() == script.read_bytes()
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    done = lodeline("demo", "--dir", str(tmp_path), "--no-serve", cwd=tmp_path)
+    assert done.returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
