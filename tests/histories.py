@@ -21,7 +21,7 @@ LOG_TIME_US = BEGIN_US + 100 * DAY_US
 
 NAMES = ["a", "b", "c", "d", "x:1", "y#2"]
 FIELDS = ["k", "v"]
-RUNS = [str(uuid.UUID(int=number)) for number in range(1, 6)]
+RUNS = [str(uuid.UUID(int=number)) for number in (1, 2, 3, 0xABCDEF, 0xFEDCBA)]
 JOBS = ["one", "two"]
 PARENT_RUN = RUNS[0]
 
@@ -84,6 +84,22 @@ dataset_facets = st.fixed_dictionaries(
         "lodeline_model": st.sampled_from(["sha256:aa", "sha256:bb"]).map(
             lambda digest: facet(digest=digest, features=FIELDS)
         ),
+        "lodeline_deployment": st.sampled_from(["sha256:c1", "sha256:c2"]).map(
+            lambda digest: facet(
+                digest=digest,
+                configuration={},
+                model={"namespace": "n", "name": "a", "version": "sha256:aa"},
+            )
+        ),
+        "lodeline_features": st.sampled_from(["", "view"]).map(
+            lambda view: facet(
+                view=view, entityKeys=[], features=[{"name": "k", "digest": "sha256:f"}]
+            )
+        ),
+        "lodeline_digest": st.sampled_from(["dd", None]).map(
+            lambda value: facet(algorithm="sha256", value=value, bytes=1)
+        ),
+        "lodeline_prediction_batch": st.just(facet(block="0123456789", count=1)),
         "documentation": st.sampled_from(["p", "q"]).map(lambda text: facet(description=text)),
     },
 )
@@ -137,6 +153,16 @@ run_facets = st.fixed_dictionaries(
         "parent": st.just(
             facet(run={"runId": PARENT_RUN}, job={"namespace": "n", "name": JOBS[0]})
         ),
+        "lodeline_code": st.sampled_from(["v1", "v2"]).map(lambda text: facet(version=text)),
+        "lineage": st.builds(
+            lambda flow, name: facet(
+                lineage=[{"type": "DATASET", "namespace": "n", "name": name, **flow}]
+            ),
+            flows,
+            names,
+        )
+        | deleted
+        | st.none(),
         "lodeline_capture": st.just(
             facet(gaps=[{"at": "", "reason": "capture", "detail": "missed"}])
         ),
@@ -161,6 +187,8 @@ def events(draw: Any) -> dict[str, Any]:
     event["outputs"] = draw(st.lists(datasets(output=True), max_size=2))
     if kind == "run":
         event["run"] = {"runId": draw(st.sampled_from(RUNS))}
+        if draw(rarely):
+            event["run"]["runId"] = event["run"]["runId"].upper()
         if draw(rarely):
             event["run"]["facets"] = draw(run_facets)
         event["eventType"] = draw(
