@@ -73,7 +73,9 @@ def same(raw: bytes) -> bool:
 
 @settings(max_examples=300)
 @given(EVENTS, st.booleans(), st.sampled_from([None, 1]))
-def test_both_ways_agree(event: dict[str, Any], ascii_only: bool, indent: int | None) -> None:
+def test_both_ways_of_reading_agree(
+    event: dict[str, Any], ascii_only: bool, indent: int | None
+) -> None:
     raw = json.dumps(event, ensure_ascii=ascii_only, indent=indent).encode()
     same(raw)
     # Again, out of memory this time.

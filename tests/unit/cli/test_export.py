@@ -159,3 +159,20 @@ def test_a_negative_size_is_wrong_usage(
     store: Callable[[list[bytes]], str], capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     assert main(["export", "--store", store([]), "--since", "-1"]) == 2
+
+
+def test_what_was_exported_can_be_imported_and_gives_the_same_graph(
+    store: Callable[[list[bytes]], str],
+    capfdbinary: pytest.CaptureFixture[bytes],
+    tmp_path: Path,
+) -> None:
+    exported = tmp_path / "events.ndjson"
+    url, copy = store(real_events()), f"sqlite:///{tmp_path}/copy.db"
+    exported.write_bytes(export(capfdbinary, "--store", url))
+    assert main(["import", str(exported), "--store", copy]) == 0
+    capfdbinary.readouterr()
+    digests = []
+    for where in (url, copy):
+        assert main(["rebuild", "--store", where, "--json"]) == 0
+        digests.append(json.loads(capfdbinary.readouterr().out)["graph_digest"])
+    assert digests[0] == digests[1]
