@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from lodeline.errors import MalformedIdentifierError
 
@@ -29,9 +28,10 @@ _ENCODED = re.compile(r"%(?:25|23|3A)")
 _DECODE = {"%25": "%", "%23": "#", "%3A": ":"}
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class NodeId:
+class NodeId(NamedTuple):
     """Identity of one node.
+
+    A tuple, since graphs hash and compare them by the million.
 
     Attributes:
         kind: one of `KINDS`.
@@ -52,7 +52,9 @@ class NodeId:
 
     def at(self, version: str) -> NodeId:
         """Give the same node at another version (`""` for none)."""
-        return replace(self, version=version)
+        if version == self.version:
+            return self
+        return NodeId(self.kind, self.namespace, self.name, self.part, version)
 
     @property
     def dataset(self) -> NodeId:

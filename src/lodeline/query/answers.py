@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from lodeline.errors import UsageError
 from lodeline.limits import ASSERTED_BY_MAX
-from lodeline.model import NodeId, format_time
+from lodeline.model import NodeId, format_identifier, format_time
 from lodeline.query.moments import Moment
 from lodeline.query.permission import Authoriser
 
@@ -72,29 +73,33 @@ class Edge:
     grounds: set[Ground] = field(default_factory=set)
     basis: str = "inferred"
     status: str = "current"
-    asserted_by: list[str] = field(default_factory=list)
+    asserted_by: Sequence[str] = ()
     asserted_by_total: int = 0
     first_seen: int | None = None
     last_seen: int | None = None
     future: bool = False
-    transformations: list[Any] = field(default_factory=list)
+    transformations: Sequence[Any] = ()
 
     @property
     def key(self) -> EdgeKey:
         """The edge's identity."""
         return (self.source, self.target, self.kind, self.job)
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the contract's object."""
+    def to_json(self, text: Callable[[NodeId], str] = str) -> dict[str, Any]:
+        """Give the contract's object.
+
+        Args:
+            text: writes a node; a cached one where there are many edges.
+        """
         body: dict[str, Any] = {
-            "source": str(self.source),
-            "target": str(self.target),
+            "source": text(self.source),
+            "target": text(self.target),
             "kind": self.kind,
-            "job": None if self.job is None else str(self.job),
+            "job": None if self.job is None else text(self.job),
             "status": self.status,
             "basis": self.basis,
             "restricted": False,
-            "asserted_by": self.asserted_by[:ASSERTED_BY_MAX],
+            "asserted_by": list(self.asserted_by[:ASSERTED_BY_MAX]),
             "asserted_by_total": self.asserted_by_total,
             "first_seen": None if self.first_seen is None else format_time(self.first_seen),
             "last_seen": None if self.last_seen is None else format_time(self.last_seen),
@@ -102,7 +107,7 @@ class Edge:
         if self.future:
             body["future"] = True
         if self.transformations:
-            body["transformations"] = self.transformations
+            body["transformations"] = list(self.transformations)
         return body
 
 
@@ -206,7 +211,8 @@ def write_answer(
     Nodes are ordered by depth, then identifier; an edge stands on the page of its later end, so
     that the union of all pages is the whole answer. Only the edges shown are described.
     """
-    order = sorted(graph.nodes, key=lambda node: (graph.nodes[node], str(node)))
+    text = lru_cache(maxsize=None)(format_identifier)
+    order = sorted(graph.nodes, key=lambda node: (graph.nodes[node], text(node)))
     rank = {node: i for i, node in enumerate(order)}
     start, stop = page.offset, page.offset + page.limit
     shown = order[start:stop]
@@ -215,7 +221,7 @@ def write_answer(
         for edge in graph.edges.values()
         if start <= max(rank.get(edge.source, -1), rank.get(edge.target, -1)) < stop
     ]
-    edges.sort(key=lambda edge: (rank[edge.target], rank[edge.source], edge.kind, str(edge.job)))
+    edges.sort(key=lambda edge: (rank[edge.target], rank[edge.source], edge.kind, edge.job or ()))
     describe(edges)
     gaps = [gap.to_json() for gap in sorted(graph.gaps)]
     cursor = None
@@ -231,7 +237,7 @@ def write_answer(
         "complete": not gaps,
         "gaps": gaps,
         "nodes": write_nodes(shown, graph.nodes, authoriser),
-        "edges": [edge.to_json() for edge in edges],
+        "edges": [edge.to_json(text) for edge in edges],
         "next": cursor,
     }
 

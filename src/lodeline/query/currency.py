@@ -10,6 +10,8 @@ from lodeline.query.answers import DerivationKey
 from lodeline.query.groups import Group, Groups
 
 _AMONG = "IN (SELECT value FROM json_each(:ids))"
+# Before any event time.
+_NEVER = -(1 << 62)
 
 
 class Currency:
@@ -23,6 +25,7 @@ class Currency:
         self.groups = groups
         self.view = groups.view
         self._known: dict[DerivationKey, bool] = {}
+        self._newest: dict[int, int] = {}
         self._targets: dict[NodeId, list[int]] = {}
         self._has_endings = bool(self.view.select("SELECT 1 FROM ending LIMIT 1"))
 
@@ -62,7 +65,7 @@ class Currency:
         self, last_us: int, job: NodeId | None, target: NodeId | None
     ) -> list[CompletedRun]:
         number = None if job is None else self.view.find_number(job)
-        if number is None:
+        if number is None or self._newest_end(number) <= last_us:
             return []
         view = self.view
         columns = int(target is not None and target.kind == "datasetField")
@@ -78,6 +81,23 @@ class Currency:
             ids=str(self._written_as(target)),
         )
         return [CompletedRun(end_us, code, bool(wrote)) for end_us, code, wrote in rows]
+
+    def look_ahead(self, jobs: Iterable[NodeId]) -> None:
+        """Fetch at once what judging derivations of many jobs will ask for one by one."""
+        numbers = {number for job in set(jobs) for number in self.view.members(job)}
+        missing = numbers - self._newest.keys()
+        self._newest.update(dict.fromkeys(missing, _NEVER))
+        sql = (
+            "SELECT s.job_node, max(s.end_us) FROM run_state s JOIN run_group g USING (group_id)"
+            f" WHERE s.job_node {_AMONG} AND s.completed = 1 AND g.future = 0"
+            f" AND {self.view.rectangle('s')} GROUP BY s.job_node"
+        )
+        self._newest.update(self.view.select_among(sql, missing))
+
+    def _newest_end(self, job: int) -> int:
+        if job not in self._newest:
+            self.look_ahead([self.view.name(job)])
+        return self._newest.get(job, _NEVER)
 
     def _written_as(self, target: NodeId | None) -> list[int]:
         """Give the nodes whose being written counts as writing the target."""

@@ -43,6 +43,11 @@ class Describer:
             if ground.derivation is not None
             for number in self._rows[ground.derivation]
         }
+        self.currency.look_ahead(
+            one.derivation[3]
+            for one in grounds
+            if one.derivation is not None and one.derivation[3] is not None
+        )
         said = self.groups.said_of(wanted)
         numbers = {one.group for some in said.values() for one in some}
         numbers |= {ground.group for ground in grounds if ground.group is not None}
@@ -69,10 +74,10 @@ class Describer:
         edge.status = "stale" if stale else "current"
         edge.basis = min((one.basis for one in asserted), key=_RANK.__getitem__)
         _fill(edge, {groups[one.group] for one in asserted})
-        details = self.groups.details_of({one.detail for one in asserted if one.detail is not None})
-        edge.transformations = [
-            step for body in sorted(set(details.values())) for step in json.loads(body)
-        ]
+        numbers = {one.detail for one in asserted if one.detail is not None}
+        if numbers:
+            bodies = sorted(self.groups.details_of(numbers).values())
+            edge.transformations = [step for body in bodies for step in json.loads(body)]
 
     def _find_rows(self, keys: set[DerivationKey]) -> None:
         """Look up all rows of derivations that a walk did not collect itself."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from lodeline.model import NodeId
@@ -166,10 +165,13 @@ class View:
         if number is None:
             return [node]
         homes = self.names(self.component(number)).values()
-        return [replace(node, namespace=one.namespace, name=one.name) for one in homes]
+        return [node._replace(namespace=one.namespace, name=one.name) for one in homes]
 
     def members(self, node: NodeId) -> list[int]:
         """Give the numbers of all nodes that a canonical node stands for (versions aside)."""
+        if not self._has_aliases:
+            number = self.find_number(node)
+            return [] if number is None else [number]
         found = (self.find_number(name) for name in self._namesakes(node))
         return [number for number in found if number is not None]
 
