@@ -19,7 +19,7 @@ from lodeline.errors import (
     StoreFullError,
     StoreUnreachableError,
 )
-from lodeline.limits import STORE_BUSY_MS
+from lodeline.limits import STORE_BUSY_MS, WRITER_CACHE_KB
 from lodeline.store.locks import WriterLock
 
 # Idle reader connections kept for reuse; more than threads usually asking at once.
@@ -139,6 +139,7 @@ class Database:
                 raise StoreUnreachableError(self.url, "the segment was closed")
             if self._writer is None:
                 self._writer = self._connect()
+                self._writer.execute(f"PRAGMA cache_size=-{WRITER_CACHE_KB}")
             yield self._writer
 
     @contextmanager
