@@ -28,6 +28,18 @@ BOUND: Final = 1
 _PLAIN: Final = frozenset({int, float, str, bool, bytes, complex, type(None), type, slice, range})
 
 
+# `id` raises an audit event on each call; the default hash is the identity, too, and raises none.
+_identity: Final[Callable[[object], int]] = object.__hash__
+
+
+class _Tag(weakref.ref[object]):
+    """A weak reference that carries what is known of its object."""
+
+    __slots__ = ("flow", "key")
+    flow: int
+    key: int
+
+
 class Flow:
     """The flows of all objects of this process."""
 
@@ -35,7 +47,7 @@ class Flow:
         self.read_so_far = 0
         self._numbers: dict[Dataset, int] = {}
         self._datasets: list[Dataset] = []
-        self._known: dict[int, tuple[weakref.ref[object], int]] = {}
+        self._known: dict[int, _Tag] = {}
         # type -> None (holds no data), or a function giving the object that holds its data.
         self._kinds: dict[type, Callable[[object], object] | None] = {}
         self._frames: tuple[type, ...] = ()
@@ -81,16 +93,17 @@ class Flow:
 
     def tag(self, thing: object, flow: int) -> None:
         """Remember the flow of an object that can be referred to weakly."""
-        key = id(thing)
-        known = self._known
-
-        def forget(_: object, key: int = key) -> None:
-            known.pop(key, None)
-
         try:
-            known[key] = (weakref.ref(thing, forget), flow)
+            tag = _Tag(thing, self._forget)
         except TypeError:
             return
+        tag.flow = flow
+        tag.key = _identity(thing)
+        self._known[tag.key] = tag
+
+    def _forget(self, tag: weakref.ref[object]) -> None:
+        assert isinstance(tag, _Tag)
+        self._known.pop(tag.key, None)
 
     def read_since(self, before: int) -> int:
         """What was read while a call ran, as a bound: a function given to it may have read."""
@@ -117,8 +130,8 @@ class Flow:
 
     def find(self, thing: object) -> int | None:
         """The flow that was remembered for an object, or that its holder's is."""
-        entry = self._known.get(id(thing))
-        return None if entry is None or entry[0]() is not thing else entry[1]
+        tag = self._known.get(_identity(thing))
+        return None if tag is None or tag() is not thing else tag.flow
 
     def of(self, thing: object, *, data: bool = False, depth: int = 0) -> int:
         """The flow of anything: an operand, an argument, a list of frames.
@@ -132,9 +145,9 @@ class Flow:
         kind = type(thing)
         if kind in _PLAIN:
             return 0
-        entry = self._known.get(id(thing))
-        if entry is not None and entry[0]() is thing:
-            return entry[1]
+        tag = self._known.get(_identity(thing))
+        if tag is not None and tag() is thing:
+            return tag.flow
         if kind in {list, tuple, dict, set, frozenset}:
             return self._of_members(thing, data=data, depth=depth)
         if kind is FunctionType:

@@ -28,6 +28,7 @@ After = Callable[[Any, tuple[Any, ...], dict[str, Any]], object]
 UNSEEN_FILE: Final = "<frozen importlib._bootstrap lodeline>"
 
 _CODES: Final[set[CodeType]] = set()
+_RENAMED: Final[dict[tuple[CodeType, str], CodeType]] = {}
 
 
 class Patches:
@@ -153,8 +154,11 @@ class Patches:
 
     def finish(self, wrapper: Any, original: Any) -> Any:
         """Give a wrapper the original's name and papers, and hide its frame."""
-        code = wrapper.__code__.replace(co_filename=self.file)
-        _CODES.add(code)
+        plain = wrapper.__code__
+        code = _RENAMED.get((plain, self.file))
+        if code is None:
+            code = _RENAMED[plain, self.file] = plain.replace(co_filename=self.file)
+            _CODES.add(code)
         wrapper.__code__ = code
         return functools.update_wrapper(wrapper, original)
 
@@ -183,9 +187,9 @@ def _passage(original: Any, inherit: Callable[..., None]) -> Any:
     local, flow = RECORDER.local, RECORDER.flow
 
     def lodeline(*args: Any, **kwargs: Any) -> Any:
-        if local.depth:
+        # Before anything was read, nothing can come from anywhere.
+        if local.depth or not (before := flow.read_so_far):
             return original(*args, **kwargs)
-        before = flow.read_so_far
         local.depth = 1
         try:
             result = original(*args, **kwargs)

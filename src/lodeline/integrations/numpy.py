@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from lodeline.capture.datasets import Dataset, find_dataset
 from lodeline.capture.patches import Patches
+from lodeline.capture.process import ADAPTERS
 from lodeline.capture.recorder import Recorder
 
 _READERS: Final = ("load", "loadtxt", "genfromtxt", "fromfile")
@@ -41,11 +42,15 @@ class NumpyIntegration:
             patches.door(np, name, observer.after_write)
         for name in _FUNCTIONS:
             patches.passage(np, name, data=True)
-        patches.door(np.random, "seed", observer.after_seed)
-        patches.door(np.random, "default_rng", observer.after_generator)
-        if recorder.deterministic:
-            np.random.seed(0)  # the global generator is the one that scripts leave unseeded
-            recorder.seed("numpy.random", 0)
+
+        def patch_random(module: Any) -> None:
+            patches.door(module, "seed", observer.after_seed)
+            patches.door(module, "default_rng", observer.after_generator)
+            if recorder.deterministic:
+                # The patched one: the seed is recorded, too.
+                module.seed(0)
+
+        ADAPTERS.when_imported("numpy.random", patch_random)
         return patches.undo
 
 

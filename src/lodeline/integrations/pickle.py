@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lodeline.capture.models import record_dump, record_load
 from lodeline.capture.patches import Patches
 from lodeline.capture.recorder import Recorder
 
@@ -22,11 +21,15 @@ class PickleIntegration:
 
         def dumped(result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             del result
+            from lodeline.capture.models import record_dump
+
             value = args[0] if args else kwargs.get("obj")
             target = args[1] if len(args) > 1 else kwargs.get("file")
             record_dump(recorder, value, target, file_format="pickle", flush=True)
 
         def loaded(result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            from lodeline.capture.models import record_load
+
             target = args[0] if args else kwargs.get("file")
             record_load(recorder, result, target, file_format="pickle")
 
