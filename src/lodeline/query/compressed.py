@@ -57,10 +57,16 @@ class Rows:
 
 
 class Walker:
-    """Reachability over one direction's rows. Keeps scratch memory; one thread at a time."""
+    """Reachability over one direction's rows. Keeps scratch memory; one thread at a time.
 
-    def __init__(self, rows: Rows) -> None:
+    Args:
+        rows: of the direction walked.
+        vector_frontier_min: nodes of a frontier from which on numpy walks it.
+    """
+
+    def __init__(self, rows: Rows, *, vector_frontier_min: int = _VECTOR_FRONTIER_MIN) -> None:
         self._rows = rows
+        self._vector_frontier_min = vector_frontier_min
         self._starts = memoryview(rows.starts)
         self._neighbours = memoryview(rows.neighbours)
         count = len(rows.starts) - 1
@@ -80,7 +86,7 @@ class Walker:
         levels: list[Array] = []
         seen = {root}
         frontier = {root}
-        while frontier and len(frontier) < _VECTOR_FRONTIER_MIN:
+        while frontier and len(frontier) < self._vector_frontier_min:
             levels.append(np.fromiter(frontier, dtype=np.int64, count=len(frontier)))
             if depth is not None and len(levels) > depth:
                 return levels
@@ -94,7 +100,7 @@ class Walker:
         """Give every node reached, the root included."""
         seen = {root}
         frontier = {root}
-        while frontier and len(frontier) < _VECTOR_FRONTIER_MIN:
+        while frontier and len(frontier) < self._vector_frontier_min:
             frontier = self._step(frontier) - seen
             seen |= frontier
         known = np.fromiter(seen, dtype=np.int64, count=len(seen))

@@ -46,14 +46,17 @@ def search(inquiry: Inquiry, question: SearchQuestion, page: Page) -> Answer:
 
 
 def _rank(node: NodeId, matched: set[str], words: list[str]) -> tuple[int, int]:
-    """Whole names first, then names, then the rest; shorter names first among them."""
+    """Whole names first, then names, then the rest, then columns of things that match."""
     text = " ".join(words)
-    name = (node.part or node.name).lower()
-    if name == text:
-        return (0, 0)
-    if name.startswith(text):
-        return (1, len(name))
-    return (2 if matched & {"name", "column"} else 3, len(name))
+    own = (node.part or node.name).lower()
+    last = own.replace("/", ".").rpartition(".")[2]
+    if text in {own, last}:
+        return (0, len(own))
+    if node.part and not any(word in own for word in words):
+        return (4, len(own))
+    if own.startswith(text) or last.startswith(text):
+        return (1, len(own))
+    return (2 if matched & {"name", "column", "feature"} else 3, len(own))
 
 
 def _find_names(
