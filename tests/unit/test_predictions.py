@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lodeline.cli.main import main
 from lodeline.ingest.prediction_blobs import encode_blob, read_blob, verify_blob
 from lodeline.ingest.predictions import (
     accept_predictions,
@@ -131,6 +132,17 @@ def test_the_tables_rebuilt_from_the_log_are_the_same(segment: Segment) -> None:
     rebuild_predictions(segment)
     assert contents() == before
     assert len(before[0]) == len(before[1]) == 1
+
+
+def test_the_rebuild_command_restores_what_a_view_lost(
+    segment: Segment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accept_predictions(segment, [reservation(), predictions(0)])
+    with segment.writing() as connection:
+        connection.execute("DELETE FROM prediction_batch")
+    assert find_prediction(segment, identifier(0)).status == "pending"
+    assert main(["rebuild", "--store", segment.url, "--json"]) == 0
+    assert find_prediction(segment, identifier(0)).status == "record"
 
 
 def test_an_answer_as_of_an_earlier_size_does_not_know_later_entries(segment: Segment) -> None:

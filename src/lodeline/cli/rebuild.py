@@ -1,4 +1,4 @@
-"""Drop the graph and fold the whole log again. The log is untouched."""
+"""Drop the graph and the tables of predictions, and fold the whole log again. The log is untouched."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from lodeline.cli.answers import open_segment, print_json
 from lodeline.cli.progress import counting
 from lodeline.ingest import graph_state, rebuild
+from lodeline.ingest.predictions import rebuild_predictions
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -20,6 +21,7 @@ def execute(arguments: Namespace) -> int:
     size = segment.size()
     with counting("rebuild", quiet=arguments.json) as progress:
         rebuild(segment, progress=lambda done: progress(done, size, f"{done} entries"))
+    rebuild_predictions(segment)
     state = graph_state(segment)
     segment.close()
     if arguments.json:
