@@ -1,4 +1,4 @@
-"""Drop the graph and the tables of predictions, and fold the whole log again. The log is untouched."""
+"""Drop the graph and the predictions' tables and fold the log again. The log is untouched."""
 
 from __future__ import annotations
 
