@@ -124,3 +124,20 @@ def test_large_parts_are_read_and_not_remembered() -> None:
         "outputs": [{"namespace": "n", "name": "o", "facets": {"x": {"a": "y" * PART_BYTES_MAX}}}],
     }
     assert same(json.dumps(event).encode())
+
+
+@settings(max_examples=300)
+@given(EVENTS, st.sets(st.sampled_from(["run", "job", "eventType"])), st.booleans())
+def test_a_kept_event_reads_as_it_did_when_it_came(
+    event: dict[str, Any], absent: set[str], null: bool
+) -> None:
+    for member in absent:
+        event.pop(member, None)
+        if null:
+            event[member] = None
+    event.setdefault("dataset", {"namespace": "n", "name": "d"})
+    try:
+        document = wire.decode_document(json.dumps(event))
+    except InvalidEventError:
+        return
+    assert wire.decode_stored(document.canonical) == wire.decode_event(document.canonical)

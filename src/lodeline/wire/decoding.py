@@ -156,10 +156,10 @@ def decode_stored(raw: bytes) -> Event:
     except (msgspec.DecodeError, UnicodeDecodeError):
         pass
     try:
-        value = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        members = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     except (ValueError, RecursionError) as fault:
         _explain(raw, fault)
-    return _typed(raw, value)
+    return _typed(raw, {name: body for name, body in members.items() if bytes(body) != b"null"})
 
 
 def _as_bytes(raw: bytes | str) -> bytes:

@@ -6,7 +6,7 @@ say (empty and overlong names). Also the tolerance for nulls that stand for abse
 
 from __future__ import annotations
 
-from typing import Any, Final, get_args
+from typing import Any, Final, NoReturn, get_args
 
 import msgspec
 
@@ -149,12 +149,12 @@ def _present(value: dict[str, Any], member: str, pointer: str) -> Any:
     return found
 
 
-def _refuse_type(found: Any, pointer: str, expected: str) -> None:
+def _refuse_type(found: Any, pointer: str, expected: str) -> NoReturn:
     word = _WORDS.get(type(found), "a number")
     raise InvalidEventError("event.type", pointer, f"{expected}, not {word}")
 
 
-def _refuse_event_type(found: Any) -> None:
+def _refuse_event_type(found: Any) -> NoReturn:
     if not isinstance(found, str):
         _refuse_type(found, "/eventType", "a string")
     raise InvalidEventError(
