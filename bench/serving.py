@@ -5,6 +5,9 @@ another process. Three servers alternate, round by round: the bare application (
 same appending one JSON line per request to a file by itself (recording by hand), and the same
 behind `lodeline.serving`. `trivial` answers a sum; `model` asks a scikit-learn classifier.
 
+`in_process` calls the application without a server and counts CPU time alone, of the request path
+and of the writer thread's work apart, so that it holds on a busy machine, too.
+
     python bench/serving.py --out bench/results/serving.json
 """
 
@@ -139,7 +142,11 @@ def measure(workload: str, requests: int, rounds: int, connections: int) -> dict
         for kind in KINDS:
             command = [sys.executable, __file__, "--serve", kind, "--workload", workload]
             servers[kind] = subprocess.Popen(
-                [*command, "--folder", folder], stdout=subprocess.PIPE, text=True
+                [*command, "--folder", folder],
+                stdout=subprocess.PIPE,
+                text=True,
+                # Threads of the model spin while they wait and would be counted as its CPU.
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
             )
         ports = {kind: int(server.stdout.readline()) for kind, server in servers.items()}
         for kind in KINDS:
@@ -170,6 +177,45 @@ def measure(workload: str, requests: int, rounds: int, connections: int) -> dict
         own["rate_of_bare"] = round(own["requests_per_second"] / bare["requests_per_second"], 3)
     answer["spool_bytes_per_prediction"] = round(spooled / recorded)
     return answer
+
+
+def measure_in_process(calls: int, rounds: int) -> dict[str, Any]:
+    """CPU microseconds a request, by the bare application, the middleware, the writer thread."""
+    from lodeline.capture.serving import serving
+
+    body = json.dumps(FEATURES).encode()
+    headers = [(b"host", b"x"), (b"content-type", b"application/json"), (b"accept", b"*/*")]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(_: Any) -> None:
+        return None
+
+    async def ask(app: Any) -> float:
+        begun = time.process_time()
+        for _ in range(calls):
+            await app(scope, receive, send)
+        return (time.process_time() - begun) / calls * 1e6
+
+    found: dict[str, list[float]] = {"bare": [], "request_path": [], "writer": []}
+    with tempfile.TemporaryDirectory() as folder:
+        bare: Any = make_app("trivial", "bare", Path(folder))
+        app = serving(bare, deployment="bench", model="model:bench:m#1", spool=folder)
+        # The writer's work is done, and measured, by hand below.
+        app.log._begin = lambda: None  # noqa: SLF001
+        for _ in range(rounds):
+            plain = asyncio.run(ask(bare))
+            found["bare"].append(plain)
+            found["request_path"].append(asyncio.run(ask(app)) - plain)
+            begun = time.process_time()
+            app.log.flush()
+            found["writer"].append((time.process_time() - begun) / calls * 1e6)
+    return {
+        name: {"median_us": round(statistics.median(took), 1), "max_us": round(max(took), 1)}
+        for name, took in found.items()
+    }
 
 
 def summarise(found: dict[str, list[float]]) -> dict[str, float]:
@@ -207,6 +253,8 @@ def main() -> None:
         "requests": arguments.requests,
         "rounds": arguments.rounds,
         "connections": arguments.connections,
+        "load_average": os.getloadavg()[0],
+        "in_process": measure_in_process(calls=3_000, rounds=9),
         "results": {
             "trivial": measure(
                 "trivial", arguments.requests, arguments.rounds, arguments.connections

@@ -278,3 +278,13 @@ def test_a_lock_held_at_the_fork_does_not_hang_the_child(tmp_path: Path) -> None
 
 def test_the_spool_lies_beside_its_store(tmp_path: Path) -> None:
     assert spool_directory(f"sqlite:///{tmp_path}/a.db") == tmp_path / "a.db.spool"
+
+
+def test_what_a_writer_left_half_made_is_removed_in_time(tmp_path: Path) -> None:
+    left, fresh = tmp_path / "0-a-0.new", tmp_path / "1-b-0.new"
+    left.write_bytes(b"")
+    fresh.write_bytes(b"")
+    os.utime(left, (0, 0))
+    drain_all(tmp_path)
+    assert not left.exists()
+    assert fresh.exists()

@@ -13,6 +13,7 @@ from lodeline.spool.queue import (
     measure_loss,
 )
 from lodeline.spool.segment import spool_directory
+from lodeline.spool.state import replace_file
 
 __all__ = [
     "Drain",
@@ -24,5 +25,6 @@ __all__ = [
     "iter_spools_of_this_process",
     "measure_loss",
     "open_drain",
+    "replace_file",
     "spool_directory",
 ]

@@ -10,17 +10,20 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lodeline.spool.segment import HEADER, SUFFIX, iter_frames, read_header
+from lodeline.spool.segment import HEADER, NEW_SUFFIX, SUFFIX, iter_frames, read_header
 from lodeline.spool.state import State, read_state, write_state
 
 _LOCK: Final = "drain.lock"
 # Acknowledged offset of a segment whose losses are counted already: only its file is left.
 _REMOVED: Final = -1
+# A file is put in place within moments of its making.
+_ABANDONED_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ def open_drain(directory: Path | str) -> Iterator[Drain | None]:
         `None` when another process drains it just now.
     """
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -140,6 +143,7 @@ class Drain:
         Returns:
             Writers of which no segment is left.
         """
+        self._remove_abandoned()
         segments = list(self.iter_segments())
         removed = [segment for segment in segments if self._is_done(segment)]
         if not removed:
@@ -163,6 +167,13 @@ class Drain:
         write_state(self.directory, self._state)
         left = {writer_of(segment) for segment in segments if segment not in removed}
         return sorted({writer_of(segment) for segment in removed} - left)
+
+    def _remove_abandoned(self) -> None:
+        """Remove files of writers that died before they were in place, and so are empty."""
+        for path in self.directory.glob("*" + NEW_SUFFIX):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS and _is_let_go(path):
+                    path.unlink()
 
     def _is_done(self, segment: str) -> bool:
         path = self.directory / segment

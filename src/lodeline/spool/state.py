@@ -62,9 +62,19 @@ def write_state(directory: Path, state: State) -> None:
         "torn": state.torn,
         "notes": state.notes,
     }
-    new = directory / (_NAME + ".new")
-    with new.open("wb") as file:
-        file.write(json.dumps(body).encode())
+    replace_file(directory / _NAME, json.dumps(body).encode())
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace a file of the spool durably; only its owner may read it.
+
+    Raises:
+        OSError: the disk is full or the directory is not writable; the old file stays.
+    """
+    new = path.with_name(path.name + ".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    new.rename(directory / _NAME)
+    new.rename(path)

@@ -31,7 +31,15 @@ from lodeline.limits import (
     DELIVERY_RETRY_SECONDS_MAX,
     REFUSED_BYTES_MAX,
 )
-from lodeline.spool import Drain, Loss, SpooledRecord, iter_pending, measure_loss, open_drain
+from lodeline.spool import (
+    Drain,
+    Loss,
+    SpooledRecord,
+    iter_pending,
+    measure_loss,
+    open_drain,
+    replace_file,
+)
 from lodeline.transport.finalising import Finished, Finisher
 from lodeline.transport.logical import LogicalMemory
 from lodeline.transport.transports import Transport
@@ -204,7 +212,7 @@ class _Delivery:
                 "writers": [origin.writer for origin in batch.origins],
                 "records": [[r.kind, r.payload.decode()] for r in batch.records],
             }
-            _write_durably(in_flight, json.dumps(body).encode())
+            replace_file(in_flight, json.dumps(body).encode())
         records = [(record.kind, record.payload) for record in batch.records]
         self._send(records, [origin.writer for origin in batch.origins], batch.ends)
         in_flight.unlink(missing_ok=True)
@@ -287,7 +295,8 @@ class _Delivery:
         if path.exists() and path.stat().st_size > REFUSED_BYTES_MAX:
             return
         line: dict[str, Any] = {"reason": reason, "record": payload.decode("utf-8", "replace")}
-        with path.open("ab") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        with os.fdopen(os.open(path, flags, 0o600), "ab") as file:
             file.write(json.dumps(line).encode() + b"\n")
 
 
@@ -295,15 +304,6 @@ def _remove_blob(payload: bytes) -> None:
     path = json.loads(payload).get("path")
     if isinstance(path, str):
         Path(path).unlink(missing_ok=True)
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    new = path.with_suffix(".new")
-    with new.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(path)
 
 
 def _pending_bytes(directory: Path) -> int:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lodeline.limits import LOGICAL_BYTES_MAX, LOGICAL_CELLS_MAX, LOGICAL_MEMORY_MAX
+from lodeline.spool import replace_file
 from lodeline.wire import canonical_bytes
 
 _FORMATS: Final = {
@@ -74,10 +75,8 @@ class LogicalMemory:
         """Write down what was computed since. A full disk costs computing it again."""
         if self._changed and self._path is not None:
             latest = dict(list(self._known.items())[-LOGICAL_MEMORY_MAX:])
-            new = self._path.with_suffix(".new")
             with contextlib.suppress(OSError):
-                new.write_text(json.dumps(latest), encoding="utf-8")
-                new.rename(self._path)
+                replace_file(self._path, json.dumps(latest).encode())
         self._changed = False
 
 
