@@ -105,9 +105,13 @@ class Adapters:
         """Watch for each integration's framework; install at once where it is imported."""
         self._watch.install()
         for trigger, target in find_adapters().items():
-            self._watch.when_imported(trigger, self._installer(trigger, target))
+            self.add(trigger, target)
         for name in UNOBSERVED:
             self._watch.when_imported(name, _tell_unobserved)
+
+    def add(self, trigger: str, target: str) -> None:
+        """Add one integration: `module:class`, installed when `trigger` is imported."""
+        self._watch.when_imported(trigger, self._installer(trigger, target))
 
     def when_imported(self, name: str, act: Callable[[ModuleType], None]) -> None:
         """Have an integration act on a further module of its framework, once imported."""
