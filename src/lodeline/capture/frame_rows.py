@@ -54,8 +54,9 @@ def follow_pandas(patches: Patches) -> None:
     """Patch the operations of frames and series."""
     import pandas as pd
     from pandas.core import indexing
+    from pandas.core.generic import NDFrame
 
-    for owner in (pd.DataFrame, pd.Series):
+    for owner in (pd.DataFrame, pd.Series, NDFrame):
         for name, operator in _LABELLED.items():
             _observe(patches, owner, name, _by_labels(operator))
         for name in _ALIGNED:
