@@ -282,26 +282,39 @@ def _keep_links(
             shape = "identity" if not low else "range"
             start = None if shape == "identity" else low
             return {"shape": shape, "count": count, "start": start}
-        return _write(made, f"{name} AS input", count, "array", run)
+        query = links_query(made.table, identities, repeats=repeats)
+        return _write(query, count, "array", run)
+    return _write(links_query(made.table, identities, repeats=repeats), None, "lists", run)
+
+
+def links_query(table: str, identities: Sequence[Identity], *, repeats: bool) -> str:
+    """Select the links to one input from a result with identities, a row for each output row.
+
+    Args:
+        table: the result's.
+        identities: the identity columns of that input.
+        repeats: one output row may have met an input row several times.
+    """
+    if len(identities) == 1 and not identities[0].lists:
+        return f"SELECT {_quoted(identities[0].name)} AS input FROM {table}"
     parts = [
-        f"flatten([{_quoted(one.name)}])" if one.lists else f"[{_quoted(one.name)}]"
+        f"coalesce({_quoted(one.name)}, [])" if one.lists else f"[{_quoted(one.name)}]"
         for one in identities
     ]
     lists = parts[0] if len(parts) == 1 else f"flatten([{', '.join(parts)}])"
-    lists = f"list_sort(list_filter({lists}, lambda x: x IS NOT NULL))"
-    if repeats:
-        lists = f"list_sort(list_distinct({lists}))"
-    return _write(made, f"coalesce({lists}, []) AS inputs", None, "lists", run)
+    # DISTINCT drops NULLs, which outer joins leave; without it they are filtered out.
+    kept = (
+        f"list_distinct({lists})" if repeats else f"list_filter({lists}, lambda x: x IS NOT NULL)"
+    )
+    return f"SELECT list_sort({kept}) AS inputs FROM {table}"
 
 
-def _write(
-    made: Materialised, expression: str, count: int | None, shape: str, run: Run
-) -> dict[str, Any] | None:
+def _write(query: str, count: int | None, shape: str, run: Run) -> dict[str, Any] | None:
     path = blob_draft()
     if path is None:
         return None
     run(
-        f"COPY (SELECT {expression} FROM {made.table}) TO {quoted_text(str(path))} "
+        f"COPY ({query}) TO {quoted_text(str(path))} "
         "(FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)"
     )
     if count is None:

@@ -1,0 +1,148 @@
+"""What does it cost to record the source rows of every result row?
+
+Workload: the TPC-H queries, over tables in one DuckDB database, made by the `tpch` extension. For
+each query, in turns within each round:
+
+- `plain`: CREATE TEMP TABLE AS the query.
+- `rows`: CREATE TEMP TABLE AS the rewritten query (identity columns carried along).
+- `rows_kept`: the same, with the links sorted and written as blobs, as capture does.
+- `two_queries`: plain, then the rewritten query once more for its identities, written likewise;
+  what a rewriting without a shared execution costs at least.
+
+    python bench/rows.py --scale 0.1 --rounds 3 --out bench/results/rows.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import duckdb_extension_tpch
+
+from lodeline.integrations.duckdb.rows import links_query
+from lodeline.sql import Rewriting, Source, rewrite_rows
+from lodeline.sql.sources import parse_query
+
+
+class Tables:
+    """Tables of one connection, by rowid."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def find_source(self, table: Any) -> Source:
+        """Resolve a table; see `lodeline.sql.Catalog`."""
+        relation = self._connection.sql(f"SELECT * FROM {table.sql('duckdb')}")
+        columns = tuple(zip(relation.columns, map(str, relation.types), strict=True))
+        return Source(table.name, ("tpch", table.name), columns, "rowid")
+
+
+def write_links(connection: Any, rewriting: Rewriting, folder: Path) -> tuple[int, int]:
+    """Write the links of the table `made`; give (links, bytes)."""
+    edges = size = 0
+    grouped: dict[str, list[Any]] = {}
+    for identity in rewriting.identities:
+        grouped.setdefault(identity.source.key, []).append(identity)
+    joins = any("join" in word for word in rewriting.operators)
+    for number, identities in enumerate(grouped.values()):
+        path = folder / f"{number}.parquet"
+        select = links_query("made", identities, repeats=joins or len(identities) > 1)
+        connection.execute(
+            f"COPY ({select}) TO '{path}' (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)"
+        )
+        kind = "len(inputs)" if identities[0].lists or len(identities) > 1 else "count(input)"
+        total = f"sum({kind})" if kind.startswith("len") else kind
+        edges += connection.execute(f"SELECT {total} FROM '{path}'").fetchone()[0] or 0
+        size += path.stat().st_size
+    return edges, size
+
+
+def measure(connection: Any, sql: str, rounds: int) -> dict[str, Any]:
+    """Measure one query in all its forms, in turns."""
+    rewriting = rewrite_rows(parse_query(sql), Tables(connection))
+    found: dict[str, Any] = {"gaps": [gap.operator for gap in rewriting.gaps]}
+
+    def make(query: str) -> None:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE made AS {query}")
+
+    with tempfile.TemporaryDirectory() as folder:
+
+        def kept() -> None:
+            make(rewriting.sql)
+            found["links"], found["bytes"] = write_links(connection, rewriting, Path(folder))
+
+        def twice() -> None:
+            make(sql)
+            kept()
+
+        forms: dict[str, Callable[[], None]] = {
+            "plain": lambda: make(sql),
+            "rows": lambda: make(rewriting.sql),
+            "rows_kept": kept,
+            "two_queries": twice,
+        }
+        times: dict[str, list[float]] = {name: [] for name in forms}
+        for _ in range(rounds):
+            for name, form in forms.items():
+                begin = time.process_time()
+                form()
+                times[name].append(time.process_time() - begin)
+    for name, seconds in times.items():
+        found[f"{name}_cpu_ms"] = round(statistics.median(seconds) * 1000, 1)
+    return found
+
+
+def geometric(ratios: list[float]) -> float:
+    return round(statistics.geometric_mean(ratios), 3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scale", type=float, default=0.1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    (extension,) = Path(duckdb_extension_tpch.__file__).parent.rglob("tpch.duckdb_extension")
+    connection = duckdb.connect()
+    connection.execute(f"LOAD '{extension}'")
+    connection.execute(f"CALL dbgen(sf = {arguments.scale})")
+    queries = connection.execute("SELECT query_nr, query FROM tpch_queries()").fetchall()
+    load = os.getloadavg()[0]
+    results = {f"Q{number}": measure(connection, sql, arguments.rounds) for number, sql in queries}
+    links = sum(result["links"] for result in results.values())
+    size = sum(result["bytes"] for result in results.values())
+    report = {
+        "question": "What does it cost to record the source rows of every result row?",
+        "command": f"python bench/rows.py --scale {arguments.scale} --rounds {arguments.rounds}",
+        "machine": {
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+            "duckdb": duckdb.__version__,
+            "load_average_before": load,
+        },
+        "overhead_geometric_mean": {
+            form: geometric([r[f"{form}_cpu_ms"] / r["plain_cpu_ms"] for r in results.values()])
+            for form in ("rows", "rows_kept", "two_queries")
+        },
+        "links": links,
+        "bytes_per_link": round(size / links, 2),
+        "queries": results,
+    }
+    text = json.dumps(report, indent=2)
+    print(text)
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
