@@ -28,7 +28,7 @@ from typing import Any
 import duckdb
 import duckdb_extension_tpch
 
-from lodeline.integrations.duckdb.rows import links_query
+from lodeline.integrations.duckdb.rows import links_query, may_repeat
 from lodeline.sql import Rewriting, Source, rewrite_rows
 from lodeline.sql.sources import parse_query
 
@@ -52,10 +52,10 @@ def write_links(connection: Any, rewriting: Rewriting, folder: Path) -> tuple[in
     grouped: dict[str, list[Any]] = {}
     for identity in rewriting.identities:
         grouped.setdefault(identity.source.key, []).append(identity)
-    joins = any("join" in word for word in rewriting.operators)
+    repeats = may_repeat(rewriting)
     for number, identities in enumerate(grouped.values()):
         path = folder / f"{number}.parquet"
-        select = links_query("made", identities, repeats=joins or len(identities) > 1)
+        select = links_query("made", identities, repeats=repeats or len(identities) > 1)
         connection.execute(
             f"COPY ({select}) TO '{path}' (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)"
         )
