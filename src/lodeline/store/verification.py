@@ -1,9 +1,11 @@
 """Verification of a whole segment against itself: nothing in it is taken for granted but its keys.
 
 1. The file is a sound SQLite database.
-2. The keys come from the log's own `key` leaves, and agree with the key files beside the store.
+2. The keys are those of the log's first leaf, and agree with the key files beside the store; keys
+   of a later `key` leaf count once a checkpoint by known keys covers it.
 3. Entries are gapless, their leaves well formed, and what stands beside a leaf repeats it.
-4. Each payload and secret give the leaf's commitment, and its identifier under the segment key.
+4. Each payload and secret give the leaf's commitment, and its identifier under the segment key;
+   where one is gone, an `erasure` entry names the position.
 5. The tree grown from the leaves gives every stored tile hash.
 6. Each checkpoint is signed, and its root is that of the tree at its size, so every checkpoint is
    consistent with every other.
@@ -221,8 +223,9 @@ def _find_verifiers(
     segment: SqliteSegment,
     keys: KeyRing | None,
     report: VerifyReport,
-) -> list[Verifier]:
-    verifiers: list[Verifier] = []
+) -> dict[int, list[Verifier]]:
+    """Give the checkpoint keys that each `key` entry certifies, by position."""
+    verifiers: dict[int, list[Verifier]] = {}
     certified: list[dict[str, object]] = []
     for position, payload in connection.execute(
         "SELECT position, payload FROM entry JOIN payload USING(position) "
@@ -230,7 +233,7 @@ def _find_verifiers(
     ):
         try:
             record = json.loads(payload)
-            verifiers += [
+            verifiers[position] = [
                 Verifier.from_vkey(key["vkey"])
                 for key in record["keys"]
                 if key["use"] == "checkpoint"
@@ -251,7 +254,7 @@ class _Row:
     leaf: bytes
     payload: bytes | None
     secret: bytes | None
-    erased: bool
+    erased_by: int | None
 
 
 class _Walk:
@@ -262,13 +265,14 @@ class _Walk:
         connection: sqlite3.Connection,
         segment: SqliteSegment,
         keys: KeyRing | None,
-        verifiers: Sequence[Verifier],
+        verifiers: dict[int, list[Verifier]],
         report: VerifyReport,
     ) -> None:
         self._connection = connection
         self._segment = segment
         self._segment_key = keys.segment_key if keys is not None else None
-        self._verifiers = verifiers
+        self._verifiers = verifiers.pop(0, [])
+        self._later_verifiers = verifiers
         self._report = report
         self._tree = GrowingTree()
         self._checkpoints = iter_checkpoints(connection)
@@ -309,7 +313,7 @@ class _Walk:
         while True:
             rows = self._connection.execute(
                 "SELECT entry.position, log_time, kind, leaf, payload, secret, "
-                "erasure.position IS NOT NULL FROM entry LEFT JOIN payload USING(position) "
+                "erased_by FROM entry LEFT JOIN payload USING(position) "
                 "LEFT JOIN record_secret USING(position) LEFT JOIN erasure USING(position) "
                 "WHERE entry.position > ? ORDER BY entry.position LIMIT ?",
                 (after, _PAGE),
@@ -397,7 +401,7 @@ class _Walk:
 
     def _verify_payload(self, row: _Row, leaf: LeafRecord, at: str, report: VerifyReport) -> bool:
         if row.payload is None or row.secret is None:
-            if row.erased:
+            if self._is_erased(row):
                 report.erased += 1
             else:
                 missing = "payload" if row.payload is None else "secret"
@@ -420,6 +424,20 @@ class _Walk:
         code = "secret" if same else "payload"
         report.fail(code, at, leaf.commitment, "not canonical JSON" if found is None else found)
         return False
+
+    def _is_erased(self, row: _Row) -> bool:
+        """Whether the log itself says so; a row of the table beside it proves nothing."""
+        found = self._connection.execute(
+            "SELECT payload FROM entry JOIN payload USING(position) "
+            "WHERE position = ? AND kind = 'erasure'",
+            (row.erased_by,),
+        ).fetchone()
+        if found is None:
+            return False
+        try:
+            return str(row.position) in json.loads(found[0])["entries"]
+        except (ValueError, KeyError, TypeError):
+            return False
 
     def _note_references(
         self, payload: bytes, leaf: LeafRecord, at: str, report: VerifyReport
@@ -485,6 +503,9 @@ class _Walk:
         report.proofs += 1
         if head.size == self._tree.size and head.root_hash != self._tree.root():
             report.fail("root", at, head.root_hash, self._tree.root())
+            return
+        for position in [one for one in self._later_verifiers if one < head.size]:
+            self._verifiers += self._later_verifiers.pop(position)
 
     def _verify_signed_to_the_end(self) -> None:
         (signed,) = self._connection.execute("SELECT max(size) FROM checkpoint").fetchone()

@@ -12,6 +12,7 @@ import pytest
 from lodeline.errors import LodelineError
 from lodeline.ingest import accept
 from lodeline.ingest.prediction_blobs import encode_blob, verify_blob
+from lodeline.proof import Signer, TreeHead, format_tree_head, sign_note
 from lodeline.store import SqliteSegment, open_segment
 from lodeline.store.verification import VerifyReport, verify_segment
 
@@ -185,12 +186,26 @@ def test_what_is_moved_or_removed_is_found(
 
 
 def test_a_logged_erasure_is_no_fault(path: Path, tampering: sqlite3.Connection) -> None:
-    tampering.execute("INSERT INTO erasure VALUES (9, 601)")
+    with open_segment(f"sqlite:///{path}") as segment:
+        erasure = segment.append_record("erasure", {"entries": ["9", "10"]}).position
+    tampering.execute("INSERT INTO erasure VALUES (9, ?)", (erasure,))
     tampering.execute("DELETE FROM payload WHERE position = 9")
     tampering.execute("DELETE FROM record_secret WHERE position = 9")
     report = verify(path)
-    assert report.ok
-    assert (report.erased, report.payloads) == (1, 601)
+    assert report.failures == []
+    assert (report.erased, report.payloads) == (1, 602)
+
+
+@pytest.mark.parametrize("erased_by", [601, 602, 99_999])
+def test_an_erasure_that_the_log_does_not_hold_is_a_fault(
+    path: Path, tampering: sqlite3.Connection, erased_by: int
+) -> None:
+    with open_segment(f"sqlite:///{path}") as segment:
+        segment.append_record("erasure", {"entries": ["10"]})
+    tampering.execute("INSERT INTO erasure VALUES (9, ?)", (erased_by,))
+    tampering.execute("DELETE FROM payload WHERE position = 9")
+    (failure,) = verify(path).failures
+    assert (failure.code, failure.at) == ("payload.missing", "entry 9")
 
 
 def test_an_entry_replaced_by_another_sound_one_is_found(
@@ -218,6 +233,28 @@ def test_keys_of_another_log_are_noticed(path: Path, tmp_path: Path) -> None:
     mine.write_bytes(theirs.read_bytes())
     other.close()
     assert {failure.code for failure in verify(path).failures} == {"key.mismatch", "identifier"}
+
+
+def test_a_later_key_counts_only_if_a_known_key_signed_its_leaf(path: Path) -> None:
+    segment: SqliteSegment = open_segment(f"sqlite:///{path}")
+    late, stranger = (Signer(segment.origin, seed * 32) for seed in (b"l", b"s"))
+    segment.append_record("key", {"keys": [{"use": "checkpoint", "vkey": late.verifier.vkey}]})
+    head = TreeHead(segment.origin, segment.size(), segment.root_at(segment.size()))
+    segment.append_record("fold", {"version": "1"})
+    later = TreeHead(segment.origin, segment.size(), segment.root_at(segment.size()))
+    for signer, changed, codes in (
+        (late, later, []),
+        (stranger, later, ["signature"]),
+        (late, head, ["signature", "signature"]),
+    ):
+        with segment.writing() as connection:
+            connection.execute("DROP TRIGGER IF EXISTS checkpoint_refuses_update")
+            connection.execute(
+                "UPDATE checkpoint SET note = ? WHERE size = ?",
+                (sign_note(format_tree_head(changed), [signer]), changed.size),
+            )
+        assert [one.code for one in verify_segment(segment).failures] == codes
+    segment.close()
 
 
 def test_without_key_files_the_rest_still_verifies(path: Path) -> None:
