@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from lodeline.query.asking import find_inquiry, open_page
+from lodeline.query.collecting import collector_at_rest
 from lodeline.query.parameters import (
     DiffQuestion,
     ImpactQuestion,
@@ -67,7 +68,7 @@ def ask(
     question = read_question(shape, parameters)
     page, pinned = open_page(verb, question, dict(parameters))
     answering = getattr(import_module(f"lodeline.query.{module}"), verb)
-    with segment.reading() as connection:
+    with collector_at_rest(), segment.reading() as connection:
         inquiry = find_inquiry(segment, connection, question, pinned=pinned, authoriser=authoriser)
         answer: Answer = answering(inquiry, question, page)
     return answer

@@ -97,10 +97,10 @@ def _walk(
     versions: bool,
 ) -> tuple[Graph, Describer]:
     shape: type[VersionWalk | JobWalk] = VersionWalk if versions else JobWalk
-    graph, rows = Graph(root, direction), dict[DerivationKey, set[int]]()
     # With columns, a whole node is asked about at both levels; a column at its own alone.
-    for columns in sorted({question.columns, question.columns and root.kind in COLUMN_KINDS}):
-        walker = shape(
+    levels = sorted({question.columns, question.columns and root.kind in COLUMN_KINDS})
+    walkers = [
+        shape(
             inquiry.groups,
             root,
             direction=direction,
@@ -108,7 +108,13 @@ def _walk(
             depth=depth,
             budget=inquiry.budget,
         )
-        graph.include(walker.run())
+        for columns in levels
+    ]
+    graph, *others = [walker.run() for walker in walkers]
+    rows: dict[DerivationKey, set[int]] = {}
+    for other in others:
+        graph.include(other)
+    for walker in walkers:
         for key, found in walker.rows.items():
             rows.setdefault(key, set()).update(found)
     return graph, Describer(inquiry.groups, rows)
