@@ -19,8 +19,8 @@ COPY (
         {key},
         day,
         count(*) AS flights,
-        sum(late30) AS late,
-        sum(arr_delay) AS delay
+        CAST(sum(late30) AS BIGINT) AS late,
+        CAST(sum(arr_delay) AS BIGINT) AS delay
     FROM 'data/clean.parquet'
     WHERE {key} IS NOT NULL
     GROUP BY {key}, day

@@ -101,7 +101,8 @@ class Demo:
         with self._step(5, "serve.py, predict.py", f"{DEMO_PREDICTIONS} predictions over HTTP"):
             prediction = self._predict()
         self._tell("")
-        traced = self._ask("trace", f"prediction:{prediction}", "--rows")
+        traced = self._ask("trace", f"prediction:{prediction}")
+        traced = self._ask("rows", f"prediction:{prediction}") or traced
         verified = self._ask("verify")
         run_id = self._run_of("train.py")
         verdict = self._ask("replay", f"run:{run_id}")
