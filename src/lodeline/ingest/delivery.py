@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from lodeline.errors import CouldNotTellError, DeliveryError
+from lodeline.errors import CouldNotTellError, DeliveryError, UnknownBlobError
 from lodeline.ingest.acceptance import Submission, accept
 from lodeline.ingest.predictions import accept_predictions
 from lodeline.store import Segment, open_segment
@@ -73,9 +73,16 @@ class EmbeddedTransport:
         try:
             data = Path(blob["path"]).read_bytes()
         except FileNotFoundError:
-            return "the blob is gone"
+            return None if self._has_blob(str(blob["digest"])) else "the blob is gone"
         digest = self._segment.put_blob(data)
         return None if digest == blob["digest"] else f"the blob's digest is {digest}"
+
+    def _has_blob(self, digest: str) -> bool:
+        try:
+            self._segment.get_blob(digest)
+        except UnknownBlobError:
+            return False
+        return True
 
 
 def _door_of(kind: str) -> str:

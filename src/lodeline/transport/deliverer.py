@@ -242,6 +242,7 @@ class _Delivery:
     ) -> None:
         real = [index for index, (kind, _) in enumerate(records) if kind]
         outcomes = self._try_until_late([records[index] for index in real])
+        blobs = []
         for index, refusal in zip(real, outcomes, strict=True):
             kind, payload = records[index]
             if refusal is not None:
@@ -250,8 +251,11 @@ class _Delivery:
             self._report.delivered += 1
             self._note_block(kind, payload, writers[index])
             if kind == "blob":
-                _remove_blob(payload)
+                blobs.append(payload)
         self._drain.acknowledge(ends)
+        # Not before: a record that comes again still needs its bytes.
+        for payload in blobs:
+            _remove_blob(payload)
 
     def _try_until_late(self, records: list[tuple[str, bytes]]) -> Sequence[str | None]:
         if not records:
