@@ -151,3 +151,8 @@ def test_doctor_names_what_needs_attention_and_the_next_step(imported: Path) -> 
     assert problems[1]["next"] == f"chmod 600 {key}"
     assert "attention: 1 inputs were refused" in lodeline(imported, "doctor")[1]
     assert lodeline(imported, "doctor", "--store", "sqlite:///nowhere.db")[0] == 3
+
+
+def test_commands_of_a_store_do_not_pretend_to_ask_a_server(imported: Path) -> None:
+    for words in (["verify"], ["doctor"], ["import", "events.jsonl"], ["dead-letter", "list"]):
+        assert lodeline(imported, *words, "--server", "http://127.0.0.1:9")[0] == 2

@@ -8,6 +8,7 @@ from argparse import Namespace
 from importlib import import_module
 from typing import Any
 
+from lodeline.errors import UsageError
 from lodeline.settings import find_setting, store_url
 
 
@@ -18,7 +19,13 @@ def print_json(answer: object) -> None:
 
 
 def open_segment(arguments: Namespace, *, create: bool = False) -> Any:
-    """Open the embedded store that the options name."""
+    """Open the embedded store that the options name.
+
+    Raises:
+        UsageError: a server was named instead; its store is not ours to open.
+    """
+    if arguments.server is not None and arguments.store is None:
+        raise UsageError("this command works on a store, not through a server; name it: --store")
     return import_module("lodeline.store").open_segment(store_url(arguments.store), create=create)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lodeline import __version__
 from lodeline.cli.answers import open_segment, print_json
-from lodeline.errors import CouldNotTellError, LodelineError
+from lodeline.errors import CouldNotTellError
 from lodeline.fold import FOLD_VERSION
 from lodeline.ingest import fold_pending, graph_state
 from lodeline.limits import FUTURE_TOLERANCE_US
@@ -55,7 +55,7 @@ def execute(arguments: Namespace) -> int:
     status = 0
     try:
         segment = open_segment(arguments)
-    except LodelineError as error:
+    except CouldNotTellError as error:
         findings.facts["store"] = {"url": url, "reachable": False}
         findings.needs(str(error), error.next_step or "see --store and LODELINE_STORE")
         status = error.exit_status
