@@ -49,7 +49,7 @@ COPY (
 def main() -> None:
     with duckdb.connect() as connection:
         connection.execute(CLEAN)
-        total, late = connection.sql(
+        total, late = connection.execute(
             "SELECT count(*), sum(late30) FROM 'data/clean.parquet'"
         ).fetchone()
     print(f"clean: {total:,} flights, {late:,} of them 30 minutes late or more")

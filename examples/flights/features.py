@@ -97,7 +97,7 @@ def main() -> None:
             connection.execute(ROLLING.format(group=group, key=key))
             print(f"{group}: totals a day, and over the seven days before")
         connection.execute(FEATURES)
-        (rows,) = connection.sql("SELECT count(*) FROM 'data/features.parquet'").fetchone()
+        (rows,) = connection.execute("SELECT count(*) FROM 'data/features.parquet'").fetchone()
     print(f"features: {rows:,} rows")
 
 
