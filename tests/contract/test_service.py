@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from urllib.parse import quote
 import pytest
 
 from lodeline.questions import connect
+from lodeline.spool import Spool, spool_directory
 
 
 def event(
@@ -257,6 +259,19 @@ def test_the_store_may_be_written_by_another_process_meanwhile(
     subprocess.run([*command, str(tmp_path / "events.jsonl")], check=True, capture_output=True)
     reply = service.send("GET", "/api/v2/trace?id=dataset:n:here")
     assert "dataset:n:elsewhere" in {node["id"] for node in reply.json["nodes"]}
+
+
+def test_what_is_spooled_beside_the_store_is_delivered_meanwhile(service: Service) -> None:
+    spool = Spool(spool_directory(f"sqlite:///{service.store}"))
+    record = {"type": "event", "event": event(inputs="spooled", outputs="drained")}
+    assert spool.append(json.dumps(record).encode())
+    spool.flush()
+    for _ in range(100):
+        reply = service.send("GET", "/api/v2/trace?id=dataset:n:drained")
+        if reply.status == 200:
+            break
+        time.sleep(0.2)
+    assert "dataset:n:spooled" in {node["id"] for node in reply.json["nodes"]}
 
 
 def test_the_page_says_what_runs_here_and_how_to_ask(service: Service) -> None:

@@ -5,10 +5,19 @@ Without configured authentication, only loopback addresses are served.
 
 from __future__ import annotations
 
+import sys
+import threading
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from lodeline.errors import MissingExtraError, UsageError
+from lodeline.errors import LodelineError, MissingExtraError, UsageError
+from lodeline.limits import SHUTDOWN_SECONDS_MAX
 from lodeline.settings import store_url
+from lodeline.transport.draining import drain_into
+
+# Between two looks at the spool; a look at an empty one lists a directory.
+_DRAIN_PAUSE_SECONDS = 0.5
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -33,5 +42,32 @@ def execute(arguments: Namespace) -> int:
         for line in check(url, host=arguments.host, port=arguments.port):
             print(line)
         return 0
-    serve(url, host=arguments.host, port=arguments.port)
+    with _draining(url):
+        serve(url, host=arguments.host, port=arguments.port)
     return 0
+
+
+@contextmanager
+def _draining(url: str) -> Iterator[None]:
+    """Deliver what observed programs spool beside the store, while it is served."""
+    stopping = threading.Event()
+
+    def work() -> None:
+        said = ""
+        while not stopping.wait(_DRAIN_PAUSE_SECONDS):
+            try:
+                drain_into(url)
+                said = ""
+            except LodelineError as error:
+                # Once, not every second: it stays in the spool, and is tried again.
+                if str(error) != said:
+                    said = str(error)
+                    print(f"lodeline serve: spool not delivered: {said}", file=sys.stderr)
+
+    thread = threading.Thread(target=work, name="lodeline-drain", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join(SHUTDOWN_SECONDS_MAX)

@@ -29,7 +29,17 @@ def render_tree(answer: Answer) -> str:
             lines.append(f"{direction}:")
         branches = list(_iter_branches(answer, direction))
         lines += branches or [f"  nothing recorded {_SIDE[direction]}"]
-    return "\n".join([*lines, "", *render_footing(answer)])
+    return "\n".join([*lines, "", *_row_lines(answer), *render_footing(answer)])
+
+
+def _row_lines(answer: Answer) -> list[str]:
+    """Say how many rows of which version are behind the root, where rows were asked for."""
+    counts = answer.get("row_counts")
+    if not counts:
+        return ["rows: none recorded"] if "rows" in answer else []
+    width = max(len(f"{count:,}") for count in counts.values())
+    lines = [f"  {count:>{width},}  {_shown(node)}" for node, count in counts.items()]
+    return [f"rows, in {len(answer['steps'])} steps (`lodeline rows` lists them):", *lines, ""]
 
 
 _SIDE: Final = {"up": "upstream", "down": "downstream"}

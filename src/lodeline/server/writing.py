@@ -16,7 +16,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from lodeline.errors import LodelineError, QueueFullError, StoppingError
+from lodeline.errors import (
+    LodelineError,
+    QueueFullError,
+    StoppingError,
+    StoreUnreachableError,
+)
 from lodeline.limits import COMMIT_EVENTS_MAX, QUEUE_BYTES_MAX, QUEUE_EVENTS_MAX
 from lodeline.store import Segment
 
@@ -98,6 +103,11 @@ class Writer:
         """Whether the thread still takes events."""
         return self._thread.is_alive() and not self._stopping
 
+    @property
+    def waiting(self) -> int:
+        """Events that wait for a commit."""
+        return self._events_waiting
+
     async def write(self, raws: Sequence[bytes], *, folded: bool = False) -> list[Outcome]:
         """Write events and wait until they are durable (and in the view, if `folded`).
 
@@ -163,7 +173,7 @@ class Writer:
             )
         except Exception as error:  # the thread must outlive any failure
             self.failure = repr(error)
-            _tell(group, error)
+            _tell(group, self._as_ours(error))
             return []
         self.failure = None
         start = 0
@@ -173,13 +183,19 @@ class Writer:
         _tell([request for request in group if not request.folded], None)
         return [request for request in group if request.folded]
 
+    def _as_ours(self, error: Exception) -> LodelineError:
+        """Give an error that an answer can carry."""
+        if isinstance(error, LodelineError):
+            return error
+        return StoreUnreachableError(self._segment.url, repr(error))
+
     def _fold_and_tell(self, waiting: list[_Request]) -> None:
         error: Exception | None = None
         try:
             self._fold(self._segment)
         except Exception as problem:  # durable events stay; the view lags
             self.failure = repr(problem)
-            error = problem
+            error = self._as_ours(problem)
         _tell(waiting, error)
 
 

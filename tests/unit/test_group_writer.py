@@ -1,0 +1,121 @@
+"""The service's writer: one commit for many requests, a bounded queue, an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from lodeline.errors import QueueFullError, StoppingError, StoreUnreachableError
+from lodeline.limits import QUEUE_EVENTS_MAX
+from lodeline.server.writing import Outcome, Writer
+from lodeline.store import Segment, open_segment
+
+
+@pytest.fixture
+def segment(tmp_path: Path) -> Iterator[Segment]:
+    opened = open_segment(f"sqlite:///{tmp_path}/lodeline.db")
+    yield opened
+    opened.close()
+
+
+class Disk:
+    """An append that waits until it is let go, and keeps what each commit held."""
+
+    def __init__(self) -> None:
+        self.free = threading.Event()
+        self.commits: list[int] = []
+
+    def append(self, _: Segment, raws: Sequence[bytes]) -> list[Outcome]:
+        self.free.wait(20)
+        self.commits.append(len(raws))
+        return [Outcome(None, raw.decode()) for raw in raws]
+
+
+async def until_taken(writer: Writer, first: asyncio.Task[list[Outcome]]) -> None:
+    while writer.waiting:  # noqa: ASYNC110  # the writer is a thread and tells nobody
+        await asyncio.sleep(0.01)
+    assert not first.done()
+
+
+def test_requests_that_wait_share_one_commit(segment: Segment) -> None:
+    disk = Disk()
+    writer = Writer(segment, append=disk.append, fold=lambda _: None)
+    writer.start()
+
+    async def work() -> list[list[Outcome]]:
+        first = asyncio.create_task(writer.write([b"0"]))
+        await asyncio.sleep(0)
+        await until_taken(writer, first)
+        rest = [asyncio.create_task(writer.write([str(i).encode()])) for i in range(1, 9)]
+        await asyncio.sleep(0.05)
+        disk.free.set()
+        return await asyncio.gather(first, *rest)
+
+    outcomes = asyncio.run(work())
+    assert [outcome[0].receipt for outcome in outcomes] == [str(i) for i in range(9)]
+    assert disk.commits == [1, 8]
+    assert writer.stop(20)
+
+
+def test_a_full_queue_refuses_and_keeps_what_it_has(segment: Segment) -> None:
+    disk = Disk()
+    writer = Writer(segment, append=disk.append, fold=lambda _: None)
+    writer.start()
+
+    async def work() -> None:
+        first = asyncio.create_task(writer.write([b"0"]))
+        await asyncio.sleep(0)
+        await until_taken(writer, first)
+        waiting = asyncio.create_task(writer.write([b"x"] * QUEUE_EVENTS_MAX))
+        await asyncio.sleep(0.05)
+        with pytest.raises(QueueFullError):
+            await writer.write([b"one too many"])
+        disk.free.set()
+        assert len(await waiting) == QUEUE_EVENTS_MAX
+        await first
+
+    asyncio.run(work())
+    assert writer.stop(20)
+
+
+def test_a_stopping_writer_finishes_and_takes_no_more(segment: Segment) -> None:
+    disk = Disk()
+    disk.free.set()
+    folded = threading.Event()
+    writer = Writer(segment, append=disk.append, fold=lambda _: folded.set())
+    writer.start()
+
+    async def work() -> None:
+        await writer.write([b"0"])
+        assert writer.stop(20)
+        with pytest.raises(StoppingError):
+            await writer.write([b"1"])
+
+    asyncio.run(work())
+    assert folded.is_set()
+
+
+def test_a_failed_commit_is_told_to_its_requests_and_the_writer_goes_on(segment: Segment) -> None:
+    failing = [True]
+
+    def append(_: Segment, raws: Sequence[bytes]) -> list[Outcome]:
+        if failing.pop() if failing else False:
+            raise OSError("no room")
+        return [Outcome(None, "kept") for _ in raws]
+
+    writer = Writer(segment, append=append, fold=lambda _: None)
+    writer.start()
+
+    async def work() -> None:
+        with pytest.raises(StoreUnreachableError, match="no room"):
+            await writer.write([b"0"])
+        assert writer.failure is not None
+        assert (await writer.write([b"1"]))[0].receipt == "kept"
+        assert writer.failure is None
+
+    asyncio.run(work())
+    assert writer.stop(20)
