@@ -146,6 +146,61 @@ print(inner())
 """
 
 
+TRAPS = """
+import duckdb
+connection = duckdb.connect()
+connection.execute("CREATE TABLE t AS SELECT id FROM 'a.parquet' WHERE id > 50")
+try:
+    connection.execute("INSERT INTO t VALUES (1); COPY (SELECT nothing FROM t) TO 'x.parquet'")
+except duckdb.Error as error:
+    print(type(error).__name__)
+print(connection.execute('SELECT count(*) FROM t').fetchone())
+print(connection.execute("CREATE TABLE u AS SELECT id FROM 'a.parquet' WHERE id > 90").fetchall())
+connection.execute("CREATE TABLE IF NOT EXISTS u AS SELECT id FROM 'a.parquet' WHERE id < 5")
+connection.execute("COPY (SELECT id FROM u) TO 'u.parquet'")
+connection.execute("CREATE TABLE v AS SELECT id FROM 'a.parquet' WHERE id > 90")
+other = connection.cursor()
+other.execute("CREATE TEMP TABLE v AS SELECT id FROM 'a.parquet' WHERE id < 9")
+connection.execute("COPY (SELECT id FROM v) TO 'v.parquet'")
+other.execute("COPY (SELECT id FROM v) TO 'w.parquet'")
+connection.execute("DELETE FROM v WHERE id = 95")
+connection.execute("COPY (SELECT id FROM v) TO 'deleted.parquet'")
+print(connection.execute("COPY (SELECT id FROM v) TO 'some.parquet' (RETURN_FILES)").fetchall())
+print(connection.sql("SELECT id FROM 'u.parquet' ORDER BY id").fetchall())
+"""
+
+
+def test_no_row_is_linked_where_a_name_or_a_table_may_be_another_one_by_now(folder: Path) -> None:
+    (folder / "program.py").write_text(TRAPS)
+    plain = run_plain(folder, sys.executable, "program.py")
+    seen = run_observed(folder, sys.executable, "program.py", options=("--rows",))
+    assert (seen.status, seen.stdout, seen.stderr) == (0, plain.stdout, plain.stderr)
+    starts = {
+        Path(output["name"]).name: {step.get("start", 0) for step in facet["steps"][:1]}
+        for event in seen.events
+        for output in event["outputs"]
+        if (facet := output["outputFacets"].get("lodeline_rows"))
+    }
+    assert "u.parquet" not in starts
+    assert "deleted.parquet" not in starts
+    assert "some.parquet" not in starts
+    # Each connection's `v` is its own: claimed rightly, or not at all.
+    rows = read_steps(seen)
+    assert rows.get("v.parquet", set()) <= {91}
+    assert rows.get("w.parquet", set()) <= {0}
+
+
+def read_steps(seen) -> dict[str, set[int]]:
+    """First row of a.parquet behind each output, through tables in memory."""
+    found: dict[str, set[int]] = {}
+    for event in seen.events:
+        for output in event["outputs"]:
+            for step in output["outputFacets"].get("lodeline_rows", {}).get("steps", ()):
+                if step["input"]["namespace"] == "file":
+                    found.setdefault(Path(output["name"]).name, set()).add(step.get("start", 0))
+    return found
+
+
 def test_a_program_under_row_capture_prints_and_writes_what_it_does_without(folder: Path) -> None:
     (folder / "program.py").write_text(PROGRAM)
     plain = run_plain(folder, sys.executable, "program.py")

@@ -152,7 +152,7 @@ class ConnectionCatalog:
     def find_place(self, table: exp.Table) -> tuple[str, str, str, str | None] | None:
         """Find an existing table: (catalog, schema, name, path of its database file)."""
         rows = self.ask(_filled(_TABLES, _table_words(table)))
-        return rows[0][:4] if rows else None
+        return rows[0][:4] if len(rows) == 1 else None
 
     def _find(self, table: exp.Expr, text: str) -> Source | None:
         if not isinstance(table.this, exp.Identifier):
@@ -180,16 +180,18 @@ class ConnectionCatalog:
         name, schema = table.name, table.text("db")
         views = self.ask(_filled(_VIEWS, [name, schema]))
         rows = self.ask(_filled(_TABLES, _table_words(table)))
-        content = self._session.database.find(name)
-        temporary = self._session.database.tables.get(("temp", "main", name.lower()))
+        temporary = self._session.temporary.get(name.lower())
         if not rows and views and views[0][0]:
             query = _view_query(views[0][0])
             if query:
                 return Source(text, view=query)
-        if temporary is not None or (not rows and content is not None):
-            return self._memory(temporary or content or Content(), text)
+        if temporary is not None and not rows:
+            return self._memory(temporary, text)
         if not rows:
             return None
+        if temporary is not None or len(rows) > 1:
+            # Which of them is meant depends on the search path, which is not followed.
+            return self._memory(Content(flow=self._recorder.flow.unknown()), text)
         catalog, schema, name, path, kind = rows[0]
         if kind != "duckdb":
             return None

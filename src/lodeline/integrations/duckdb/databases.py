@@ -18,6 +18,10 @@ from lodeline.capture.row_steps import Anchor
 from lodeline.sql import ColumnLineage
 
 NAMESPACE: Final = "duckdb://"
+TEMP: Final = "temp"
+
+# (catalog, schema, name) in lower case.
+Key = tuple[str, str, str]
 
 
 @dataclass
@@ -42,7 +46,7 @@ class Database:
     """One database instance, shared by a connection and its cursors.
 
     Attributes:
-        tables: contents by (catalog, schema, name), lower case; catalog `temp` for temporary ones.
+        tables: contents by (catalog, schema, name), lower case.
         registered: frames by registered name, lower case.
     """
 
@@ -55,12 +59,6 @@ class Database:
             if name is None or key[2] == name.lower():
                 content.anchor = None
 
-    def find(self, name: str) -> Content | None:
-        """Find a table by its bare name, temporary ones first."""
-        found = [(key, content) for key, content in self.tables.items() if key[2] == name.lower()]
-        found.sort(key=lambda item: item[0][0] != "temp")
-        return found[0][1] if found else None
-
 
 @dataclass
 class Session:
@@ -69,14 +67,41 @@ class Session:
     Attributes:
         database: that it is connected to.
         in_transaction: between BEGIN and COMMIT; what is not committed can still vanish.
+        temporary: tables that only this connection sees, by name, lower case; and those that
+            could not be told apart from such.
         result: what the pending result of `execute` holds.
         text: and the query that made it.
     """
 
     database: Database
     in_transaction: bool = False
+    temporary: dict[str, Content] = field(default_factory=dict)
     result: Content | None = None
     pending: object = None
+
+    def table(self, key: Key) -> Content | None:
+        """Give what a table holds, where that is known."""
+        return self.temporary.get(key[2]) if key[0] == TEMP else self.database.tables.get(key)
+
+    def put_table(self, key: Key, content: Content) -> None:
+        """Remember what a table holds now."""
+        if key[0] == TEMP:
+            self.temporary[key[2]] = content
+        else:
+            self.database.tables[key] = content
+
+    def forget_rows(self, name: str | None = None) -> None:
+        """Drop row provenance of the tables of a name, or of all: they may have changed."""
+        self.database.forget_rows(name)
+        for key, content in self.temporary.items():
+            if name is None or key == name.lower():
+                content.anchor = None
+
+    def drop_tables(self, name: str) -> None:
+        """Forget the tables of a name."""
+        self.temporary.pop(name.lower(), None)
+        for key in [key for key in self.database.tables if key[2] == name.lower()]:
+            del self.database.tables[key]
 
 
 class Sessions:

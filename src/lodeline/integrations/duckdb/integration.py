@@ -19,7 +19,7 @@ from lodeline.capture.row_tracking import TRACKING
 from lodeline.errors import UnsupportedQueryError
 from lodeline.integrations.duckdb.calls import CODE, Call, evaluate
 from lodeline.integrations.duckdb.catalog import ConnectionCatalog
-from lodeline.integrations.duckdb.databases import Content, Remembered, Session, Sessions
+from lodeline.integrations.duckdb.databases import Remembered, Session, Sessions
 from lodeline.integrations.duckdb.observing import Observed, Observer
 from lodeline.integrations.duckdb.rows import Materialised, RowRunner
 from lodeline.sql import find_query_span, parse_statements
@@ -95,7 +95,7 @@ class _Installed:
             self._patch(relation, name, self._transform, method=True)
         for name in ("write_parquet", "to_parquet", "write_csv", "to_csv"):
             self._patch(relation, name, self._write, method=True)
-        for name in ("create", "to_table", "insert_into", "insert"):
+        for name in ("create", "to_table", "insert_into", "insert", "update"):
             self._patch(relation, name, self._store, method=True)
         for name in ("register", "unregister", "begin", "commit", "rollback", "append"):
             self._patch(connection, name, self._change, method=True)
@@ -162,20 +162,25 @@ class _Installed:
         with call.door():
             session = self.sessions.of(self._connection_of(call))
             words = [*call.args[1 if call.method else 0 :], *call.kwargs.values()]
+            if call.name != "register":
+                session.forget_rows()
             if call.name == "register":
                 session.database.registered[str(words[0]).lower()] = words[1]
             elif call.name == "unregister":
                 session.database.registered.pop(str(words[0]).lower(), None)
             elif call.name == "append":
-                content = session.database.tables.setdefault(
-                    ("temp", "main", str(words[0]).lower()), Content()
-                )
-                content.anchor, content.lineage = None, None
-                content.flow |= self.recorder.flow_of(words[1])
+                self._append(self._connection_of(call), session, str(words[0]), words[1])
             else:
                 session.in_transaction = call.name == "begin"
-                session.database.forget_rows()
         return result
+
+    def _append(self, connection: Any, session: Session, table: str, frame: object) -> None:
+        """Rows of a frame were added to a table."""
+        observed = self.observer.look(
+            f"INSERT INTO {table} SELECT 1", self._catalog(connection, session, {}), None
+        )
+        observed.lineage, observed.flow = None, self.recorder.flow_of(frame)
+        self.observer.tell(observed, session)
 
     # Statements
 
@@ -184,15 +189,16 @@ class _Installed:
         text, parameters = self._text_of(call)
         if text is None:
             return call.run()
+        statements: list[Any] = []
         if ";" in text.strip().rstrip(";") and not parameters:
             with call.door():
                 statements = self.originals["extract_statements"](connection, text)
-                for statement in statements[:-1]:
-                    self._run_one(call.with_text(statement.query), connection, (), record=True)
-                if len(statements) > 1:
-                    text = statements[-1].query
-                    call = call.with_text(text)
-        return self._run_one(call, connection, parameters, record=True)
+        if len(statements) > 1:
+            # One by one, as DuckDB runs them: a later one may read what an earlier one made.
+            for statement in statements[:-1]:
+                self._run_one(call.with_text(statement.query), connection, None)
+            call = call.with_text(statements[-1].query)
+        return self._run_one(call, connection, parameters)
 
     def _text_of(self, call: Call) -> tuple[str | None, Any]:
         args = call.args[1 if call.method else 0 :]
@@ -206,8 +212,7 @@ class _Installed:
             parameters = None  # The second word of `sql` is an alias.
         return (query if isinstance(query, str) else None), parameters
 
-    def _run_one(self, call: Call, connection: Any, parameters: Any, *, record: bool) -> Any:
-        del record
+    def _run_one(self, call: Call, connection: Any, parameters: Any) -> Any:
         observed: Observed | None = None
         session = self.sessions.of(connection)
         text, _ = self._text_of(call)
@@ -272,6 +277,9 @@ class _Installed:
             return False
         if observed.statement.kind not in {"copy_to", "create_table"}:
             return False
+        if observed.statement.tree.args.get("exists") or _splits_output(observed.statement.tree):
+            self.runner.gap(observed.statement.kind, observed.text)
+            return False
         if session.in_transaction or parameters:
             self.runner.gap("transaction" if session.in_transaction else "parameter", observed.text)
             return False
@@ -299,18 +307,24 @@ class _Installed:
         spliced = f"{observed.text[: span[0]]} {made.visible} {observed.text[span[1] :]}"
         try:
             call.with_text(spliced).run()
-            with call.door():
-                (written,) = self.originals["fetchall"](connection)[0][:1]
-                if written == made.rows:
-                    self._link(made, observed, statement, run)
-                else:
-                    self.runner.gap(statement.kind, "the output is split or counted otherwise")
-        finally:
+        except self.duckdb.Error:
+            # Whether the fault is the program's or ours: its own statement runs next, and tells.
             self.runner.drop(made, run)
+            return False, None
+        # From here on the statement is done, and nothing may lead to running it again.
+        with call.door():
+            (written,) = self.originals["fetchall"](connection)[0][:1]
+            if written == made.rows:
+                self._link(made, observed, statement, run)
+            else:
+                self.runner.gap(statement.kind, "the output is counted otherwise")
+        self.runner.drop(made, run)
         with call.door():
             self.observer.tell(observed, session)
         session.pending = None
-        result = run(f'SELECT {made.rows}::BIGINT AS "Count"')
+        result: Any = None
+        with call.door():
+            result = run(f'SELECT {made.rows}::BIGINT AS "Count"')
         return True, (result if call.name in _EXECUTING else None)
 
     def _materialise(
@@ -499,8 +513,15 @@ class _Installed:
         with call.door():
             relation = call.args[0]
             known = self.relations.find(relation)
+            if known is not None:
+                self.sessions.of(known[1]).forget_rows()
+            if call.name in {"insert", "update"} or known is None:
+                for database in self.sessions.iter_databases():
+                    database.forget_rows()
+                self.recorder.gap(f"duckdb: {call.name}", "capture", "of a relation")
+                return result
             name = str(call.args[1] if len(call.args) > 1 else call.kwargs.get("table_name", ""))
-            if known is not None and name:
+            if name:
                 word = "INSERT INTO" if "insert" in call.name else "CREATE TABLE"
                 connection = known[1]
                 session = self.sessions.of(connection)
@@ -509,8 +530,6 @@ class _Installed:
                 catalog = self._catalog(connection, session, known[0].catalog.frames)
                 observed = self.observer.look(text, catalog, known[0].text)
                 self.observer.tell(observed, session)
-            elif name:
-                self.recorder.gap(f"duckdb: {call.name}", "capture", f"into {name}")
         return result
 
     def _unfollowed(self, call: Call) -> Any:
@@ -518,6 +537,18 @@ class _Installed:
         with call.door():
             self.recorder.gap(f"duckdb.{call.name}", "capture", "is not followed")
         return result
+
+
+# Options of COPY after which its output is not one file, or its result not a count.
+_SPLITTING: Final = frozenset(
+    {"partition_by", "per_thread_output", "file_size_bytes", "return_files", "return_stats"}
+    | {"append", "filename_pattern", "write_partition_columns"}
+)
+
+
+def _splits_output(tree: Any) -> bool:
+    options = tree.args.get("params") or ()
+    return any(option.name.lower() in _SPLITTING for option in options)
 
 
 def _query_text(text: str) -> str | None:

@@ -12,7 +12,7 @@ from lodeline.capture.datasets import Dataset, find_dataset
 from lodeline.capture.recorder import Recorder
 from lodeline.errors import UnsupportedQueryError
 from lodeline.integrations.duckdb.catalog import ConnectionCatalog, Reading
-from lodeline.integrations.duckdb.databases import Content, Session, table_dataset
+from lodeline.integrations.duckdb.databases import TEMP, Content, Session, table_dataset
 from lodeline.sql import (
     ColumnLineage,
     InputField,
@@ -130,7 +130,7 @@ class Observer:
         statement = observed.statement
         if statement is None:
             if observed.flow:
-                session.database.forget_rows()
+                session.forget_rows()
             return
         for reading in observed.catalog.readings if observed.catalog else ():
             for dataset in reading.datasets:
@@ -197,7 +197,8 @@ class Observer:
         if statement.table is None:
             return
         key, dataset = self._place(observed, statement)
-        content = session.database.tables.setdefault(key, Content())
+        content = session.table(key) or Content()
+        session.put_table(key, content)
         content.anchor = None
         content.flow |= observed.flow
         content.lineage = _joined(content.lineage, observed.lineage, statement.columns)
@@ -207,8 +208,12 @@ class Observer:
 
     def _tell_create(self, observed: Observed, statement: Statement, session: Session) -> None:
         key, dataset = self._place(observed, statement)
-        session.database.tables[key] = observed.content
         session.result = None
+        if statement.tree.args.get("exists"):
+            # IF NOT EXISTS: the table may be the one that stood there before.
+            self._add_to_table(observed, statement, session)
+            return
+        session.put_table(key, observed.content)
         if dataset is not None:
             self.write(dataset, observed)
 
@@ -219,30 +224,25 @@ class Observer:
         table = statement.table
         assert table is not None
         if statement.temporary:
-            return ("temp", "main", table.name.lower()), None
+            return (TEMP, "main", table.name.lower()), None
         place = observed.catalog.find_place(table) if observed.catalog else None
         if place is None:
-            return ("temp", "main", table.name.lower()), None
+            return (TEMP, "main", table.name.lower()), None
         catalog, schema, name, path = place
         dataset = None if path is None else table_dataset(path, catalog, schema, name)
         return (catalog.lower(), schema.lower(), name.lower()), dataset
 
     def _tell_change(self, observed: Observed, statement: Statement, session: Session) -> None:
         if statement.table is None:
-            session.database.forget_rows()
+            session.forget_rows()
             return
         name = statement.table.name
-        session.database.forget_rows(name)
-        if isinstance(statement.tree, exp.Drop):
-            for key in [key for key in session.database.tables if key[2] == name.lower()]:
-                del session.database.tables[key]
-            return
-        if isinstance(statement.tree, exp.Alter):
-            for key in [key for key in session.database.tables if key[2] == name.lower()]:
-                session.database.tables[key].lineage = None
+        session.forget_rows(name)
+        if isinstance(statement.tree, exp.Drop | exp.Alter):
+            session.drop_tables(name)
             return
         key, dataset = self._place(observed, statement)
-        content = session.database.tables.get(key)
+        content = session.table(key)
         if content is not None:
             content.flow |= observed.flow
         if dataset is not None:
@@ -255,10 +255,10 @@ class Observer:
             session.in_transaction = True
         elif word in {"commit", "end", "rollback", "abort"}:
             session.in_transaction = False
-            session.database.forget_rows()
+            session.forget_rows()
         elif isinstance(statement.tree, exp.Command | exp.Create):
             # CALL, IMPORT DATABASE, EXECUTE of something prepared: it may write anything.
-            session.database.forget_rows()
+            session.forget_rows()
 
 
 def _joined(
