@@ -189,7 +189,8 @@ def test_output_and_exit_status_stay_the_programs_own(folder: Path, name: str) -
     seen = run_observed(folder, sys.executable, "script.py")
     expected = plain.status if plain.status >= 0 else 128 - plain.status
     assert (seen.status, seen.stdout, seen.stderr) == (expected, plain.stdout, plain.stderr)
-    assert seen.last["eventType"] == ("COMPLETE" if expected == 0 else "FAIL")
+    ends = {0: "COMPLETE", 143: "ABORT"}
+    assert seen.last["eventType"] == ends.get(expected, "FAIL")
 
 
 def test_a_killed_program_fails_with_what_it_did_and_a_gap(folder: Path) -> None:

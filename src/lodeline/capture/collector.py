@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal as signals
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,9 @@ from lodeline.capture.journal import (
 from lodeline.capture.recorder import now_us
 
 Append = Callable[[bytes], bool]
+
+# Somebody asked the program to end (a supervisor, a terminal): it did not fail by itself.
+_ASKED_TO_END: Final = (signals.SIGTERM, signals.SIGINT, signals.SIGHUP)
 
 _JOB_TYPE: Final = {"processingType": "BATCH", "integration": "LODELINE", "jobType": "SCRIPT"}
 
@@ -197,8 +201,8 @@ class Collector:
         if exit_code is None:
             event_type = "FAIL" if draft.failed else "COMPLETE" if draft.ended_us else "ABORT"
         elif exit_code:
-            event_type = "FAIL"
-        if event_type == "ABORT":
+            event_type = "ABORT" if signal in _ASKED_TO_END else "FAIL"
+        if event_type == "ABORT" and exit_code is None:
             draft.add_gap("run", "capture", "the process ended without notice; its end is unknown")
         if exit_code is not None:
             told.capture["exitCode"] = exit_code

@@ -86,8 +86,13 @@ class _Observer:
 
     def after_seed(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del result
-        self._recorder.seed("numpy.random", args[0] if args else kwargs.get("seed"))
+        self._note("numpy.random", args[0] if args else kwargs.get("seed"))
 
     def after_generator(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del result
-        self._recorder.seed("numpy.random.default_rng", args[0] if args else kwargs.get("seed"))
+        self._note("numpy.random.default_rng", args[0] if args else kwargs.get("seed"))
+
+    def _note(self, source: str, seed: object) -> None:
+        # Libraries make unseeded generators of their own; those say nothing about the program.
+        if seed is not None:
+            self._recorder.seed(source, seed)
