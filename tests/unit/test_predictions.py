@@ -22,6 +22,7 @@ from lodeline.ingest.predictions import (
 )
 from lodeline.model import NodeId, PredictionId
 from lodeline.store import Segment, open_segment
+from lodeline.store.prediction_tables import drop_prediction_tables
 
 BLOCK = 0x12345678AB
 START = 1_700_000_000_000_000
@@ -143,6 +144,14 @@ def test_the_rebuild_command_restores_what_a_view_lost(
     assert find_prediction(segment, identifier(0)).status == "pending"
     assert main(["rebuild", "--store", segment.url, "--json"]) == 0
     assert find_prediction(segment, identifier(0)).status == "record"
+
+
+def test_an_entry_that_a_crash_kept_from_the_view_is_found(segment: Segment) -> None:
+    accept_predictions(segment, [reservation(), predictions(0)])
+    size = segment.size()
+    with segment.writing() as connection:
+        drop_prediction_tables(connection)
+    assert find_prediction(segment, identifier(0), size=size).status == "record"
 
 
 def test_an_answer_as_of_an_earlier_size_does_not_know_later_entries(segment: Segment) -> None:

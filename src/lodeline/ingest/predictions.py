@@ -13,6 +13,7 @@ that nobody reserved, `unknown`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -20,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from lodeline.errors import UnknownBlobError
+from lodeline.errors import CouldNotTellError, UnknownBlobError
 from lodeline.ingest.prediction_blobs import encode_blob, iter_rows
 from lodeline.limits import PREDICTION_BLOB_ROWS_MAX
 from lodeline.model import NodeId, PredictionId, find_prediction_id, format_time
@@ -387,7 +388,9 @@ def find_prediction(
     drawn = find_prediction_id(prediction_id)
     if drawn is None:
         return FoundPrediction("unknown", prediction_id)
-    if size is None:
+    with contextlib.suppress(CouldNotTellError):
+        # A crash may have come between the log and its view. A store that cannot be written now
+        # answers from the view as it is.
         fold_blocks(segment)
     block = _find_block(segment, drawn.block, drawn.time_us, size=size)
     for position, digest in _find_batches(segment, drawn, size):

@@ -7,6 +7,7 @@ survive the death of the process (kill -9), not of the machine; `flush` survives
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -254,13 +255,13 @@ def count_past_records(directory: Path) -> tuple[int, int]:
 
 
 def measure_bytes(directory: Path) -> int:
-    """Sum the bytes that a spool takes on disk."""
+    """Sum the bytes that a spool takes on disk, with the folders that others keep in it."""
     total = 0
-    for entry in os.scandir(directory):
-        try:
-            total += entry.stat().st_size
-        except FileNotFoundError:
-            continue
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            # Others remove files meanwhile, and `os.walk` passes over folders that are gone.
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(f"{folder}/{name}").st_size  # as `os.walk`, no paths
     return total
 
 
