@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from lodeline.errors import LodelineError, StoreCorruptError
 from lodeline.limits import COMMIT_EVENTS_MAX
 from lodeline.proof import TreeHead, hash_leaf
@@ -35,8 +37,7 @@ from lodeline.tlog import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class NewRecord:
+class NewRecord(msgspec.Struct, frozen=True, gc=False):
     """A record on its way into the log; only events are recognised as duplicates."""
 
     kind: str
@@ -45,8 +46,7 @@ class NewRecord:
     roots: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """Where a record stands, and whether it already stood there.
 
     Attributes:

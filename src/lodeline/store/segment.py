@@ -8,13 +8,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from lodeline.errors import InvalidEventError
 from lodeline.proof import Verifier
 from lodeline.tlog import Checkpoint, Field
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedEvent:
+class AcceptedEvent(msgspec.Struct, frozen=True, gc=False):
     """A validated event, ready to be appended.
 
     Attributes:
@@ -26,8 +27,7 @@ class AcceptedEvent:
     fields: Sequence[Field]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEntry:
+class StoredEntry(msgspec.Struct, frozen=True, gc=False):
     """One entry of the log.
 
     Attributes:

@@ -8,7 +8,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Self
@@ -47,10 +46,12 @@ def _clock_us() -> int:
     return time.time_ns() // 1000
 
 
-@dataclass(frozen=True, slots=True)
 class _Appended:
-    _outcome: Outcome
-    _segment: SqliteSegment
+    __slots__ = ("_outcome", "_segment")
+
+    def __init__(self, outcome: Outcome, segment: SqliteSegment) -> None:
+        self._outcome = outcome
+        self._segment = segment
 
     @property
     def position(self) -> int:

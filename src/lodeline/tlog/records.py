@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -48,8 +47,7 @@ def record_id(segment_key: bytes, canonical: bytes) -> bytes:
     return hmac.digest(segment_key, canonical, "sha256")
 
 
-@dataclass(frozen=True, slots=True)
-class LeafRecord:
+class LeafRecord(msgspec.Struct, frozen=True, gc=False):
     """What a leaf says.
 
     Attributes:
