@@ -84,7 +84,7 @@ def events_of(house: House) -> list[dict[str, Any]]:
 
 
 def test_from_a_line_of_python_to_the_tree_head(house: House) -> None:
-    """1, 2: the program only spools. 3: bytes are hashed. 4 to 6: logged, signed, folded."""
+    """1, 2: the program keeps a journal. 3: bytes are hashed. 4 to 6: logged, signed, folded."""
     import hashlib
 
     outputs = {
