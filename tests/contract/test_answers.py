@@ -296,6 +296,20 @@ def test_a_recorded_prediction_stands_below_its_deployment(segment: Segment) -> 
     assert shown["record"]["output"] == [0.5]
 
 
+def test_a_row_stands_in_a_version_of_its_dataset(segment: Segment) -> None:
+    accept(segment, [event("x")])
+    version = "run:00000000-0000-0000-0000-000000000001"
+    for identifier in ("row:n:x:17", f"row:n:x:17#{version}"):
+        answer = ask(segment, "trace", {"id": identifier})
+        jsonschema.validate(answer, GRAPH)
+        assert answer["root"] == f"row:n:x:17#{version}"
+        kinds = {edge["kind"]: edge for edge in answer["edges"]}
+        assert kinds["row"]["source"] == f"dataset:n:x#{version}"
+        assert "derives" in kinds
+    with pytest.raises(UnknownNodeError):
+        ask(segment, "trace", {"id": "row:n:nowhere:17"})
+
+
 def test_a_question_out_of_time_says_so(segment: Segment) -> None:
     accept(segment, [event("x")])
     question = TraceQuestion(id="dataset:n:x")

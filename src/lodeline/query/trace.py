@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lodeline.errors import UnknownNodeError
-from lodeline.model import NodeId
-from lodeline.query.answers import DerivationKey, Gap, Graph, Page, write_answer
+from lodeline.model import NodeId, iter_readings
+from lodeline.query.answers import DerivationKey, Edge, Gap, Graph, Page, write_answer
 from lodeline.query.asking import Inquiry
 from lodeline.query.closure import JobWalk
 from lodeline.query.describing import Describer
@@ -47,11 +47,23 @@ def trace(inquiry: Inquiry, question: TraceQuestion, page: Page) -> Answer:
 
 
 def find_root(inquiry: Inquiry, text: str) -> NodeId:
-    """Find the root that a text means; a model or deployment without version at its newest."""
-    root = inquiry.resolve(text)
-    if root.kind in {"model", "deployment"} and not root.version:
-        return root.at(newest_version(inquiry.groups, root) or "")
+    """Find the root that a text means; a model, deployment or row without version at its newest."""
+    root = _find_row(inquiry, text) if text.startswith("row:") else inquiry.resolve(text)
+    if root.kind in {"model", "deployment", "row"} and not root.version:
+        return root.at(newest_version(inquiry.groups, root.dataset) or "")
     return root
+
+
+def _find_row(inquiry: Inquiry, text: str) -> NodeId:
+    """Find the row that a text means: one of a dataset, and version, that is known.
+
+    Whether the dataset has such a key is row provenance's to say.
+    """
+    for row in iter_readings(text):
+        home = find_known(inquiry.view, row.dataset.at(row.version))
+        if home is not None:
+            return NodeId("row", home.namespace, home.name, row.part, home.version)
+    raise UnknownNodeError(text)
 
 
 def is_about_versions(root: NodeId) -> bool:
@@ -78,6 +90,8 @@ def walk(
     """
     if root.kind == "prediction":
         return _walk_from_prediction(inquiry, root, question, direction=direction)
+    if root.kind == "row":
+        return _walk_from_row(inquiry, root, question, direction=direction)
     versions = is_about_versions(root) if versions is None else versions
     graph, describer = _walk(
         inquiry, root, question, depth=question.depth, direction=direction, versions=versions
@@ -139,6 +153,26 @@ def _walk_from_prediction(
     )
     add_prediction(graph, found, deployment)
     graph.direction = direction
+    return graph, describer
+
+
+def _walk_from_row(
+    inquiry: Inquiry, root: NodeId, question: GraphQuestion, *, direction: str
+) -> tuple[Graph, Describer]:
+    """Walk from a row: it stands in a version of its dataset, and that is where the walk goes on.
+
+    Which rows of the other datasets are meant, `rows` says.
+    """
+    home = root.dataset.at(root.version)
+    graph, describer = _walk(
+        inquiry, home, question, depth=question.depth, direction=direction, versions=True
+    )
+    graph.root = root
+    graph.add_node(root, 0)
+    edge = Edge(home, root, "row", None, basis="observed")
+    graph.edges[edge.key] = edge
+    if direction != "up":
+        _note_predictions(inquiry, graph)
     return graph, describer
 
 
