@@ -166,6 +166,9 @@ class Segment(Protocol):
     def receipt(self, position: int) -> str:
         """The signed receipt of an entry."""
 
+    def batch_receipt(self, positions: Sequence[int]) -> str:
+        """One signed receipt over the leaf hashes of several entries."""
+
     def verifiers(self) -> list[Verifier]:
         """The checkpoint keys that the log's `key` leaves certify."""
 

@@ -69,7 +69,7 @@ class _Appended:
         outcome = self._outcome
         if outcome.leaf_hash is None:
             return self._segment.receipt(outcome.position)
-        return self._segment.sign_receipt(outcome.leaf_hash, outcome.log_time_us)
+        return self._segment.sign_receipt([outcome.leaf_hash], outcome.log_time_us)
 
 
 class SqliteSegment:
@@ -308,12 +308,32 @@ class SqliteSegment:
             ).fetchone()
             if row is None:
                 raise UnknownPositionError(position, _size(connection))
-        return self.sign_receipt(hash_leaf(row[0]), row[1])
+        return self.sign_receipt([hash_leaf(row[0])], row[1])
 
-    def sign_receipt(self, leaf_hash: bytes, log_time_us: int) -> str:
-        """Write the receipt of an entry whose leaf hash and log time are known."""
+    def batch_receipt(self, positions: Sequence[int]) -> str:
+        """One signed receipt over the leaf hashes of several entries, in the order given.
+
+        Raises:
+            UnknownPositionError: there is no such entry, or none is named.
+        """
+        hashes, log_time_us = [], 0
+        with self.database.reading() as connection:
+            for position in positions:
+                row = connection.execute(
+                    "SELECT leaf, log_time FROM entry WHERE position = ?", (position,)
+                ).fetchone()
+                if row is None:
+                    raise UnknownPositionError(position, _size(connection))
+                hashes.append(hash_leaf(row[0]))
+                log_time_us = max(log_time_us, row[1])
+            if not hashes:
+                raise UnknownPositionError(0, _size(connection))
+        return self.sign_receipt(hashes, log_time_us)
+
+    def sign_receipt(self, leaf_hashes: Sequence[bytes], log_time_us: int) -> str:
+        """Write the receipt of entries whose leaf hashes and last log time are known."""
         deadline_us = log_time_us + RECEIPT_DEADLINE_US
-        receipt = Receipt(self.origin, (leaf_hash,), log_time_us, deadline_us)
+        receipt = Receipt(self.origin, tuple(leaf_hashes), log_time_us, deadline_us)
         return sign_receipt(receipt, self.keys.receipt)
 
     def verifiers(self, use: str = "checkpoint") -> list[Verifier]:

@@ -85,6 +85,17 @@ def test_a_receipt_names_the_leaf_and_verifies_by_a_certified_key(segment: Sqlit
     assert receipt.deadline_us > receipt.log_time_us
 
 
+def test_a_batch_gets_one_receipt_over_its_leaf_hashes(segment: SqliteSegment) -> None:
+    appended = segment.append([event(1), event(2), event(1)])
+    positions = [one.position for one in appended]
+    receipt = verify_receipt(segment.batch_receipt(positions), segment.verifiers("receipt"))
+    leaves = {entry.position: hash_leaf(entry.leaf) for entry in segment.iter_entries()}
+    assert receipt.leaf_hashes == tuple(leaves[position] for position in positions)
+    for unknown in ([], [99]):
+        with pytest.raises(UnknownPositionError):
+            segment.batch_receipt(unknown)
+
+
 def test_every_checkpoint_is_signed_and_has_the_root_of_its_leaves(segment: SqliteSegment) -> None:
     for number in range(5):
         segment.append([event(number * 10 + i) for i in range(number + 1)])
