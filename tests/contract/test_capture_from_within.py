@@ -52,6 +52,24 @@ def test_a_program_that_captures_itself_is_a_run(folder: Path) -> None:
     assert [Path(d["name"]).name for d in events[1]["outputs"]] == ["out.csv"]
 
 
+def test_programs_started_by_a_program_that_captures_itself_are_its_children(
+    folder: Path,
+) -> None:
+    done = run_alone(
+        folder,
+        "import lodeline; lodeline.autocapture()\n"
+        "import subprocess, sys\n"
+        "code = \"open('out.txt', 'w').write(open('in.csv').read())\"\n"
+        "subprocess.run([sys.executable, '-c', code], check=True)\n",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    events = read_events(folder)
+    inner = [event for event in events if event["job"]["name"] == "-c"]
+    assert [event["eventType"] for event in inner] == ["START", "COMPLETE"]
+    parent = inner[0]["run"]["facets"]["parent"]
+    assert parent["run"]["runId"] == events[0]["run"]["runId"]
+
+
 def test_a_job_is_a_run_of_its_own_and_sees_what_its_function_does(folder: Path) -> None:
     done = run_alone(
         folder,

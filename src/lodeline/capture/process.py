@@ -137,6 +137,19 @@ def begin(
     return run
 
 
+def bootstrap_folder() -> str:
+    """The folder whose `sitecustomize` starts capture in a new interpreter."""
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), "bootstrap")
+
+
+def hand_down() -> None:
+    """Have the Python programs that this process starts be captured, too."""
+    inherited = os.environ.get("PYTHONPATH")
+    entries = [bootstrap_folder(), *([inherited] if inherited else [])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(entries)
+    os.environ["LODELINE_AUTOCAPTURE"] = "1"
+
+
 def describe_process() -> dict[str, object]:
     """What only the process itself knows about its environment, cheaply."""
     return {

@@ -256,9 +256,8 @@ class _Session:
 
 def _child_environment(options: RunOptions, name: RunName) -> dict[str, str]:
     environment = dict(os.environ)
-    bootstrap = str(Path(process.__file__).parent / "bootstrap")
     inherited = environment.get("PYTHONPATH")
-    entries = [bootstrap, *([] if not inherited else [inherited])]
+    entries = [process.bootstrap_folder(), *([] if not inherited else [inherited])]
     pairs = adapters.read_entry_points().items()
     environment |= {
         "PYTHONPATH": os.pathsep.join(entries),

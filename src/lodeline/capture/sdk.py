@@ -114,6 +114,7 @@ def _begin_process() -> None:
     if owned:
         from lodeline.capture.ending import OwnRuns
 
+        process.hand_down()
         runs = OwnRuns(name.run_id, directory)
         runs.tell_start()
         atexit.register(_guard, runs.end)
