@@ -8,6 +8,7 @@ from lodeline.cli.answers import open_segment, print_json
 from lodeline.cli.progress import counting
 from lodeline.ingest import graph_state, rebuild
 from lodeline.ingest.predictions import rebuild_predictions
+from lodeline.rows.steps import rebuild_steps
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -22,6 +23,7 @@ def execute(arguments: Namespace) -> int:
     with counting("rebuild", quiet=arguments.json) as progress:
         rebuild(segment, progress=lambda done: progress(done, size, f"{done} entries"))
     rebuild_predictions(segment)
+    rebuild_steps(segment)
     state = graph_state(segment)
     segment.close()
     if arguments.json:
