@@ -93,8 +93,9 @@ def observe_call(estimator: object, method: str, features: object, output: objec
     request = _CURRENT.get()
     if request is None:
         return
-    names = getattr(features, "columns", None)
-    if names is None:
+    # A frame's copy brings its names along.
+    names = None
+    if not hasattr(features, "columns"):
         names = getattr(estimator, "feature_names_in_", None)
     finder = _Hooks.find_feature_rows
     request.calls.append(
