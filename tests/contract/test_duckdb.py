@@ -190,6 +190,20 @@ def test_no_row_is_linked_where_a_name_or_a_table_may_be_another_one_by_now(fold
     assert rows.get("w.parquet", set()) <= {0}
 
 
+def test_a_relation_does_not_keep_the_callers_variables_alive(folder: Path) -> None:
+    seen = python(
+        folder,
+        "import duckdb, gc, weakref, pandas as pd\n"
+        "def make():\n"
+        "    large, named = pd.DataFrame({'x': [1]}), pd.DataFrame({'y': [2]})\n"
+        "    return duckdb.sql('SELECT * FROM named'), weakref.ref(large)\n"
+        "relation, large = make()\n"
+        "gc.collect()\n"
+        "print(large() is None, relation.fetchall())\n",
+    )
+    assert seen.stdout == "True [(2,)]\n"
+
+
 def read_steps(seen) -> dict[str, set[int]]:
     """First row of a.parquet behind each output, through tables in memory."""
     found: dict[str, set[int]] = {}

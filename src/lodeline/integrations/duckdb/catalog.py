@@ -127,10 +127,17 @@ class ConnectionCatalog:
         self._session = session
         self._bind = bind
         self.ask = ask
-        self._variables = variables
+        self.variables = variables
         self._found: dict[str, Source | None] = {}
         self.readings: list[Reading] = []
         self.frames: dict[str, object] = {}
+
+    def release(self) -> None:
+        """Let go of the caller's variables but those that the statement names.
+
+        What is known of a relation lives as long as the relation; the caller's locals must not.
+        """
+        self.variables = dict(self.frames)
 
     def find_source(self, table: exp.Expr) -> Source | None:
         """Resolve a table expression; see `lodeline.sql.Catalog`."""
@@ -167,9 +174,9 @@ class ConnectionCatalog:
             return known
         if table.args.get("db"):
             return None
-        if name in self._variables and not isinstance(self._variables[name], str):
-            found = self._frame(self._variables[name], name, text)
-            self.frames[name] = self._variables[name]
+        if name in self.variables and not isinstance(self.variables[name], str):
+            found = self._frame(self.variables[name], name, text)
+            self.frames[name] = self.variables[name]
             return found
         kind = _kind_of(name)
         return self._files([name], kind, text) if kind else None

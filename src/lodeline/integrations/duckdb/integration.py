@@ -233,6 +233,8 @@ class _Installed:
                     session.pending = observed
                 if observed.statement is None or observed.statement.kind != "select":
                     session.pending = None
+                if observed.catalog is not None:
+                    observed.catalog.release()
         return result
 
     def _look(
@@ -255,7 +257,7 @@ class _Installed:
         bind = self.originals["sql"]
 
         def bind_here(sql: str) -> Any:
-            return evaluate(bind, (connection, sql), {}, variables)
+            return evaluate(bind, (connection, sql), {}, catalog.variables)
 
         def ask(sql: str) -> list[tuple[Any, ...]]:
             cursor = self.originals["cursor"](connection)
@@ -266,9 +268,10 @@ class _Installed:
             finally:
                 cursor.close()
 
-        return ConnectionCatalog(
+        catalog = ConnectionCatalog(
             self.recorder, session, bind=bind_here, ask=ask, variables=variables
         )
+        return catalog
 
     # Rows
 
