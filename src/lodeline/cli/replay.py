@@ -15,6 +15,8 @@ from lodeline.errors import CannotReplayError, UsageError
 from lodeline.model import parse_identifier
 from lodeline.settings import find_setting, store_url
 
+# On a screen; another interpreter differs in a hundred packages.
+_DIFFERENCES_SHOWN = 12
 _STATUS = {"identical": 0, "equal": 0, "different": 1, "failed": 1, "cannot": 3}
 
 
@@ -97,9 +99,13 @@ def _print(answer: dict[str, object]) -> None:
             print(f"             {output['detail']}")
     differences = answer["differences"]
     assert isinstance(differences, list)
-    for change in differences:
+    for change in differences[:_DIFFERENCES_SHOWN]:
         print(
             f"  {change['what']} {change['at']}: {change['before']} recorded, {change['after']} now"
+        )
+    if len(differences) > _DIFFERENCES_SHOWN:
+        print(
+            f"  and {len(differences) - _DIFFERENCES_SHOWN} more differences; --json has them all"
         )
     if answer["replay_run"]:
         print(f"  next: lodeline diff {answer['run']} {answer['replay_run']}")

@@ -38,7 +38,8 @@ def mirrored_argv(mirror: Mirror, recipe: Recipe) -> list[str]:
     """
     words = list(recipe.argv)
     program = words[0]
-    if _PYTHON.fullmatch(Path(program).name) and not Path(program).is_file():
+    named_by_path = "/" in program and not Path(program).is_file()
+    if _PYTHON.fullmatch(Path(program).name) and named_by_path:
         words[0] = sys.executable
     root = recipe.code.get("repositoryRoot")
     folders = [recipe.cwd, *([root] if root else [])]
@@ -66,8 +67,9 @@ def child_environment(recipe: Recipe, *, store: str, tmp: Path) -> dict[str, str
     for name in DETERMINISM_VARIABLES:
         if name in recorded:
             environment[name] = str(recorded[name])
+    # Last: `python` means what it meant to the recorded run, as long as there is one.
     here = str(Path(sys.executable).parent)
-    environment["PATH"] = os.pathsep.join([here, environment.get("PATH", os.defpath)])
+    environment["PATH"] = os.pathsep.join([environment.get("PATH", os.defpath), here])
     return environment | {"LODELINE_STORE": store, "TMPDIR": str(tmp)}
 
 
