@@ -7,6 +7,7 @@ use, so that `import lodeline` stays light in programs that are merely observed.
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -28,6 +29,23 @@ _HOMES = {
 }
 
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604  # names, from the table above
+
+
+if TYPE_CHECKING:  # What type checkers and editors see; at run time names load on first use.
+    from lodeline.capture.sdk import autocapture as autocapture
+    from lodeline.capture.sdk import flush as flush
+    from lodeline.capture.sdk import job as job
+    from lodeline.capture.sdk import register as register
+    from lodeline.capture.sdk import run as run
+    from lodeline.capture.serving import serving as serving
+    from lodeline.questions import cohort as cohort
+    from lodeline.questions import diff as diff
+    from lodeline.questions import impact as impact
+    from lodeline.questions import path as path
+    from lodeline.questions import rows as rows
+    from lodeline.questions import search as search
+    from lodeline.questions import show as show
+    from lodeline.questions import trace as trace
 
 
 def __getattr__(name: str) -> object:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lodeline.errors import UsageError
 from lodeline.settings import find_setting, store_url
+
+if TYPE_CHECKING:
+    from lodeline.questions import Questions
+    from lodeline.store.sqlite import SqliteSegment
 
 
 def print_json(answer: object) -> None:
@@ -18,7 +21,7 @@ def print_json(answer: object) -> None:
     print(json.dumps(answer, ensure_ascii=False, indent=indent))
 
 
-def open_segment(arguments: Namespace, *, create: bool = False) -> Any:
+def open_segment(arguments: Namespace, *, create: bool = False) -> SqliteSegment:
     """Open the embedded store that the options name.
 
     Raises:
@@ -26,12 +29,15 @@ def open_segment(arguments: Namespace, *, create: bool = False) -> Any:
     """
     if arguments.server is not None and arguments.store is None:
         raise UsageError("this command works on a store, not through a server; name it: --store")
-    return import_module("lodeline.store").open_segment(store_url(arguments.store), create=create)
+    # Commands that never open a store do not load it.
+    from lodeline.store import open_segment as open_store
+
+    return open_store(store_url(arguments.store), create=create)
 
 
-def connect(arguments: Namespace) -> Any:
+def connect(arguments: Namespace) -> Questions:
     """Give the one to ask: the server if one is named, else the embedded store."""
-    connect_to = import_module("lodeline.questions").connect
+    from lodeline.questions import connect as connect_to
 
     server = find_setting("url", argument=arguments.server)
     if server is not None and arguments.store is None:
