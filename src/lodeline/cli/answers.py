@@ -7,7 +7,7 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from lodeline.errors import UsageError
+from lodeline.errors import CouldNotTellError, UsageError
 from lodeline.settings import find_setting, store_url
 
 if TYPE_CHECKING:
@@ -21,8 +21,16 @@ def print_json(answer: object) -> None:
     print(json.dumps(answer, ensure_ascii=False, indent=indent))
 
 
-def open_segment(arguments: Namespace, *, create: bool = False) -> SqliteSegment:
+def open_segment(
+    arguments: Namespace, *, create: bool = False, drain: bool = True
+) -> SqliteSegment:
     """Open the embedded store that the options name.
+
+    Args:
+        arguments: with the common options.
+        create: make the store if there is none.
+        drain: first take in what waits in the spool, for at most `DRAIN_SECONDS`; what then still
+            waits is told on standard error.
 
     Raises:
         UsageError: a server was named instead; its store is not ours to open.
@@ -32,7 +40,24 @@ def open_segment(arguments: Namespace, *, create: bool = False) -> SqliteSegment
     # Commands that never open a store do not load it.
     from lodeline.store import open_segment as open_store
 
-    return open_store(store_url(arguments.store), create=create)
+    url = store_url(arguments.store)
+    if drain:
+        _drain(url)
+    return open_store(url, create=create)
+
+
+def _drain(url: str) -> None:
+    from lodeline.transport.draining import drain_into
+
+    try:
+        spooled = drain_into(url)
+    except CouldNotTellError as error:
+        # The command itself tells what is wrong with the store; the spool keeps its records.
+        print(f"not delivered: {error}", file=sys.stderr)
+        return
+    if not spooled.complete:
+        print(f"{spooled.pending_bytes} bytes are still in the spool", file=sys.stderr)
+        print("  next: lodeline flush", file=sys.stderr)
 
 
 def connect(arguments: Namespace) -> Questions:

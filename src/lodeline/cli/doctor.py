@@ -54,7 +54,7 @@ def execute(arguments: Namespace) -> int:
     findings.facts["versions"] = _versions()
     status = 0
     try:
-        segment = open_segment(arguments)
+        segment = open_segment(arguments, drain=False)
     except CouldNotTellError as error:
         findings.facts["store"] = {"url": url, "reachable": False}
         findings.needs(str(error), error.next_step or "see --store and LODELINE_STORE")

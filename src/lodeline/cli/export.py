@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from lodeline.cli.answers import open_segment
 from lodeline.errors import UsageError
-from lodeline.settings import store_url
-from lodeline.transport.draining import drain_into
 
 if TYPE_CHECKING:
     from lodeline.fold import Entry
@@ -41,15 +39,9 @@ def execute(arguments: Namespace) -> int:
     """Write; what is left out is told on standard error."""
     if arguments.since < 0:
         raise UsageError(f"--since {arguments.since}: a size is 0 or more")
-    if arguments.server is not None and arguments.store is None:
-        raise UsageError("export reads a store; name it with --store instead of --server")
     with closing(open_segment(arguments)) as segment:
-        spooled = drain_into(store_url(arguments.store))
         erased = _EXPORTS[arguments.format](segment, arguments.since)
     sys.stdout.buffer.flush()
-    if not spooled.complete:
-        print(f"{spooled.pending_bytes} bytes are still in the spool", file=sys.stderr)
-        print("  next: lodeline flush", file=sys.stderr)
     if erased:
         print(f"{erased} events left out: their payloads were erased", file=sys.stderr)
     return 0
