@@ -6,7 +6,9 @@ use, so that `import lodeline` stays light in programs that are merely observed.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
@@ -46,6 +48,21 @@ if TYPE_CHECKING:  # What type checkers and editors see; at run time names load 
     from lodeline.questions import search as search
     from lodeline.questions import show as show
     from lodeline.questions import trace as trace
+
+
+class _Package(ModuleType):
+    """Keeps `lodeline.rows` the question, though a subpackage has the same name.
+
+    Importing `lodeline.rows.…` anywhere binds the subpackage to its name here; from then on the
+    public function would be gone. Import statements find the subpackage without that binding.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from importlib import import_module
 from pathlib import Path
 
 import lodeline
@@ -33,6 +34,11 @@ def test_a_decision_tells_context_choice_cost_and_what_was_refused() -> None:
         assert re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", page.name), page.name
         for part in ("context", "choice", "cost", "refused"):
             assert re.search(rf"^(#+ |\*\*){part}", text, re.MULTILINE), f"{page.name}: no {part}"
+
+
+def test_a_subpackage_of_the_same_name_does_not_hide_a_public_function() -> None:
+    import_module("lodeline.rows")
+    assert callable(lodeline.rows)
 
 
 def test_the_public_interface_is_the_one_that_was_reviewed() -> None:
