@@ -14,7 +14,6 @@ import importlib.util
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -227,7 +226,8 @@ class Demo:
                 self._captured("predict.py", "--url", url, "--count", str(DEMO_PREDICTIONS - 1))
                 prediction = _predict_one(url, self._likeliest_late())
             finally:
-                service.send_signal(signal.SIGINT)
+                # Not SIGINT: a shell starts background jobs with it ignored.
+                service.terminate()
                 service.wait()
         if prediction is None:
             raise DemoError(step="serve.py", said="its answers carry no Lodeline-Prediction-Id")
