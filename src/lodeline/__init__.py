@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING
+
+# Type checkers know the name; importing it from `typing` would load twenty modules.
+TYPE_CHECKING = False
 
 __version__ = "0.1.0"
 
