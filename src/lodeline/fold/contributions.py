@@ -46,6 +46,9 @@ Name = tuple[str, str]
 Facets = dict[str, bytes]
 T = TypeVar("T")
 
+# Register of the union of the gaps that a run's events state; no facet of the wire has this name.
+_GAPS: Final = "lodeline_capture gaps"
+
 # A JobEvent or DatasetEvent is complete in itself.
 COMPLETED: Final = ("COMPLETE", "JOB", "DATASET")
 ENDS: Final = (*COMPLETED, "FAIL", "ABORT")
@@ -159,6 +162,21 @@ def overwrite(register: Facets, stated: Mapping[str, msgspec.Raw], known: frozen
             register.pop(name, None)
         else:
             register[name] = body
+            if name == "lodeline_capture":
+                _gather_gaps(register, body)
+
+
+def _gather_gaps(register: Facets, body: bytes) -> None:
+    """Keep every gap that any event of the run states: a later event does not see for it."""
+    try:
+        stated = set(_capture_gaps(body))
+        if _GAPS in register:
+            stated |= set(_capture_gaps(register[_GAPS]))
+    except (MalformedFacetError, AttributeError, TypeError):
+        return  # `read_run` names the facet that cannot be read.
+    if stated:
+        gaps = [gap._asdict() for gap in sorted(stated, key=_gap_order)]
+        register[_GAPS] = statements.plain({"gaps": gaps}).encode()
 
 
 class UsesReading(NamedTuple):
@@ -309,7 +327,8 @@ def read_run(facets: Facets, *, at: str) -> RunReading:
     gaps: set[CaptureGap] = set()
     parent = _read(facets, "parent", _parent, at=at, gaps=gaps)
     code = _read(facets, "lodeline_code", _version, at=at, gaps=gaps)
-    gaps.update(_read(facets, "lodeline_capture", _capture_gaps, at=at, gaps=gaps) or ())
+    for name in ("lodeline_capture", _GAPS):
+        gaps.update(_read(facets, name, _capture_gaps, at=at, gaps=gaps) or ())
     parents = () if parent is None else (parent,)
     return RunReading(parents, tuple(sorted(gaps, key=_gap_order)), code or None)
 
