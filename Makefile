@@ -24,7 +24,7 @@ demo: $(VENV)/installed-demo
 	$(BIN)/lodeline demo $(ARGS)
 
 test: $(VENV)/installed-test apt
-	$(BIN)/python -m pytest -n $(WORKERS) $(TESTS) $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(TESTS) $(ARGS)
 
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .

@@ -23,6 +23,9 @@ class Shell:
             if not name.startswith(("LODELINE_", "OPENLINEAGE_"))
         }
         self.environment["LODELINE_STORE"] = self.store
+        # `python` is the interpreter that runs the tests, in an activated environment or not.
+        here = str(Path(sys.executable).parent)
+        self.environment["PATH"] = os.pathsep.join([here, self.environment.get("PATH", os.defpath)])
 
     def run(
         self,

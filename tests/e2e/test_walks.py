@@ -157,7 +157,7 @@ def test_from_a_question_to_its_answer(house: House) -> None:
     try:
         served = get_json(f"http://127.0.0.1:{port}/api/v2/trace?id=model:default:late")
     finally:
-        service.send_signal(signal.SIGINT)
+        service.send_signal(signal.SIGTERM)
         service.wait(30)
     for key in ("root", "nodes", "edges", "complete", "gaps", "trees"):
         assert served[key] == told[key], key
