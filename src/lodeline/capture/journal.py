@@ -138,7 +138,9 @@ def start_ticks(pid: int) -> int:
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
+            fields = file.read().rpartition(b")")[2].split()
+            # A zombie is gone: only its parent, or a slow init, has not taken notice.
+            return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
     except (OSError, ValueError, IndexError):
         return 0
 
