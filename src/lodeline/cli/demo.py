@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -212,7 +213,7 @@ class Demo:
         """Send the predictions; the id of one of them, about the flight likeliest to be late."""
         port = _free_port()
         log = self.directory / ".lodeline" / "serve.txt"
-        with log.open("wb") as said:
+        with log.open("wb") as said, _interruptible():
             service = subprocess.Popen(
                 self._command("serve.py", "--port", str(port)),
                 cwd=self.directory,
@@ -226,8 +227,8 @@ class Demo:
                 self._captured("predict.py", "--url", url, "--count", str(DEMO_PREDICTIONS - 1))
                 prediction = _predict_one(url, self._likeliest_late())
             finally:
-                # Not SIGINT: a shell starts background jobs with it ignored.
-                service.terminate()
+                # As Ctrl-C: uvicorn then ends with status 0, and the record has nothing to doubt.
+                service.send_signal(signal.SIGINT)
                 service.wait()
         if prediction is None:
             raise DemoError(step="serve.py", said="its answers carry no Lodeline-Prediction-Id")
@@ -261,6 +262,19 @@ def scripts_directory() -> Path:
         if (folder / "ingest.py").is_file():
             return folder
     raise DemoError(step="copying the scripts", said="they are not in this installation")
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let programs that are started here heed SIGINT, which background jobs of a shell ignore.
+
+    Being ignored is inherited by what a program starts; a handler is not, and becomes the default.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _free_port() -> int:
