@@ -219,8 +219,7 @@ def test_no_text_praises_what_it_describes() -> None:
 def test_no_machine_is_written_into_the_repository() -> None:
     """Paths of one machine and hosts of package registries belong to whoever runs the code."""
     machine = re.compile(
-        r"/work/(main|shared)|/tmp/ll\b|/opt/(wheels|pypi)"
-        r"|(?<![\w.])/(home|Users)/(?!runner\b|user\b|ada\b|alice\b|me\b|you\b|x\b)[a-z]\w*/"
+        r"(?<![\w.])/(home|Users)/(?!runner\b|user\b|ada\b|alice\b|me\b|you\b|x\b)[a-z]\w*/"
         r"|https?://(pypi\.org/simple|files\.pythonhosted\.org|[\w.-]+/simple/?)"
         r"|extra-index-url|--index-url"
     )
