@@ -6,10 +6,10 @@ import random
 from typing import Any
 
 import pytest
-from histories import BEGIN_US, DAY_US, histories, log_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from histories import BEGIN_US, DAY_US, histories, log_of
 from lodeline.errors import UnknownNodeError
 from lodeline.fold import Entry, Graph, fold, group_key, trace
 
