@@ -128,7 +128,10 @@ def test_both_directions_are_the_union_of_each(history: Any) -> None:
 @settings(max_examples=100, deadline=None)
 def test_a_name_unknown_at_the_position_is_refused(history: Any) -> None:
     entries = log_of(history)
-    for node in fold(entries).names - fold(entries, as_of=1).names:
+    early = fold(entries, as_of=1)
+    # A column that one of a dataset's names was seen to have is known by the others, too.
+    known = {early.canonical(name) for name in early.names}
+    for node in [name for name in fold(entries).names if early.canonical(name) not in known]:
         with pytest.raises(UnknownNodeError):
             trace(entries, node, as_of=1)
 

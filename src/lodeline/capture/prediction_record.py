@@ -123,7 +123,7 @@ def _add_calls(record: dict[str, Any], calls: Sequence[ModelCall]) -> None:
     _add(record, "output", output[0] if len(output) == 1 else output)
     if len(features) != 1:
         record["rows"] = len(features)
-    if first.feature_rows is not None:
+    if first.feature_rows:
         record["featureRows"] = json_value(first.feature_rows)
     further = [call for call in calls[1:] if call.features is not None]
     if further:
