@@ -15,6 +15,7 @@ without recorded columns is named as a gap, not guessed.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -152,7 +153,7 @@ def versions_of(graph: Graph, node: NodeId) -> set[str]:
     return versions
 
 
-class _Walk:
+class _Walk(ABC):
     """What both modes share: the answer under construction, currency, and its JSON."""
 
     def __init__(self, graph: Graph, question: Question, root: NodeId) -> None:
@@ -207,11 +208,11 @@ class _Walk:
             ],
         }
 
-    def walk(self, direction: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def walk(self, direction: str) -> None: ...
 
-    def parents(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def parents(self) -> None: ...
 
     def reach(self, node: NodeId, depth: int) -> None:
         node = self.labels.get(node, node)
