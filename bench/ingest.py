@@ -28,9 +28,19 @@ from typing import Any
 from lodeline.ingest import accept, prepare_event
 from lodeline.ingest.projection import fold_pending
 from lodeline.limits import COMMIT_EVENTS_MAX
-from lodeline.proof import Signer, TreeHead, format_tree_head, hash_leaf, sign_note
+from lodeline.proof import (
+    LeafRecord,
+    Signer,
+    TreeHead,
+    commit_fields,
+    encode_leaf,
+    format_tree_head,
+    hash_leaf,
+    record_id,
+    sign_note,
+)
 from lodeline.store import AcceptedEvent, SqliteSegment, open_segment
-from lodeline.tlog import GrowingTree, LeafRecord, commit_fields, encode_leaf, record_id
+from lodeline.tlog import GrowingTree
 
 REPEATED_JOBS = 200
 COLUMNS = 8

@@ -28,8 +28,6 @@ DOCUMENT_BYTES_MAX = 512 * 1024 * 1024
 # A namespace or a name, in UTF-8 bytes. Object-store keys end at 1,024, paths at 4,096.
 NAME_BYTES_MAX = 8 * 1024
 
-# C2SP tlog-tiles carries an entry's length in 16 bits.
-LEAF_BYTES_MAX = 65_535
 
 # Events of one group-committed transaction. More lengthens the wait of the first without
 # measurably raising throughput.

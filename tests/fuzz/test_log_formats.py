@@ -8,25 +8,23 @@ from hypothesis import strategies as st
 
 from lodeline.errors import ProofError
 from lodeline.proof import (
+    LeafRecord,
+    Receipt,
     Signer,
     TreeHead,
     Verifier,
+    decode_leaf,
+    encode_leaf,
     format_tree_head,
     iter_bundle,
     parse_note,
     parse_tree_head,
     sign_note,
-    verify_note,
-)
-from lodeline.store.blob_references import iter_blob_references
-from lodeline.tlog import (
-    LeafRecord,
-    Receipt,
-    decode_leaf,
-    encode_leaf,
     sign_receipt,
+    verify_note,
     verify_receipt,
 )
+from lodeline.store.blob_references import iter_blob_references
 
 SIGNER = Signer("example.com/log", b"s" * 32)
 NOTE = sign_note(format_tree_head(TreeHead("example.com/log", 5, b"r" * 32)), [SIGNER])

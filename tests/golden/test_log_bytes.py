@@ -10,18 +10,22 @@ from itertools import count
 from pathlib import Path
 
 from lodeline.ingest import accept
-from lodeline.proof import Signer, TreeHead, format_tree_head, hash_leaf, sign_note
-from lodeline.store import SqliteSegment
-from lodeline.tlog import (
-    GrowingTree,
+from lodeline.proof import (
     Receipt,
+    Signer,
+    TreeHead,
     commit_fields,
     decode_leaf,
+    format_tree_head,
+    hash_leaf,
     record_id,
+    sign_note,
     sign_receipt,
     verify_checkpoint,
     verify_receipt,
 )
+from lodeline.store import SqliteSegment
+from lodeline.tlog import GrowingTree
 from lodeline.wire import commitment_fields
 
 GOLDEN = Path(__file__).with_name("log-v1.json")

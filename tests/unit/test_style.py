@@ -192,7 +192,8 @@ def test_our_errors_have_one_home() -> None:
     strays = [
         f"{at(path, node.lineno)} {node.name}"
         for path in python_files("src")
-        if path != SOURCE / "errors.py"
+        # Those of verification lie in `proof`, which stands alone, and leave by `errors.py`, too.
+        if path not in (SOURCE / "errors.py", SOURCE / "proof" / "errors.py")
         for node in ast.walk(tree_of(path))
         # An underscore marks what never leaves its module.
         if isinstance(node, ast.ClassDef)

@@ -16,8 +16,7 @@ from typing import Any
 from lodeline.cli.answers import open_segment, print_json
 from lodeline.errors import InconsistentTreesError, UnknownPositionError, UsageError
 from lodeline.model import format_time
-from lodeline.proof import hash_leaf, verify_consistency, verify_inclusion
-from lodeline.tlog import verify_checkpoint
+from lodeline.proof import hash_leaf, verify_checkpoint, verify_consistency, verify_inclusion
 
 
 def configure(parser: ArgumentParser) -> None:

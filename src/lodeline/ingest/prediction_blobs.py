@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from lodeline.proof import CompactRange, hash_leaf
-from lodeline.tlog.commitments import commit_field, derive_salts
+from lodeline.proof.commitments import commit_field, derive_salts
 from lodeline.wire import canonical_bytes
 
 # Fast, and within a tenth of the smallest for such lines.

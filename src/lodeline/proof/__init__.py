@@ -1,15 +1,24 @@
-"""RFC 9162 trees and C2SP signed notes: the mathematics of the log, without the log.
+"""What a verifier needs of the log, and nothing else: RFC 9162 trees, C2SP signed notes, records.
 
-Pure, and vendorable by verifiers together with `lodeline/errors.py`: a proof can be checked
-without the program that made it.
+Pure, and made to be copied: this folder works alone, under any name, with Python's standard
+library and `cryptography`. A proof can be checked without the program that made it.
 """
 
-from lodeline.proof.checkpoints import TreeHead, format_tree_head, parse_tree_head
-from lodeline.proof.compact_range import CompactRange, iter_subtrees
-from lodeline.proof.consistency import consistency_path, verify_consistency
-from lodeline.proof.hashing import EMPTY_ROOT, HASH_BYTES, hash_leaf, hash_node
-from lodeline.proof.inclusion import inclusion_path, root_from_path, verify_inclusion
-from lodeline.proof.notes import (
+from .checkpoints import TreeHead, format_tree_head, parse_tree_head, verify_checkpoint
+from .commitments import (
+    SALT_BYTES,
+    SECRET_BYTES,
+    Field,
+    commit_field,
+    commit_fields,
+    derive_salts,
+)
+from .compact_range import CompactRange, iter_subtrees
+from .consistency import consistency_path, verify_consistency
+from .hashing import EMPTY_ROOT, HASH_BYTES, hash_leaf, hash_node
+from .inclusion import inclusion_path, root_from_path, verify_inclusion
+from .leaves import KINDS, LeafRecord, decode_leaf, encode_leaf, record_id
+from .notes import (
     NoteSignature,
     Signer,
     Verifier,
@@ -18,7 +27,8 @@ from lodeline.proof.notes import (
     sign_note,
     verify_note,
 )
-from lodeline.proof.tiles import (
+from .receipts import Receipt, sign_receipt, verify_receipt
+from .tiles import (
     TILE_HEIGHT,
     TILE_WIDTH,
     bundle_path,
@@ -33,16 +43,27 @@ from lodeline.proof.tiles import (
 __all__ = [
     "EMPTY_ROOT",
     "HASH_BYTES",
+    "KINDS",
+    "SALT_BYTES",
+    "SECRET_BYTES",
     "TILE_HEIGHT",
     "TILE_WIDTH",
     "CompactRange",
+    "Field",
+    "LeafRecord",
     "NoteSignature",
+    "Receipt",
     "Signer",
     "TreeHead",
     "Verifier",
     "bundle_path",
+    "commit_field",
+    "commit_fields",
     "consistency_path",
+    "decode_leaf",
+    "derive_salts",
     "encode_bundle",
+    "encode_leaf",
     "format_tree_head",
     "hash_leaf",
     "hash_node",
@@ -54,11 +75,15 @@ __all__ = [
     "parse_note",
     "parse_tree_head",
     "perfect_root",
+    "record_id",
     "root_from_path",
     "root_from_tiles",
     "sign_note",
+    "sign_receipt",
     "tile_path",
+    "verify_checkpoint",
     "verify_consistency",
     "verify_inclusion",
     "verify_note",
+    "verify_receipt",
 ]

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode, b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lodeline.errors import MalformedNoteError
-from lodeline.proof.hashing import HASH_BYTES
+from .errors import MalformedNoteError
+from .hashing import HASH_BYTES
+from .notes import Verifier, verify_note
 
 
 @dataclass(frozen=True)
@@ -66,3 +68,17 @@ def parse_tree_head(text: str) -> TreeHead:
     if len(root_hash) != HASH_BYTES or b64encode(root_hash).decode() != root:
         raise MalformedNoteError(f"the root is not {HASH_BYTES} bytes of canonical base64")
     return TreeHead(origin, int(size), root_hash, tuple(extensions))
+
+
+def verify_checkpoint(note: str, verifiers: Sequence[Verifier], *, origin: str) -> TreeHead:
+    """Check a checkpoint of a known origin against known keys.
+
+    Raises:
+        MalformedNoteError: not a checkpoint, or one of another origin.
+        SignatureError: none of the keys has signed it.
+    """
+    text, _ = verify_note(note, verifiers)
+    head = parse_tree_head(text)
+    if head.origin != origin:
+        raise MalformedNoteError(f"checkpoint of {head.origin}, expected {origin}")
+    return head

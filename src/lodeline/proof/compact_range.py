@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lodeline.errors import MalformedProofError
-from lodeline.proof.hashing import EMPTY_ROOT, HASH_BYTES, hash_node
+from .errors import MalformedProofError
+from .hashing import EMPTY_ROOT, HASH_BYTES, hash_node
 
 
 def iter_subtrees(begin: int, end: int) -> Iterator[tuple[int, int]]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lodeline.errors import InconsistentTreesError, MalformedProofError
-from lodeline.proof.hashing import HASH_BYTES, hash_node
-from lodeline.proof.inclusion import RangeRoot, split_point
+from .errors import InconsistentTreesError, MalformedProofError
+from .hashing import HASH_BYTES, hash_node
+from .inclusion import RangeRoot, split_point
 
 
 def consistency_path(size_earlier: int, size_later: int, range_root: RangeRoot) -> list[bytes]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from lodeline.errors import MalformedProofError, RootMismatchError
-from lodeline.proof.hashing import HASH_BYTES, hash_node
+from .errors import MalformedProofError, RootMismatchError
+from .hashing import HASH_BYTES, hash_node
 
 # Gives the root of the leaves [begin, end), where `begin` is a multiple of the least power of two
 # that is not less than `end - begin`. Where the hashes come from is the caller's part.

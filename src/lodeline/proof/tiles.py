@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from lodeline.errors import MalformedProofError
-from lodeline.proof.hashing import EMPTY_ROOT, HASH_BYTES, hash_node
-from lodeline.proof.inclusion import split_point
+from .errors import MalformedProofError
+from .hashing import EMPTY_ROOT, HASH_BYTES, hash_node
+from .inclusion import split_point
 
 TILE_HEIGHT: Final = 8
 TILE_WIDTH: Final = 1 << TILE_HEIGHT

@@ -20,21 +20,20 @@ import msgspec
 
 from lodeline.errors import LodelineError, StoreCorruptError
 from lodeline.limits import COMMIT_EVENTS_MAX
-from lodeline.proof import TreeHead, hash_leaf
+from lodeline.proof import (
+    SECRET_BYTES,
+    Field,
+    LeafRecord,
+    TreeHead,
+    commit_fields,
+    encode_leaf,
+    hash_leaf,
+    record_id,
+)
 from lodeline.store.database import Database
 from lodeline.store.keys import KeyRing
 from lodeline.store.segment import AcceptedEvent
-from lodeline.tlog import (
-    SECRET_BYTES,
-    Checkpoint,
-    Field,
-    GrowingTree,
-    LeafRecord,
-    commit_fields,
-    encode_leaf,
-    record_id,
-    sign_checkpoint,
-)
+from lodeline.tlog import Checkpoint, GrowingTree, sign_checkpoint
 
 
 class NewRecord(msgspec.Struct, frozen=True, gc=False):

@@ -11,8 +11,8 @@ from typing import Protocol
 import msgspec
 
 from lodeline.errors import InvalidEventError
-from lodeline.proof import Verifier
-from lodeline.tlog import Checkpoint, Field
+from lodeline.proof import Field, Verifier
+from lodeline.tlog import Checkpoint
 
 
 class AcceptedEvent(msgspec.Struct, frozen=True, gc=False):

@@ -23,11 +23,13 @@ from lodeline.limits import ENTRIES_PAGE, RECEIPT_DEADLINE_US
 from lodeline.proof import (
     HASH_BYTES,
     TILE_WIDTH,
+    Receipt,
     Verifier,
     consistency_path,
     hash_leaf,
     inclusion_path,
     root_from_tiles,
+    sign_receipt,
 )
 from lodeline.store import dead_letters
 from lodeline.store.appending import LogWriter, NewRecord, Outcome, to_records
@@ -35,8 +37,8 @@ from lodeline.store.blobs import BlobFolder
 from lodeline.store.database import Database, translate_os_error
 from lodeline.store.keys import KeyRing, create_keys, key_paths, load_keys
 from lodeline.store.segment import AcceptedEvent, Appended, DeadLetter, Refusal, StoredEntry
-from lodeline.store.tables import FORMAT_VERSION, schema
-from lodeline.tlog import Checkpoint, Receipt, sign_receipt
+from lodeline.store.tables import FORMAT_VERSION, migration, schema
+from lodeline.tlog import Checkpoint
 from lodeline.wire import canonical_bytes
 
 _ORIGIN_PREFIX = "lodeline.local/"
@@ -106,6 +108,8 @@ class SqliteSegment:
             meta = self._initialise()
         if not meta:
             raise StoreCorruptError(url, "not a Lodeline store")
+        if migration(meta.get("format_version", "")) is not None:
+            meta = self._migrate()
         if meta.get("format_version") != str(FORMAT_VERSION):
             raise StoreCorruptError(
                 url,
@@ -179,6 +183,19 @@ class SqliteSegment:
                 )
         writer.sign_pending()
         return meta
+
+    def _migrate(self) -> dict[str, str]:
+        with self.database.locked() as connection, self.database.transaction(connection):
+            # Another process may have been first.
+            script = migration(_read_meta(connection)["format_version"])
+            if script is not None:
+                for statement in _iter_statements(script):
+                    connection.execute(statement)
+                connection.execute(
+                    "UPDATE meta SET value = ? WHERE name = 'format_version'",
+                    (str(FORMAT_VERSION),),
+                )
+            return _read_meta(connection)
 
     # Appending
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 from typing import Final
 
 # Raised when a reader of the previous format would misread the tables.
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+
+# What version 2 added to the tables of version 1, one script a subject, each of it `IF NOT EXISTS`.
+ADDED_IN_2: Final[tuple[str, ...]] = ()
 
 _TABLES: Final = """
 CREATE TABLE meta(
@@ -109,4 +112,9 @@ def schema() -> str:
         f"SELECT RAISE(ABORT, 'the log is append-only: REPLACE on {table} refused'); END;"
         for table, match in _KEYS.items()
     ]
-    return _TABLES + "\n".join(triggers)
+    return _TABLES + "\n".join([*triggers, *ADDED_IN_2])
+
+
+def migration(version: str) -> str | None:
+    """Give the script that brings tables of an earlier format version to this one, if there is."""
+    return "\n".join(ADDED_IN_2) if version == "1" else None

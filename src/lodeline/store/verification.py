@@ -33,20 +33,22 @@ from lodeline.errors import (
     StoreCorruptError,
 )
 from lodeline.limits import VERIFY_FAILURES_MAX
-from lodeline.proof import HASH_BYTES, TILE_WIDTH, Verifier, hash_leaf
-from lodeline.store.blob_references import iter_blob_references
-from lodeline.store.keys import KeyRing
-from lodeline.store.sqlite import SqliteSegment
-from lodeline.tlog import (
-    Checkpoint,
+from lodeline.proof import (
+    HASH_BYTES,
+    TILE_WIDTH,
     Field,
-    GrowingTree,
     LeafRecord,
+    Verifier,
     commit_fields,
     decode_leaf,
+    hash_leaf,
     record_id,
     verify_checkpoint,
 )
+from lodeline.store.blob_references import iter_blob_references
+from lodeline.store.keys import KeyRing
+from lodeline.store.sqlite import SqliteSegment
+from lodeline.tlog import Checkpoint, GrowingTree
 from lodeline.wire import canonical_bytes, commitment_fields, parse_with_tokens
 
 # Rows read at a time; also parameters of a statement, of which old SQLite builds take 999.

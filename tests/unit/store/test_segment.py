@@ -19,13 +19,15 @@ from lodeline.errors import (
 )
 from lodeline.proof import (
     CompactRange,
+    decode_leaf,
     hash_leaf,
+    verify_checkpoint,
     verify_consistency,
     verify_inclusion,
+    verify_receipt,
 )
 from lodeline.store import AcceptedEvent, SqliteSegment, open_segment
 from lodeline.store.tables import FORMAT_VERSION
-from lodeline.tlog import decode_leaf, verify_checkpoint, verify_receipt
 
 
 def event(number: int) -> AcceptedEvent:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lodeline.errors import MalformedLeafError, MalformedNoteError, SignatureError
-from lodeline.proof import Signer
-from lodeline.tlog import (
+from lodeline.proof import (
     LeafRecord,
     Receipt,
+    Signer,
     commit_fields,
     decode_leaf,
     derive_salts,

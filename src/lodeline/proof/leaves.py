@@ -9,12 +9,10 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
-import msgspec
-
-from lodeline.errors import MalformedLeafError
-from lodeline.limits import LEAF_BYTES_MAX
+from .errors import MalformedLeafError
 
 VERSION: Final = 1
 KINDS: Final = frozenset(
@@ -32,10 +30,10 @@ KINDS: Final = frozenset(
     }
 )
 ID_BYTES: Final = 32
+# An entry bundle gives an entry's length in two bytes.
+LEAF_BYTES_MAX: Final = 65_535
 
 _HEX_32 = re.compile(r"[0-9a-f]{64}")
-_SEGMENT = re.compile(r"[0-9a-f]{32}")
-_TIME = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 def record_id(segment_key: bytes, canonical: bytes) -> bytes:
@@ -47,7 +45,8 @@ def record_id(segment_key: bytes, canonical: bytes) -> bytes:
     return hmac.digest(segment_key, canonical, "sha256")
 
 
-class LeafRecord(msgspec.Struct, frozen=True, gc=False):
+@dataclass(frozen=True, slots=True)
+class LeafRecord:
     """What a leaf says.
 
     Attributes:
@@ -90,18 +89,12 @@ def _array(digests: Sequence[str]) -> str:
     return "[" + ",".join(f'"{digest}"' for digest in digests) + "]" if digests else "[]"
 
 
-class _Wire(msgspec.Struct, forbid_unknown_fields=True):
-    commitment: str
-    id: str
-    kind: str
-    log_time: str
-    roots: list[str]
-    schemas: list[str]
-    segment: str
-    v: int
-
-
-_DECODER = msgspec.json.Decoder(_Wire)
+# Exactly what `encode_leaf` writes; groups are strings of known alphabets.
+_LEAF: Final = re.compile(
+    rb'\{"commitment":"([0-9a-f]{64})","id":"([0-9a-f]{64})","kind":"([a-z]+)",'
+    rb'"log_time":"(0|[1-9][0-9]{0,18})","roots":\[((?:"[0-9a-f]{64}",?)*)\],'
+    rb'"schemas":\[((?:"[0-9a-f]{64}",?)*)\],"segment":"([0-9a-f]{32})","v":1\}'
+)
 
 
 def decode_leaf(leaf: bytes) -> LeafRecord:
@@ -110,25 +103,22 @@ def decode_leaf(leaf: bytes) -> LeafRecord:
     Raises:
         MalformedLeafError: anything else.
     """
-    try:
-        wire = _DECODER.decode(leaf)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedLeafError(f"not a leaf record: {error}") from error
-    if wire.v != VERSION or wire.kind not in KINDS or not _SEGMENT.fullmatch(wire.segment):
-        raise MalformedLeafError("not a leaf record: version, kind or segment")
-    if not _TIME.fullmatch(wire.log_time):
-        raise MalformedLeafError("not a leaf record: log_time")
-    digests = (wire.commitment, wire.id, *wire.roots, *wire.schemas)
-    if not all(_HEX_32.fullmatch(digest) for digest in digests):
-        raise MalformedLeafError("not a leaf record: a digest is not 64 hexadecimal digits")
+    found = _LEAF.fullmatch(leaf)
+    if found is None:
+        raise MalformedLeafError("not a leaf record")
+    commitment, identifier, kind, log_time, roots, schemas, segment = (
+        part.decode("ascii") for part in found.groups()
+    )
+    if kind not in KINDS:
+        raise MalformedLeafError(f"not a leaf record: kind {kind}")
     record = LeafRecord(
-        wire.segment,
-        int(wire.log_time),
-        wire.kind,
-        bytes.fromhex(wire.id),
-        bytes.fromhex(wire.commitment),
-        tuple(wire.schemas),
-        tuple(wire.roots),
+        segment,
+        int(log_time),
+        kind,
+        bytes.fromhex(identifier),
+        bytes.fromhex(commitment),
+        tuple(_HEX_32.findall(schemas)),
+        tuple(_HEX_32.findall(roots)),
     )
     if encode_leaf(record) != leaf:
         raise MalformedLeafError("not a leaf record: not in canonical form")

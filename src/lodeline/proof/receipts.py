@@ -13,8 +13,9 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lodeline.errors import MalformedNoteError, SignatureError
-from lodeline.proof import HASH_BYTES, Signer, Verifier
+from .errors import MalformedNoteError, SignatureError
+from .hashing import HASH_BYTES
+from .notes import Signer, Verifier
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,134 @@
+"""The errors of verification, and the root of all that Lodeline raises.
+
+They stand here, not in `lodeline.errors`, so that this folder works when it is copied elsewhere;
+`lodeline.errors` gives them out with all the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(eq=False)
+class LodelineError(Exception):
+    """The root. Never raised itself.
+
+    Attributes:
+        code: stable, dotted, documented.
+        exit_status: 1 no, 2 wrong usage, 3 could not tell.
+    """
+
+    code: ClassVar[str] = "lodeline"
+    exit_status: ClassVar[int] = 3
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Rebuild from attributes, so that errors cross process borders with their facts."""
+        return (_rebuild, (type(self), self.__dict__))
+
+    @property
+    def next_step(self) -> str | None:
+        """A command or an act that may help; printed after the message."""
+        return None
+
+
+def _rebuild(cls: type[LodelineError], attributes: dict[str, object]) -> LodelineError:
+    error = cls.__new__(cls)
+    error.__dict__.update(attributes)
+    return error
+
+
+@dataclass(eq=False)
+class NoError(LodelineError):
+    """The answer is no: the thing asked for is not in the record, or a check failed."""
+
+    code: ClassVar[str] = "no"
+    exit_status: ClassVar[int] = 1
+
+
+@dataclass(eq=False)
+class ProofError(NoError):
+    """A proof, a note or a record does not hold."""
+
+    code: ClassVar[str] = "proof"
+
+
+@dataclass(eq=False)
+class MalformedProofError(ProofError):
+    """A proof that cannot be one: an index out of range, or a path of the wrong length."""
+
+    code: ClassVar[str] = "proof.malformed"
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(eq=False)
+class RootMismatchError(ProofError):
+    """The path leads to another root than the tree head's."""
+
+    code: ClassVar[str] = "proof.root_mismatch"
+    leaf_index: int
+    tree_size: int
+    root_expected: bytes
+    root_computed: bytes
+
+    def __str__(self) -> str:
+        return (
+            f"leaf {self.leaf_index} of {self.tree_size}: "
+            f"tree head says {self.root_expected.hex()[:12]}, "
+            f"path gives {self.root_computed.hex()[:12]}"
+        )
+
+
+@dataclass(eq=False)
+class InconsistentTreesError(ProofError):
+    """The later tree is not an extension of the earlier one, or the proof is of other trees."""
+
+    code: ClassVar[str] = "proof.inconsistent"
+    size_earlier: int
+    size_later: int
+    root_expected: bytes
+    root_computed: bytes
+
+    def __str__(self) -> str:
+        return (
+            f"tree of {self.size_later} does not extend tree of {self.size_earlier}: "
+            f"expected {self.root_expected.hex()[:12]}, "
+            f"proof gives {self.root_computed.hex()[:12]}"
+        )
+
+
+@dataclass(eq=False)
+class MalformedNoteError(ProofError):
+    """Text that is not a signed note, a checkpoint or a verifier key."""
+
+    code: ClassVar[str] = "proof.malformed_note"
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(eq=False)
+class SignatureError(ProofError):
+    """No signature by the named key, or one that does not verify."""
+
+    code: ClassVar[str] = "proof.signature"
+    key_name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.key_name}: {self.reason}"
+
+
+@dataclass(eq=False)
+class MalformedLeafError(ProofError):
+    """Bytes that are not a leaf record of the log."""
+
+    code: ClassVar[str] = "proof.malformed_leaf"
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
