@@ -44,6 +44,14 @@ def commit_field(salt: bytes, pointer: str, value: bytes) -> bytes:
     return sha256(b"%b%b%b%b" % (salt, len(encoded).to_bytes(4, "big"), encoded, value)).digest()
 
 
+def combine_commitments(commitments: Sequence[bytes]) -> bytes:
+    """Compute a record's commitment from those of all its fields, in pointer order.
+
+    So a field can be withheld: its commitment is enough.
+    """
+    return sha256(b"".join(commitments)).digest()
+
+
 def commit_fields(secret: bytes, fields: Sequence[Field]) -> bytes:
     """Compute a record's commitment: SHA-256 over its field commitments in pointer order.
 
