@@ -20,8 +20,10 @@ from urllib.parse import quote
 
 import pytest
 
+from lodeline.proof import hash_leaf, verify_receipt, verify_tlog_proof
 from lodeline.questions import connect
 from lodeline.spool import Spool, spool_directory
+from lodeline.store import open_segment
 
 
 def event(
@@ -97,6 +99,26 @@ def test_an_accepted_event_is_answered_by_a_receipt_and_an_empty_body(service: S
     reply = service.post(event(inputs="a", outputs="b"))
     assert (reply.status, reply.body) == (201, b"")
     assert reply.headers["lodeline-receipt"]
+
+
+def test_who_waits_until_an_event_is_sequenced_gets_its_proof(service: Service) -> None:
+    stated = event(inputs="a", outputs="sequenced")
+    reply = service.post(stated, "/api/v1/lineage?wait=sequenced")
+    assert reply.status == 201
+    with open_segment(f"sqlite:///{service.store}") as segment:
+        keys, origin = segment.verifiers(), segment.origin
+        receipt_keys = segment.verifiers("receipt")
+    proof, head = verify_tlog_proof(reply.body, keys, origin=origin)
+    receipt = verify_receipt(reply.headers["lodeline-receipt"], receipt_keys)
+    assert receipt.leaf_hashes == (hash_leaf(proof.extra or b""),)
+    assert proof.index < head.size
+    again, later = verify_tlog_proof(
+        service.post(stated, "/api/v1/lineage?wait=sequenced").body, keys, origin=origin
+    )
+    assert (again.index, again.extra) == (proof.index, proof.extra)
+    assert later.size >= head.size
+    assert service.post([stated], "/api/v1/lineage/batch?wait=sequenced").status == 204
+    assert service.post(stated, "/api/v1/lineage?wait=signed").status == 400
 
 
 def test_an_event_sent_twice_gets_the_first_receipt(service: Service) -> None:

@@ -129,6 +129,31 @@ def test_a_checkpoint_kept_elsewhere_proves_the_log_was_only_appended_to(importe
     assert answer["vkeys"][0].startswith(answer["origin"] + "+")
 
 
+def test_a_proof_is_written_to_a_file_and_checked_where_there_is_no_store(imported: Path) -> None:
+    key = json.loads(lodeline(imported, "log", "checkpoint", "--json")[1])["vkeys"][0]
+    leaf = json.loads(lodeline(imported, "log", "prove", "5", "--json")[1])["leaf"]
+    away = imported / "away"
+    away.mkdir()
+    words = ("log", "prove", "5", "--tlog-proof")
+    assert lodeline(imported, *words, "-o", "away/5.tlog-proof") == (0, "")
+    proof = (away / "5.tlog-proof").read_text()
+    assert lodeline(imported, *words) == (0, proof)
+    check = ("log", "prove", "--verify", "5.tlog-proof")
+    status, out = lodeline(away, *check, "--vkey", key, "--json")
+    answer = json.loads(out)
+    assert (status, answer["ok"], answer["position"], answer["leaf"]) == (0, True, 5, leaf)
+    assert "entry 5 is in the tree of 7" in lodeline(away, *check, "--vkey", key)[1]
+    (away / "leaf").write_text(leaf)
+    assert lodeline(away, *check, "--vkey", key, "--leaf", "leaf")[0] == 0
+    (away / "leaf").write_text(leaf.replace("event", "fold"))
+    assert lodeline(away, *check, "--vkey", key, "--leaf", "leaf")[0] == 1
+    (away / "5.tlog-proof").write_text(proof.replace("index 5", "index 4"))
+    assert lodeline(away, *check, "--vkey", key)[0] == 1
+    assert lodeline(away, *check)[0] == 2
+    assert lodeline(away, "log", "prove", "--verify", "none", "--vkey", key)[0] == 2
+    assert lodeline(imported, "log", "prove", "9", "--tlog-proof")[0] == 1
+
+
 def test_doctor_finds_nothing_wrong_with_a_fresh_store(imported: Path) -> None:
     status, out = lodeline(imported, "doctor", "--json")
     answer = json.loads(out)

@@ -2,6 +2,10 @@
 
 lodeline log checkpoint                 the signed tree head, as a C2SP note
 lodeline log prove POSITION [--at SIZE] that an entry is in the tree
+lodeline log prove POSITION --tlog-proof [-o FILE]
+                                        the same as a C2SP tlog-proof, which carries its entry
+lodeline log prove --verify FILE --vkey VKEY [--leaf FILE]
+                                        that such a file holds; asks no store
 lodeline log consistency OLD [NEW]      that the tree of NEW extends the tree of OLD; OLD is a
                                         size, or a file with a checkpoint kept earlier
 """
@@ -14,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lodeline.cli.answers import open_segment, print_json
+from lodeline.cli.log_proofs import check_proof, configure_proofs, write_proof
 from lodeline.errors import InconsistentTreesError, UnknownPositionError, UsageError
 from lodeline.model import format_time
 from lodeline.proof import hash_leaf, verify_checkpoint, verify_consistency, verify_inclusion
@@ -26,10 +31,15 @@ def configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument("values", nargs="*", metavar="VALUE", help="as shown above")
     parser.add_argument("--at", type=int, metavar="SIZE", help="prove: in the tree of this size")
+    configure_proofs(parser)
 
 
 def execute(arguments: Namespace) -> int:
     """Answer one question about the log."""
+    if arguments.verify is not None:
+        if arguments.action != "prove" or arguments.values:
+            raise UsageError("--verify belongs to `log prove`, without a position")
+        return check_proof(arguments)
     segment = open_segment(arguments)
     if arguments.action == "checkpoint":
         return _checkpoint(segment, arguments)
@@ -70,6 +80,10 @@ def _prove(segment: Any, arguments: Namespace) -> int:
     if len(arguments.values) != 1:
         raise UsageError("log prove takes one position")
     position = _integer(arguments.values[0], "a position")
+    if arguments.tlog_proof:
+        if arguments.at is not None:
+            raise UsageError("a tlog-proof is of the newest checkpoint; leave out --at")
+        return write_proof(segment, position, arguments)
     size = segment.checkpoint().size if arguments.at is None else arguments.at
     path = segment.inclusion_path(position, size)
     (entry,) = segment.iter_entries(position, position + 1)

@@ -40,6 +40,7 @@ from .tiles import (
     root_from_tiles,
     tile_path,
 )
+from .tlog_proofs import TlogProof, format_tlog_proof, parse_tlog_proof, verify_tlog_proof
 
 __all__ = [
     "EMPTY_ROOT",
@@ -55,6 +56,7 @@ __all__ = [
     "NoteSignature",
     "Receipt",
     "Signer",
+    "TlogProof",
     "TreeHead",
     "Verifier",
     "bundle_path",
@@ -66,6 +68,7 @@ __all__ = [
     "derive_salts",
     "encode_bundle",
     "encode_leaf",
+    "format_tlog_proof",
     "format_tree_head",
     "hash_leaf",
     "hash_node",
@@ -75,6 +78,7 @@ __all__ = [
     "key_id",
     "node_from_tiles",
     "parse_note",
+    "parse_tlog_proof",
     "parse_tree_head",
     "perfect_root",
     "record_id",
@@ -88,4 +92,5 @@ __all__ = [
     "verify_inclusion",
     "verify_note",
     "verify_receipt",
+    "verify_tlog_proof",
 ]

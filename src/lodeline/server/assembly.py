@@ -63,4 +63,4 @@ def append_events(segment: Segment, raws: Sequence[bytes]) -> list[Outcome]:
 
 
 def _accepted(appended: Any) -> Outcome:
-    return Outcome(None, appended.receipt, duplicate=appended.duplicate)
+    return Outcome(None, appended.receipt, duplicate=appended.duplicate, position=appended.position)

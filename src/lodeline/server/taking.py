@@ -6,6 +6,7 @@ decompression; what is refused is refused event by event.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -40,16 +41,23 @@ class Taking:
             await _refuse(send, error)
 
     async def _take_one(self, scope: Scope, receive: Receive, send: Send) -> None:
-        folded = _wait_of(scope) == "folded"
+        wait = _wait_of(scope)
         raw = await read_body(scope, receive, bytes_max=EVENT_BYTES_MAX)
-        [outcome] = await self._writer.write([raw], folded=folded)
+        [outcome] = await self._writer.write([raw], folded=wait == "folded")
         if outcome.error is not None:
             await _refuse(send, outcome.error)
             return
         receipt = [(b"lodeline-receipt", outcome.receipt.encode("latin-1"))]
-        await _send(send, 201, b"", receipt)
+        if wait != "sequenced":
+            await _send(send, 201, b"", receipt)
+            return
+        # A thread, since a checkpoint that a crash left unsigned is signed here first.
+        proof = await asyncio.to_thread(self._writer.prove, outcome.position)
+        kind = (b"content-type", b"text/plain; charset=utf-8")
+        await _send(send, 201, proof.encode(), [kind, *receipt])
 
     async def _take_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # An event is sequenced before it is acknowledged, so `sequenced` waits for nothing more.
         folded = _wait_of(scope) == "folded"
         body = await read_body(scope, receive, bytes_max=BATCH_BYTES_MAX)
         raws = split_batch(body)
@@ -96,8 +104,8 @@ def _summary(outcomes: list[Outcome]) -> dict[str, Any]:
 def _wait_of(scope: Scope) -> str:
     query: str = scope["query_string"].decode("latin-1")
     value = parse_qs(query).get("wait", [""])[-1]
-    if value not in {"", "folded"}:
-        raise InvalidEventError("event.wait", "", f"wait={value}: only `folded` is known here")
+    if value not in {"", "folded", "sequenced"}:
+        raise InvalidEventError("event.wait", "", f"wait={value}: `folded` or `sequenced`")
     return value
 
 

@@ -37,11 +37,13 @@ class Outcome:
         error: why it was refused, or `None`.
         receipt: proof of acceptance, empty when refused.
         duplicate: whether the log had it already.
+        position: where it stands in the log, -1 when refused.
     """
 
     error: LodelineError | None
     receipt: str = ""
     duplicate: bool = False
+    position: int = -1
 
 
 @dataclass(slots=True)
@@ -132,6 +134,10 @@ class Writer:
             self._bytes_waiting += request.bytes_waiting
             self._wake.notify()
         return await request.done
+
+    def prove(self, position: int) -> str:
+        """Prove an entry under a signed checkpoint, as a tlog-proof. May wait for the disk."""
+        return self._segment.tlog_proof(position)
 
     def _work(self) -> None:
         unfolded = 0

@@ -175,6 +175,13 @@ class Segment(Protocol):
     def inclusion_path(self, position: int, size: int) -> list[bytes]:
         """Prove an entry in the tree of `size`."""
 
+    def tlog_proof(self, position: int) -> str:
+        """Prove an entry under the newest checkpoint, as a C2SP tlog-proof that carries the entry.
+
+        Raises:
+            UnknownPositionError: no such entry.
+        """
+
     def consistency_path(self, size_earlier: int, size_later: int) -> list[bytes]:
         """Prove that the later tree extends the earlier."""
 

@@ -24,8 +24,10 @@ from lodeline.proof import (
     HASH_BYTES,
     TILE_WIDTH,
     Receipt,
+    TlogProof,
     Verifier,
     consistency_path,
+    format_tlog_proof,
     hash_leaf,
     inclusion_path,
     root_from_tiles,
@@ -291,6 +293,17 @@ class SqliteSegment:
                 raise UnknownPositionError(position, size)
             read = partial(_read_tile, connection)
             return inclusion_path(position, size, partial(root_from_tiles, read_tile=read))
+
+    def tlog_proof(self, position: int) -> str:
+        """Prove an entry under the newest checkpoint, as a C2SP tlog-proof that carries the entry.
+
+        Raises:
+            UnknownPositionError: no such entry.
+        """
+        checkpoint = self.checkpoint()
+        path = self.inclusion_path(position, checkpoint.size)
+        (entry,) = self.iter_entries(position, position + 1)
+        return format_tlog_proof(TlogProof(position, tuple(path), checkpoint.note, entry.leaf))
 
     def consistency_path(self, size_earlier: int, size_later: int) -> list[bytes]:
         """Prove that the later tree extends the earlier.
