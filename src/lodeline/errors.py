@@ -15,6 +15,7 @@ from lodeline.proof.errors import (
     MalformedLeafError,
     MalformedNoteError,
     MalformedProofError,
+    MapMismatchError,
     NoError,
     ProofError,
     RootMismatchError,

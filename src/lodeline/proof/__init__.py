@@ -19,6 +19,16 @@ from .consistency import consistency_path, verify_consistency
 from .hashing import EMPTY_ROOT, HASH_BYTES, hash_leaf, hash_node
 from .inclusion import inclusion_path, root_from_path, verify_inclusion
 from .leaves import KINDS, LeafRecord, decode_leaf, encode_leaf, record_id
+from .merkle_map import (
+    EMPTY_MAP_ROOT,
+    MapHead,
+    MapProof,
+    map_key,
+    map_root,
+    positions_value,
+    verify_map_absent,
+    verify_map_present,
+)
 from .notes import (
     NoteSignature,
     Signer,
@@ -43,6 +53,7 @@ from .tiles import (
 from .tlog_proofs import TlogProof, format_tlog_proof, parse_tlog_proof, verify_tlog_proof
 
 __all__ = [
+    "EMPTY_MAP_ROOT",
     "EMPTY_ROOT",
     "HASH_BYTES",
     "KINDS",
@@ -53,6 +64,8 @@ __all__ = [
     "CompactRange",
     "Field",
     "LeafRecord",
+    "MapHead",
+    "MapProof",
     "NoteSignature",
     "Receipt",
     "Signer",
@@ -76,11 +89,14 @@ __all__ = [
     "iter_bundle",
     "iter_subtrees",
     "key_id",
+    "map_key",
+    "map_root",
     "node_from_tiles",
     "parse_note",
     "parse_tlog_proof",
     "parse_tree_head",
     "perfect_root",
+    "positions_value",
     "record_id",
     "root_from_path",
     "root_from_tiles",
@@ -90,6 +106,8 @@ __all__ = [
     "verify_checkpoint",
     "verify_consistency",
     "verify_inclusion",
+    "verify_map_absent",
+    "verify_map_present",
     "verify_note",
     "verify_receipt",
     "verify_tlog_proof",

@@ -101,6 +101,22 @@ class InconsistentTreesError(ProofError):
 
 
 @dataclass(eq=False)
+class MapMismatchError(ProofError):
+    """What a map is said to hold at a key leads to another root than the map leaf's."""
+
+    code: ClassVar[str] = "proof.map_mismatch"
+    key: bytes
+    root_expected: bytes
+    root_computed: bytes
+
+    def __str__(self) -> str:
+        return (
+            f"map key {self.key.hex()[:12]}: map leaf says {self.root_expected.hex()[:12]}, "
+            f"proof gives {self.root_computed.hex()[:12]}"
+        )
+
+
+@dataclass(eq=False)
 class MalformedNoteError(ProofError):
     """Text that is not a signed note, a checkpoint or a verifier key."""
 
