@@ -38,6 +38,7 @@ from .notes import (
     sign_note,
     verify_note,
 )
+from .promises import Verdict, judge_by_entries, judge_by_proof
 from .receipts import Receipt, sign_receipt, verify_receipt
 from .tiles import (
     TILE_HEIGHT,
@@ -71,6 +72,7 @@ __all__ = [
     "Signer",
     "TlogProof",
     "TreeHead",
+    "Verdict",
     "Verifier",
     "bundle_path",
     "combine_commitments",
@@ -88,6 +90,8 @@ __all__ = [
     "inclusion_path",
     "iter_bundle",
     "iter_subtrees",
+    "judge_by_entries",
+    "judge_by_proof",
     "key_id",
     "map_key",
     "map_root",
