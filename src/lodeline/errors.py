@@ -20,6 +20,7 @@ from lodeline.proof.errors import (
     ProofError,
     RootMismatchError,
     SignatureError,
+    UnwitnessedError,
 )
 
 
@@ -347,6 +348,23 @@ class UnknownPositionError(NoError):
 
     def __str__(self) -> str:
         return f"position {self.position} lies outside the log of {self.size} entries"
+
+
+@dataclass(eq=False)
+class UnknownCheckpointError(NoError):
+    """No checkpoint was signed at that size."""
+
+    code: ClassVar[str] = "no.unknown_checkpoint"
+    size: int
+    newest: int
+
+    def __str__(self) -> str:
+        return f"no checkpoint was signed at size {self.size}; the newest is at {self.newest}"
+
+    @property
+    def next_step(self) -> str | None:
+        """The newest one."""
+        return "lodeline log checkpoint"
 
 
 # The codes of `InvalidEventError`, with what each says of the event.

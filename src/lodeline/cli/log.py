@@ -8,9 +8,6 @@ lodeline log prove --verify FILE --vkey VKEY [--leaf FILE]
                                         that such a file holds; asks no store
 lodeline log consistency OLD [NEW]      that the tree of NEW extends the tree of OLD; OLD is a
                                         size, or a file with a checkpoint kept earlier
-lodeline log receipt RECEIPT [--dir FOLDER | --proof FILE]
-                                        whether the log kept what a receipt promised: 0 kept,
-                                        1 dropped, 3 could not tell; RECEIPT may be a file
 """
 
 from __future__ import annotations
@@ -22,7 +19,6 @@ from typing import Any
 
 from lodeline.cli.answers import open_segment, print_json
 from lodeline.cli.log_proofs import check_proof, configure_proofs, write_proof
-from lodeline.cli.log_receipts import answer_receipt, configure_receipts
 from lodeline.errors import InconsistentTreesError, UnknownPositionError, UsageError
 from lodeline.model import format_time
 from lodeline.proof import hash_leaf, verify_checkpoint, verify_consistency, verify_inclusion
@@ -31,12 +27,11 @@ from lodeline.proof import hash_leaf, verify_checkpoint, verify_consistency, ver
 def configure(parser: ArgumentParser) -> None:
     """Add the actions."""
     parser.add_argument(
-        "action", choices=["checkpoint", "prove", "consistency", "receipt"], help="what to tell"
+        "action", choices=["checkpoint", "prove", "consistency"], help="what to tell"
     )
     parser.add_argument("values", nargs="*", metavar="VALUE", help="as shown above")
     parser.add_argument("--at", type=int, metavar="SIZE", help="prove: in the tree of this size")
     configure_proofs(parser)
-    configure_receipts(parser)
 
 
 def execute(arguments: Namespace) -> int:
@@ -45,8 +40,6 @@ def execute(arguments: Namespace) -> int:
         if arguments.action != "prove" or arguments.values:
             raise UsageError("--verify belongs to `log prove`, without a position")
         return check_proof(arguments)
-    if arguments.action == "receipt":
-        return answer_receipt(arguments)
     segment = open_segment(arguments)
     if arguments.action == "checkpoint":
         return _checkpoint(segment, arguments)
@@ -59,8 +52,9 @@ def _checkpoint(segment: Any, arguments: Namespace) -> int:
     if arguments.values:
         raise UsageError("log checkpoint takes no value")
     checkpoint = segment.checkpoint()
+    note = segment.witnessed_note(checkpoint.size)
     if not arguments.json:
-        print(checkpoint.note, end="")
+        print(note, end="")
         return 0
     print_json(
         {
@@ -69,7 +63,7 @@ def _checkpoint(segment: Any, arguments: Namespace) -> int:
             "size": checkpoint.size,
             "root_hash": checkpoint.root_hash.hex(),
             "time": format_time(checkpoint.log_time_us),
-            "note": checkpoint.note,
+            "note": note,
             "vkeys": [verifier.vkey for verifier in segment.verifiers()],
             "receipt_vkeys": [verifier.vkey for verifier in segment.verifiers("receipt")],
         }

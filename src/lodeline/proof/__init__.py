@@ -16,6 +16,14 @@ from .commitments import (
 )
 from .compact_range import CompactRange, iter_subtrees
 from .consistency import consistency_path, verify_consistency
+from .cosignatures import (
+    CosignatureVerifier,
+    Cosigner,
+    WitnessedHead,
+    find_cosignatures,
+    keep_signatures,
+    verify_witnessed,
+)
 from .hashing import EMPTY_ROOT, HASH_BYTES, hash_leaf, hash_node
 from .inclusion import inclusion_path, root_from_path, verify_inclusion
 from .leaves import KINDS, LeafRecord, decode_leaf, encode_leaf, record_id
@@ -35,10 +43,10 @@ from .notes import (
     Verifier,
     key_id,
     parse_note,
+    parse_signatures,
     sign_note,
     verify_note,
 )
-from .promises import Verdict, judge_by_entries, judge_by_proof
 from .receipts import Receipt, sign_receipt, verify_receipt
 from .tiles import (
     TILE_HEIGHT,
@@ -63,6 +71,8 @@ __all__ = [
     "TILE_HEIGHT",
     "TILE_WIDTH",
     "CompactRange",
+    "CosignatureVerifier",
+    "Cosigner",
     "Field",
     "LeafRecord",
     "MapHead",
@@ -72,8 +82,8 @@ __all__ = [
     "Signer",
     "TlogProof",
     "TreeHead",
-    "Verdict",
     "Verifier",
+    "WitnessedHead",
     "bundle_path",
     "combine_commitments",
     "commit_field",
@@ -83,6 +93,7 @@ __all__ = [
     "derive_salts",
     "encode_bundle",
     "encode_leaf",
+    "find_cosignatures",
     "format_tlog_proof",
     "format_tree_head",
     "hash_leaf",
@@ -90,13 +101,13 @@ __all__ = [
     "inclusion_path",
     "iter_bundle",
     "iter_subtrees",
-    "judge_by_entries",
-    "judge_by_proof",
+    "keep_signatures",
     "key_id",
     "map_key",
     "map_root",
     "node_from_tiles",
     "parse_note",
+    "parse_signatures",
     "parse_tlog_proof",
     "parse_tree_head",
     "perfect_root",
@@ -115,4 +126,5 @@ __all__ = [
     "verify_note",
     "verify_receipt",
     "verify_tlog_proof",
+    "verify_witnessed",
 ]

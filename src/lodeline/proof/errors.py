@@ -148,3 +148,16 @@ class MalformedLeafError(ProofError):
 
     def __str__(self) -> str:
         return self.message
+
+
+@dataclass(eq=False)
+class UnwitnessedError(ProofError):
+    """Fewer of the trusted witnesses have cosigned a checkpoint than are asked for."""
+
+    code: ClassVar[str] = "proof.unwitnessed"
+    needed: int
+    cosigned_by: tuple[str, ...]
+
+    def __str__(self) -> str:
+        names = ", ".join(self.cosigned_by) or "none"
+        return f"{self.needed} trusted witnesses must have cosigned; those who have: {names}"

@@ -28,9 +28,9 @@ _SIGNATURES_MAX: Final = 100  # As Go's note package: more is an attack on the r
 _NOTE_BYTES_MAX: Final = 1_000_000
 
 
-def key_id(name: str, public: bytes) -> bytes:
-    """Compute the four-byte identifier of an Ed25519 key: SHA-256(name ‖ LF ‖ 0x01 ‖ public)."""
-    return sha256(name.encode() + b"\n" + ALGORITHM_ED25519 + public).digest()[:4]
+def key_id(name: str, public: bytes, *, algorithm: bytes = ALGORITHM_ED25519) -> bytes:
+    """Compute the four-byte identifier of a key: SHA-256(name ‖ LF ‖ algorithm ‖ public)."""
+    return sha256(name.encode() + b"\n" + algorithm + public).digest()[:4]
 
 
 def _check_utf8(text: str) -> None:
@@ -53,15 +53,23 @@ def _decode_base64(text: str, what: str) -> bytes:
         raise MalformedNoteError(f"{what} is not base64") from error
 
 
-def _split_key(text: str, what: str) -> tuple[str, bytes, bytes]:
+def split_key(
+    text: str, what: str, *, algorithm: bytes = ALGORITHM_ED25519
+) -> tuple[str, bytes, bytes]:
+    """Split `<name>+<id>+<base64(algorithm ‖ 32 bytes)>` into its name, identifier and key.
+
+    Raises:
+        MalformedNoteError: not such a text; `what` names it. The identifier is not checked.
+    """
     parts = text.split("+", 2)
     if len(parts) != 3 or len(parts[1]) != 8:
         raise MalformedNoteError(f"{what} is not <name>+<id>+<key>")
     name, identifier, encoded = parts
     _check_name(name)
     key = _decode_base64(encoded, what)
-    if len(key) != 33 or key[:1] != ALGORITHM_ED25519:
-        raise MalformedNoteError(f"{what} is not an Ed25519 key")
+    if len(key) != 33 or key[:1] != algorithm:
+        kind = "an Ed25519 key" if algorithm == ALGORITHM_ED25519 else "an Ed25519 cosigner's key"
+        raise MalformedNoteError(f"{what} is not {kind}")
     try:
         return name, bytes.fromhex(identifier), key[1:]
     except ValueError as error:
@@ -87,7 +95,7 @@ class Verifier:
         Raises:
             MalformedNoteError: not such a text, or an identifier that is not the key's.
         """
-        name, identifier, public = _split_key(vkey, "verifier key")
+        name, identifier, public = split_key(vkey, "verifier key")
         if identifier != key_id(name, public):
             raise MalformedNoteError(f"verifier key {name}: identifier does not match the key")
         return cls(name, public)
@@ -150,7 +158,7 @@ class Signer:
         head, mark, rest = text.partition("PRIVATE+KEY+")
         if head or not mark:
             raise MalformedNoteError("private key does not start with PRIVATE+KEY+")
-        name, identifier, seed = _split_key(rest, "private key")
+        name, identifier, seed = split_key(rest, "private key")
         signer = cls(name, seed)
         if signer.verifier.identifier != identifier:
             raise MalformedNoteError(f"private key {name}: identifier does not match the key")
@@ -180,8 +188,7 @@ def sign_note(text: str, signers: Sequence[Signer]) -> str:
     """
     _check_text(text)
     lines = [
-        f"{_SIGNATURE_LINE}{signer.name} "
-        f"{b64encode(signer.verifier.identifier + signer.sign(text.encode())).decode()}\n"
+        NoteSignature(signer.name, signer.verifier.identifier, signer.sign(text.encode())).line
         for signer in signers
     ]
     return f"{text}\n{''.join(lines)}"
@@ -203,6 +210,12 @@ class NoteSignature:
     identifier: bytes
     signature: bytes
 
+    @property
+    def line(self) -> str:
+        """The line in a note, newline included."""
+        encoded = b64encode(self.identifier + self.signature).decode()
+        return f"{_SIGNATURE_LINE}{self.name} {encoded}\n"
+
 
 def parse_note(note: str) -> tuple[str, list[NoteSignature]]:
     """Split a note into its text and its signatures, without verifying any.
@@ -217,12 +230,21 @@ def parse_note(note: str) -> tuple[str, list[NoteSignature]]:
         raise MalformedNoteError("note has no empty line before its signatures")
     text, block = note[: split + 1], note[split + 2 :]
     _check_text(text)
+    return text, parse_signatures(block)
+
+
+def parse_signatures(block: str) -> list[NoteSignature]:
+    """Read signature lines, as they stand in a note and in a witness's answer.
+
+    Raises:
+        MalformedNoteError: not such lines, or more of them than any reader takes.
+    """
     if not block.endswith("\n"):
         raise MalformedNoteError("signatures end in a newline")
     lines = block[:-1].split("\n")
     if len(lines) > _SIGNATURES_MAX:
         raise MalformedNoteError(f"more than {_SIGNATURES_MAX} signatures")
-    return text, [_parse_signature(line) for line in lines]
+    return [_parse_signature(line) for line in lines]
 
 
 def _parse_signature(line: str) -> NoteSignature:

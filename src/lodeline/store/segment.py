@@ -156,6 +156,20 @@ class Segment(Protocol):
     def checkpoint_at(self, time_us: int) -> Checkpoint | None:
         """The last checkpoint whose log time is at or before a time."""
 
+    def witnessed_note(self, size: int) -> str:
+        """A checkpoint's note: the log's signatures, then the newest cosignature of each witness.
+
+        Raises:
+            UnknownCheckpointError: no checkpoint was signed at that size.
+        """
+
+    def timestamps(self, size: int) -> list[bytes]:
+        """RFC 3161 answers (DER) over a checkpoint's note as the log signed it, by their digests.
+
+        Raises:
+            UnknownCheckpointError: no checkpoint was signed at that size.
+        """
+
     def root_at(self, size: int) -> bytes:
         """The root when the log had `size` entries.
 

@@ -33,10 +33,11 @@ from lodeline.proof import (
     root_from_tiles,
     sign_receipt,
 )
-from lodeline.store import dead_letters
+from lodeline.store import dead_letters, endorsements
 from lodeline.store.appending import LogWriter, NewRecord, Outcome, to_records
 from lodeline.store.blobs import BlobFolder
 from lodeline.store.database import Database, translate_os_error
+from lodeline.store.endorsements import Endorsements
 from lodeline.store.keys import KeyRing, create_keys, key_paths, load_keys
 from lodeline.store.segment import AcceptedEvent, Appended, DeadLetter, Refusal, StoredEntry
 from lodeline.store.tables import FORMAT_VERSION, migration, schema
@@ -119,6 +120,7 @@ class SqliteSegment:
             )
         self.origin = meta["origin"]
         self.segment_id = meta["segment"]
+        self.endorsements = Endorsements(self.database)
         self._writer = self._make_writer(self.origin, self.segment_id, lambda: self.keys)
 
     @cached_property
@@ -254,6 +256,31 @@ class SqliteSegment:
                 (time_us,),
             ).fetchone()
         return None if row is None else Checkpoint(*row)
+
+    def get_checkpoint(self, size: int) -> Checkpoint:
+        """The checkpoint that was signed when the log had `size` entries.
+
+        Raises:
+            UnknownCheckpointError: none was signed at that size.
+        """
+        with self.database.reading() as connection:
+            return endorsements.get_checkpoint(connection, size)
+
+    def witnessed_note(self, size: int) -> str:
+        """A checkpoint's note: the log's signatures, then the newest cosignature of each witness.
+
+        Raises:
+            UnknownCheckpointError: no checkpoint was signed at that size.
+        """
+        return self.endorsements.witnessed_note(size)
+
+    def timestamps(self, size: int) -> list[bytes]:
+        """RFC 3161 answers (DER) over a checkpoint's note as the log signed it, by their digests.
+
+        Raises:
+            UnknownCheckpointError: no checkpoint was signed at that size.
+        """
+        return [one.answer for one in self.endorsements.timestamps(size)]
 
     def iter_checkpoints(self) -> Iterator[Checkpoint]:
         """Walk every checkpoint, smallest first."""

@@ -12,8 +12,58 @@ from typing import Final
 # Raised when a reader of the previous format would misread the tables.
 FORMAT_VERSION: Final = 2
 
+
+def append_only_triggers(table: str, key: str) -> str:
+    """Give the triggers of a table that only grows.
+
+    Args:
+        table: its name.
+        key: condition by which a row `NEW` has a key that is taken. INSERT OR REPLACE deletes
+            without firing DELETE triggers, so a taken key is refused at INSERT.
+    """
+    refuse = "SELECT RAISE(ABORT, 'the log is append-only: {act} on {table} refused'); END;"
+    triggers = [
+        f"CREATE TRIGGER IF NOT EXISTS {table}_refuses_{act.lower()} BEFORE {act} ON {table} "
+        f"BEGIN {refuse.format(act=act, table=table)}"
+        for act in ("UPDATE", "DELETE")
+    ]
+    triggers.append(
+        f"CREATE TRIGGER IF NOT EXISTS {table}_refuses_replace BEFORE INSERT ON {table} "
+        f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {key}) "
+        f"BEGIN {refuse.format(act='REPLACE', table=table)}"
+    )
+    return "\n".join(triggers)
+
+
+# What others say of checkpoints: witnesses, and timestamping authorities.
+_ENDORSEMENTS: Final = """
+CREATE TABLE IF NOT EXISTS cosignature(
+    size INTEGER NOT NULL,
+    vkey TEXT NOT NULL,
+    time INTEGER NOT NULL,
+    line TEXT NOT NULL,
+    PRIMARY KEY(size, vkey, time)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS cosignature_vkey ON cosignature(vkey, size);
+CREATE TABLE IF NOT EXISTS timestamp_answer(
+    size INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    url TEXT NOT NULL,
+    answer BLOB NOT NULL,
+    PRIMARY KEY(size, digest)
+) WITHOUT ROWID;
+"""
+_ENDORSEMENT_TRIGGERS: Final = "\n".join(
+    [
+        append_only_triggers(
+            "cosignature", "size = NEW.size AND vkey = NEW.vkey AND time = NEW.time"
+        ),
+        append_only_triggers("timestamp_answer", "size = NEW.size AND digest = NEW.digest"),
+    ]
+)
+
 # What version 2 added to the tables of version 1, one script a subject, each of it `IF NOT EXISTS`.
-ADDED_IN_2: Final[tuple[str, ...]] = ()
+ADDED_IN_2: Final[tuple[str, ...]] = (_ENDORSEMENTS, _ENDORSEMENT_TRIGGERS)
 
 _TABLES: Final = """
 CREATE TABLE meta(
