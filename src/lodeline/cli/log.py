@@ -8,6 +8,9 @@ lodeline log prove --verify FILE --vkey VKEY [--leaf FILE]
                                         that such a file holds; asks no store
 lodeline log consistency OLD [NEW]      that the tree of NEW extends the tree of OLD; OLD is a
                                         size, or a file with a checkpoint kept earlier
+lodeline log receipt RECEIPT [--dir FOLDER | --proof FILE]
+                                        whether the log kept what a receipt promised: 0 kept,
+                                        1 dropped, 3 could not tell; RECEIPT may be a file
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import Any
 
 from lodeline.cli.answers import open_segment, print_json
 from lodeline.cli.log_proofs import check_proof, configure_proofs, write_proof
+from lodeline.cli.log_receipts import answer_receipt, configure_receipts
 from lodeline.errors import InconsistentTreesError, UnknownPositionError, UsageError
 from lodeline.model import format_time
 from lodeline.proof import hash_leaf, verify_checkpoint, verify_consistency, verify_inclusion
@@ -27,11 +31,12 @@ from lodeline.proof import hash_leaf, verify_checkpoint, verify_consistency, ver
 def configure(parser: ArgumentParser) -> None:
     """Add the actions."""
     parser.add_argument(
-        "action", choices=["checkpoint", "prove", "consistency"], help="what to tell"
+        "action", choices=["checkpoint", "prove", "consistency", "receipt"], help="what to tell"
     )
     parser.add_argument("values", nargs="*", metavar="VALUE", help="as shown above")
     parser.add_argument("--at", type=int, metavar="SIZE", help="prove: in the tree of this size")
     configure_proofs(parser)
+    configure_receipts(parser)
 
 
 def execute(arguments: Namespace) -> int:
@@ -40,6 +45,8 @@ def execute(arguments: Namespace) -> int:
         if arguments.action != "prove" or arguments.values:
             raise UsageError("--verify belongs to `log prove`, without a position")
         return check_proof(arguments)
+    if arguments.action == "receipt":
+        return answer_receipt(arguments)
     segment = open_segment(arguments)
     if arguments.action == "checkpoint":
         return _checkpoint(segment, arguments)

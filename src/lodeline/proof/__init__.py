@@ -47,6 +47,7 @@ from .notes import (
     sign_note,
     verify_note,
 )
+from .promises import Verdict, judge_by_entries, judge_by_proof
 from .receipts import Receipt, sign_receipt, verify_receipt
 from .tiles import (
     TILE_HEIGHT,
@@ -82,6 +83,7 @@ __all__ = [
     "Signer",
     "TlogProof",
     "TreeHead",
+    "Verdict",
     "Verifier",
     "WitnessedHead",
     "bundle_path",
@@ -101,6 +103,8 @@ __all__ = [
     "inclusion_path",
     "iter_bundle",
     "iter_subtrees",
+    "judge_by_entries",
+    "judge_by_proof",
     "keep_signatures",
     "key_id",
     "map_key",
