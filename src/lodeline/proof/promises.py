@@ -7,7 +7,7 @@ proof that an acknowledged event was dropped. How the entries are fetched is the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .checkpoints import TreeHead, verify_checkpoint
@@ -88,7 +88,7 @@ def judge_by_entries(
     # 2.
     head = verify_checkpoint(checkpoint, checkpoint_keys, origin=receipt.origin)
     # 3.
-    found, last = _search(entries, head, set(receipt.leaf_hashes))
+    found, last = _search(entries, head, frozenset(receipt.leaf_hashes))
     # 4.
     positions = tuple(found[one] for one in receipt.leaf_hashes if one in found)
     missing = tuple(one for one in receipt.leaf_hashes if one not in found)
@@ -103,7 +103,7 @@ def judge_by_entries(
 
 
 def _search(
-    entries: Iterable[bytes], head: TreeHead, wanted: Set[bytes]
+    entries: Iterable[bytes], head: TreeHead, wanted: frozenset[bytes]
 ) -> tuple[dict[bytes, int], bytes]:
     """Give where the wanted leaf hashes stand in the signed tree, and its last entry."""
     found: dict[bytes, int] = {}
