@@ -12,9 +12,11 @@ from typing import ClassVar, Final
 from lodeline.proof.errors import (
     InconsistentTreesError,
     LodelineError,
+    MalformedEnvelopeError,
     MalformedLeafError,
     MalformedNoteError,
     MalformedProofError,
+    MalformedStatementError,
     MapMismatchError,
     NoError,
     ProofError,
@@ -503,3 +505,14 @@ class DigestMismatchError(InvalidInputError):
 
     def __str__(self) -> str:
         return f"announced as {self.stated}, the bytes have {self.computed}"
+
+
+@dataclass(eq=False)
+class MissingDigestError(CouldNotTellError):
+    """The record does not hold the digest of the bytes, so no statement can be made about them."""
+
+    code: ClassVar[str] = "could_not_tell.digest"
+    node_id: str
+
+    def __str__(self) -> str:
+        return f"{self.node_id}: the record holds no SHA-256 of its bytes"

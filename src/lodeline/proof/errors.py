@@ -161,3 +161,25 @@ class UnwitnessedError(ProofError):
     def __str__(self) -> str:
         names = ", ".join(self.cosigned_by) or "none"
         return f"{self.needed} trusted witnesses must have cosigned; those who have: {names}"
+
+
+@dataclass(eq=False)
+class MalformedEnvelopeError(ProofError):
+    """Bytes that are not a DSSE envelope, or one whose payload the reader does not understand."""
+
+    code: ClassVar[str] = "proof.malformed_envelope"
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(eq=False)
+class MalformedStatementError(ProofError):
+    """A payload that is not an in-toto statement, or lacks what its predicate type requires."""
+
+    code: ClassVar[str] = "proof.malformed_statement"
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
