@@ -16,13 +16,11 @@ from lodeline.proof.errors import (
     MalformedLeafError,
     MalformedNoteError,
     MalformedProofError,
-    MalformedSealError,
     MalformedStatementError,
     MapMismatchError,
     NoError,
     ProofError,
     RootMismatchError,
-    SealError,
     SignatureError,
     UnwitnessedError,
 )
@@ -369,6 +367,58 @@ class UnknownCheckpointError(NoError):
     def next_step(self) -> str | None:
         """The newest one."""
         return "lodeline log checkpoint"
+
+
+@dataclass(eq=False)
+class UnknownSegmentError(NoError):
+    """The store holds no segment of that identifier."""
+
+    code: ClassVar[str] = "no.unknown_segment"
+    segment: str
+    known: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"no segment {self.segment}; here is {', '.join(self.known)}"
+
+
+@dataclass(eq=False)
+class OtherLogError(NoError):
+    """A folder holds the files of another log, or of one that this log is no extension of."""
+
+    code: ClassVar[str] = "no.other_log"
+    folder: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.folder} is not an earlier state of this log: {self.reason}"
+
+    @property
+    def next_step(self) -> str | None:
+        """Look closer, or leave it alone."""
+        return "lodeline log fsck tells what it holds; export to an empty folder otherwise"
+
+
+@dataclass(eq=False)
+class FolderBusyError(CouldNotTellError):
+    """Another process publishes to the same folder."""
+
+    code: ClassVar[str] = "could_not_tell.folder_busy"
+    folder: str
+
+    def __str__(self) -> str:
+        return f"another export writes to {self.folder}"
+
+
+@dataclass(eq=False)
+class FolderUnreachableError(CouldNotTellError):
+    """A folder, bucket or web server with a log's files cannot be read or written."""
+
+    code: ClassVar[str] = "could_not_tell.folder"
+    folder: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"cannot use {self.folder}: {self.reason}"
 
 
 # The codes of `InvalidEventError`, with what each says of the event.

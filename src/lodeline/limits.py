@@ -120,6 +120,16 @@ COMMIT_BYTES_MAX = 32 * 1024 * 1024
 # Faults that `verify` lists; the first names the place to look, a thousand show the extent.
 VERIFY_FAILURES_MAX = 1_000
 
+# The largest file of a tiled log: a bundle of 256 entries of the largest size.
+LOG_FILE_BYTES_MAX = 256 * (2 + 65_535)
+
+# Faults that `log fsck` lists before it stops: a checkpoint that claims 2^62 entries must not keep
+# it busy with missing files.
+FSCK_FAULTS_MAX = 1_000
+
+# Requests that write to a bucket at a time. More only queue in front of the same connection.
+BUCKET_WRITES_MAX = 16
+
 # Milliseconds SQLite waits for a lock that flock does not cover (recovery, a foreign program).
 STORE_BUSY_MS = 10_000
 
@@ -282,22 +292,3 @@ WHERE_CHARACTERS_MAX = 2_000
 
 # Rows named in the record of one prediction; a larger batch is a job, not a decision.
 FEATURE_ROWS_MAX = 1_000
-
-# Labels of personal values in one facet; one label names many values by a wildcard. A facet with
-# more is sealed whole.
-PERSONAL_LABELS_MAX = 100
-
-# Steps from a facet down to a property that its schema marks personal. Schemas may be recursive.
-PERSONAL_SCHEMA_DEPTH_MAX = 16
-
-# Keys of subjects kept in memory, 32 bytes each and their names.
-SUBJECT_KEYS_CACHED_MAX = 10_000
-
-# Erased values that an answer names one by one among its gaps; the rest is counted.
-ERASED_GAPS_MAX = 100
-
-# Places that one answer about a data subject lists; an erasure takes out as many undeclared ones.
-SUBJECT_PLACES_MAX = 100_000
-
-# Attempts to empty the write-ahead log, a tenth of a second apart, before the next opening has to.
-CHECKPOINT_TRIES = 20

@@ -11,6 +11,10 @@ lodeline log consistency OLD [NEW]      that the tree of NEW extends the tree of
 lodeline log receipt RECEIPT [--dir FOLDER | --proof FILE]
                                         whether the log kept what a receipt promised: 0 kept,
                                         1 dropped, 3 could not tell; RECEIPT may be a file
+lodeline log export DIR                 the log as static files, as C2SP tlog-tiles lays them out;
+                                        DIR is a directory or s3://bucket/prefix
+lodeline log fsck DIR                   check such files, and say where the first bad byte lies;
+                                        DIR may also be an http(s) URL; needs no store
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from lodeline.cli.answers import open_segment, print_json
+from lodeline.cli.log_files import add_folder_options, export, fsck
 from lodeline.cli.log_proofs import check_proof, configure_proofs, write_proof
 from lodeline.cli.log_receipts import answer_receipt, configure_receipts
 from lodeline.errors import InconsistentTreesError, UnknownPositionError, UsageError
@@ -31,12 +36,15 @@ from lodeline.proof import hash_leaf, verify_checkpoint, verify_consistency, ver
 def configure(parser: ArgumentParser) -> None:
     """Add the actions."""
     parser.add_argument(
-        "action", choices=["checkpoint", "prove", "consistency", "receipt"], help="what to tell"
+        "action",
+        choices=["checkpoint", "prove", "consistency", "receipt", "export", "fsck"],
+        help="what to tell",
     )
     parser.add_argument("values", nargs="*", metavar="VALUE", help="as shown above")
     parser.add_argument("--at", type=int, metavar="SIZE", help="prove: in the tree of this size")
     configure_proofs(parser)
     configure_receipts(parser)
+    add_folder_options(parser)
 
 
 def execute(arguments: Namespace) -> int:
@@ -47,7 +55,11 @@ def execute(arguments: Namespace) -> int:
         return check_proof(arguments)
     if arguments.action == "receipt":
         return answer_receipt(arguments)
+    if arguments.action == "fsck":
+        return fsck(arguments)
     segment = open_segment(arguments)
+    if arguments.action == "export":
+        return export(segment, arguments)
     if arguments.action == "checkpoint":
         return _checkpoint(segment, arguments)
     if arguments.action == "prove":

@@ -48,9 +48,13 @@ def _check_name(name: str) -> None:
 
 def _decode_base64(text: str, what: str) -> bytes:
     try:
-        return b64decode(text, validate=True)
+        value = b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise MalformedNoteError(f"{what} is not base64") from error
+    if b64encode(value).decode() != text:
+        # Bits behind the last byte: the same signature under other text.
+        raise MalformedNoteError(f"{what} is not canonical base64")
+    return value
 
 
 def split_key(

@@ -1,4 +1,4 @@
-"""The log as it grows: the tree's right edge, its tiles, and signed checkpoints."""
+"""The log as it grows: the tree's right edge, signed checkpoints; its files, and their check."""
 
 from lodeline.tlog.checkpoints import Checkpoint, sign_checkpoint
 from lodeline.tlog.tree import FullTile, GrowingTree
