@@ -16,11 +16,13 @@ from lodeline.proof.errors import (
     MalformedLeafError,
     MalformedNoteError,
     MalformedProofError,
+    MalformedSealError,
     MalformedStatementError,
     MapMismatchError,
     NoError,
     ProofError,
     RootMismatchError,
+    SealError,
     SignatureError,
     UnwitnessedError,
 )

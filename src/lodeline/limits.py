@@ -292,3 +292,22 @@ WHERE_CHARACTERS_MAX = 2_000
 
 # Rows named in the record of one prediction; a larger batch is a job, not a decision.
 FEATURE_ROWS_MAX = 1_000
+
+# Labels of personal values in one facet; one label names many values by a wildcard. A facet with
+# more is sealed whole.
+PERSONAL_LABELS_MAX = 100
+
+# Steps from a facet down to a property that its schema marks personal. Schemas may be recursive.
+PERSONAL_SCHEMA_DEPTH_MAX = 16
+
+# Keys of subjects kept in memory, 32 bytes each and their names.
+SUBJECT_KEYS_CACHED_MAX = 10_000
+
+# Erased values that an answer names one by one among its gaps; the rest is counted.
+ERASED_GAPS_MAX = 100
+
+# Places that one answer about a data subject lists; an erasure takes out as many undeclared ones.
+SUBJECT_PLACES_MAX = 100_000
+
+# Attempts to empty the write-ahead log, a tenth of a second apart, before the next opening has to.
+CHECKPOINT_TRIES = 20

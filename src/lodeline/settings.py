@@ -41,6 +41,11 @@ SETTINGS: Final = (
     Setting("namespace", ("LODELINE_NAMESPACE", "OPENLINEAGE_NAMESPACE"), "Namespace of jobs."),
     Setting("autocapture", ("LODELINE_AUTOCAPTURE",), "`1` starts capture in a Python program."),
     Setting("rows", ("LODELINE_ROWS",), "`1` records row provenance too."),
+    Setting(
+        "personal",
+        ("LODELINE_PERSONAL",),
+        "TOML file that declares personal fields; in a configuration file the table `[personal]`.",
+    ),
     Setting("disabled", ("LODELINE_DISABLED", "OPENLINEAGE_DISABLED"), "`1` turns capture off."),
 )
 # How the parts of one captured program find each other. Not for people; `run` sets them.
@@ -76,6 +81,32 @@ def find_setting(
             return environment[variable]
     value = _configuration(str(Path.cwd())).get(name)
     return None if value is None else str(value)
+
+
+def personal_tables(store: Path) -> list[tuple[Path, Mapping[str, object]]]:
+    """Find the declarations of personal fields for a store.
+
+    Args:
+        store: path of the embedded store; `<store>.personal.toml` counts wherever one works.
+
+    Returns:
+        Tables, each with the folder that its relative paths start at.
+
+    Raises:
+        UsageError: a file cannot be read, or is no TOML.
+    """
+    found: list[tuple[Path, Mapping[str, object]]] = []
+    beside = store.with_name(store.name + ".personal.toml")
+    if beside.is_file():
+        found.append((beside.parent, _read(beside)))
+    named = os.environ.get("LODELINE_PERSONAL")
+    if named:
+        found.append((Path(named).absolute().parent, _read(Path(named))))
+    else:
+        table = _configuration(str(Path.cwd())).get("personal")
+        if isinstance(table, dict):
+            found.append((Path.cwd(), table))
+    return found
 
 
 def is_on(value: str | None) -> bool:

@@ -37,6 +37,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "export": ("export", "write the record as OpenLineage or PROV-JSON"),
     "rebuild": ("rebuild", "make the graph anew from the log"),
     "dead-letter": ("dead_letter", "list refused events, fix and resubmit them"),
+    "subject": ("subject", "find, hand out or erase what is kept of one person"),
     "flush": ("flush", "deliver what is still in the spool"),
     "stats": ("stats", "count what the store holds"),
     "doctor": ("doctor", "check this installation and its store"),

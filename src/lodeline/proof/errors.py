@@ -183,3 +183,25 @@ class MalformedStatementError(ProofError):
 
     def __str__(self) -> str:
         return self.message
+
+
+@dataclass(eq=False)
+class MalformedSealError(ProofError):
+    """Bytes that are not a sealed value."""
+
+    code: ClassVar[str] = "proof.malformed_seal"
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(eq=False)
+class SealError(ProofError):
+    """A sealed value that the key does not open: another key or place, or changed bytes."""
+
+    code: ClassVar[str] = "proof.seal"
+    pointer: str
+
+    def __str__(self) -> str:
+        return f"{self.pointer}: the key does not open the sealed value"

@@ -42,7 +42,7 @@ class Inquiry:
     @cached_property
     def view(self) -> View:
         """The graph at the moment."""
-        return View(self.connection, self.moment)
+        return View(self.connection, self.moment, self.segment)
 
     @cached_property
     def groups(self) -> Groups:

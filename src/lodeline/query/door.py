@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from lodeline.query.asking import find_inquiry, open_page
 from lodeline.query.collecting import collector_at_rest
+from lodeline.query.erased import note_erased
 from lodeline.query.parameters import (
     DiffQuestion,
     ImpactQuestion,
@@ -71,4 +72,5 @@ def ask(
     with collector_at_rest(), segment.reading() as connection:
         inquiry = find_inquiry(segment, connection, question, pinned=pinned, authoriser=authoriser)
         answer: Answer = answering(inquiry, question, page)
+        note_erased(inquiry, verb, answer)
     return answer

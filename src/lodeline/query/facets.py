@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from lodeline.model import NodeId
 from lodeline.query.view import View
+from lodeline.wire.scanning import escape_pointer
 
 _AMONG = "IN (SELECT value FROM json_each(:ids))"
 
@@ -54,7 +55,9 @@ class Registers:
         return found
 
     def _body(self, position: int, node: NodeId, facet: str) -> Any:
-        for entity in iter_entities(read_payload(self.view, position), node):
+        within = f"/{escape_pointer(facet)}"
+        event = read_payload(self.view, position, lambda pointer: within in pointer)
+        for entity in iter_entities(event, node):
             body = (entity.get("facets") or {}).get(facet)
             if body is not None:
                 return body
@@ -111,10 +114,36 @@ def _label(tag: Mapping[str, Any]) -> str:
     return str(tag["key"]) if value in (None, True, "true") else f"{tag['key']}={value}"
 
 
-def read_payload(view: View, position: int) -> dict[str, Any]:
-    """Read the event at a log position; empty once erased."""
-    rows = view.select("SELECT payload FROM payload WHERE position = :position", position=position)
-    return dict(json.loads(rows[0][0])) if rows else {}
+def read_payload(
+    view: View, position: int, matters: Callable[[str], bool] = lambda _pointer: True
+) -> dict[str, Any]:
+    """Read the event at a log position, with what keys open; empty once erased.
+
+    Args:
+        view: notes what could not be read.
+        position: of the entry.
+        matters: whether the answer would hold what stands at a pointer.
+    """
+    rows = view.select(
+        "SELECT payload, EXISTS (SELECT 1 FROM sealed_value s WHERE s.position = p.position)"
+        " OR EXISTS (SELECT 1 FROM erasure e WHERE e.position = p.position)"
+        " FROM payload p WHERE position = :position",
+        position=position,
+    )
+    if not rows:
+        erased = view.segment.find_erasures(view.connection).entries.get(position)
+        if erased is not None:
+            view.unread[position, ""] = erased
+        return {}
+    payload, in_parts = rows[0]
+    if in_parts:
+        payload, erased_fields, missing = view.segment.open_payload(
+            view.connection, position, payload
+        )
+        for pointer, by in [*erased_fields, *((pointer, None) for pointer in missing)]:
+            if matters(pointer):
+                view.unread[position, pointer] = by
+    return dict(json.loads(payload))
 
 
 def iter_entities(event: Mapping[str, Any], node: NodeId) -> Iterator[Mapping[str, Any]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from lodeline.model import NodeId
 from lodeline.query.moments import Moment
+from lodeline.store import Segment
 
 # SQLite's own bound on a compound's depth and our parameters' size: ids go in as one JSON text.
 _IDS_AT_A_TIME = 20_000
@@ -25,10 +26,17 @@ class View:
     Args:
         connection: inside one read transaction.
         moment: what to answer for.
+        segment: opens the personal values of payloads.
+
+    Attributes:
+        unread: (position, pointer) of values that an answer would hold -> the entry that erased
+            them; `None` where only their key is not here.
     """
 
-    def __init__(self, connection: sqlite3.Connection, moment: Moment) -> None:
+    def __init__(self, connection: sqlite3.Connection, moment: Moment, segment: Segment) -> None:
         self.connection = connection
+        self.segment = segment
+        self.unread: dict[tuple[int, str], int | None] = {}
         self.moment = moment
         self._masks: dict[str, object] = {"size": moment.size, "valid": moment.valid_us}
         self._names: dict[int, NodeId] = {}

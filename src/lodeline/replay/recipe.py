@@ -106,9 +106,8 @@ def read_recipe(segment: Any, run_id: str) -> Recipe:
 
 def iter_events(segment: Any, start: int = 0) -> Iterator[dict[str, Any]]:
     """Stream the log's events as JSON objects; those whose payload was erased are left out."""
-    for entry in segment.iter_entries(start, kinds=("event",)):
-        if entry.payload is not None:
-            yield msgspec.json.decode(entry.payload)
+    for _, opened in segment.iter_opened(start, kinds=("event",)):
+        yield msgspec.json.decode(opened.payload)
 
 
 def recipe_of(run_id: str, events: Iterable[Mapping[str, Any]]) -> Recipe:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -32,17 +32,29 @@ from lodeline.proof import (
 )
 from lodeline.store.database import Database
 from lodeline.store.keys import KeyRing
+from lodeline.store.personal import PersonalFields, PersonalPart, take_out, with_sealed
 from lodeline.store.segment import AcceptedEvent
 from lodeline.tlog import Checkpoint, GrowingTree, sign_checkpoint
+from lodeline.wire import canonical_bytes
+from lodeline.wire.personal import PersonalRules
 
 
 class NewRecord(msgspec.Struct, frozen=True, gc=False):
-    """A record on its way into the log; only events are recognised as duplicates."""
+    """A record on its way into the log; only events are recognised as duplicates.
+
+    Attributes:
+        kind: of the leaf.
+        canonical: the whole payload, of which the identifier is computed.
+        fields: what is committed to of an event without personal values.
+        roots: of blocks.
+        personal: the personal part; its payload is what is kept.
+    """
 
     kind: str
     canonical: bytes
     fields: Sequence[Field]
     roots: tuple[str, ...] = ()
+    personal: PersonalPart | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -69,6 +81,57 @@ class _Ticket:
     done: bool = False
 
 
+class _Rows:
+    """What one commit adds to the tables."""
+
+    def __init__(self, first: int, secrets: bytes) -> None:
+        self._first = first
+        self._drawn = secrets
+        self.entries: list[tuple[int, int, str, bytes]] = []
+        self.payloads: list[tuple[int, bytes]] = []
+        self.secrets: list[tuple[int, bytes]] = []
+        self.identifiers: list[tuple[bytes, int]] = []
+        self.leaf_hashes: list[bytes] = []
+        self.sealed: list[tuple[int, str, str | None, bytes]] = []
+        self.subject_keys: list[tuple[str, str, int]] = []
+
+    @property
+    def position(self) -> int:
+        """Where the next entry stands."""
+        return self._first + len(self.entries)
+
+    def next_secret(self) -> bytes:
+        """The record secret of the next entry."""
+        start = len(self.entries) * SECRET_BYTES
+        return self._drawn[start : start + SECRET_BYTES]
+
+    def add(self, kind: str, leaf: bytes, payload: bytes, secret: bytes, log_time_us: int) -> bytes:
+        """Take an entry in; its leaf hash."""
+        position = self.position
+        leaf_hash = hash_leaf(leaf)
+        self.leaf_hashes.append(leaf_hash)
+        self.entries.append((position, log_time_us, kind, leaf))
+        self.payloads.append((position, payload))
+        self.secrets.append((position, secret))
+        return leaf_hash
+
+    def insert(self, connection: sqlite3.Connection, tree: GrowingTree) -> None:
+        """Write everything, and grow the tree."""
+        if not self.entries:
+            return
+        full = tree.extend(self.leaf_hashes)
+        insert = connection.executemany
+        insert("INSERT INTO entry VALUES (?, ?, ?, ?)", self.entries)
+        insert("INSERT INTO payload VALUES (?, ?)", self.payloads)
+        insert("INSERT INTO record_secret VALUES (?, ?)", self.secrets)
+        insert("INSERT INTO event_id VALUES (?, ?)", self.identifiers)
+        if self.sealed:
+            insert("INSERT INTO subject_key VALUES (?, ?, ?)", self.subject_keys)
+            insert("INSERT INTO sealed_value VALUES (?, ?, ?, ?)", self.sealed)
+        insert("INSERT INTO tile VALUES (?, ?, ?)", full)
+        insert("INSERT OR REPLACE INTO tile_edge VALUES (?, ?)", enumerate(tree.edges))
+
+
 class LogWriter:
     """The sequencer of one segment in this process."""
 
@@ -81,8 +144,10 @@ class LogWriter:
         keys: Callable[[], KeyRing],
         clock_us: Callable[[], int],
         randomness: Callable[[int], bytes],
+        personal: PersonalFields,
     ) -> None:
         self._database = database
+        self._personal = personal
         self._origin = origin
         self._segment_id = segment_id
         self._keys = keys
@@ -185,50 +250,51 @@ class LogWriter:
         log_time_us = max(self._clock_us(), self._log_time_us)
         identifiers = [record_id(keys.segment_key, record.canonical) for record in records]
         known = _find_known(connection, records, identifiers)
-        first = position = tree.size
-        secrets = self._randomness(SECRET_BYTES * len(records))
+        parts = [
+            record.personal
+            for record, identifier in zip(records, identifiers, strict=True)
+            if record.personal is not None and identifier not in known
+        ]
+        plan = self._personal.plan(connection, parts) if parts else None
+        if plan is not None and plan.logged:
+            # A key's hash is logged before anything sealed with the key.
+            first = to_key_record(self._origin, plan.logged)
+            records = [first, *records]
+            identifiers.insert(0, record_id(keys.segment_key, first.canonical))
+        rows = _Rows(tree.size, self._randomness(SECRET_BYTES * len(records)))
         outcomes: list[Outcome] = []
-        leaf_hashes: list[bytes] = []
-        entry_rows: list[tuple[int, int, str, bytes]] = []
-        payload_rows: list[tuple[int, bytes]] = []
-        secret_rows: list[tuple[int, bytes]] = []
-        identifier_rows: list[tuple[bytes, int]] = []
         for record, identifier in zip(records, identifiers, strict=True):
+            position = rows.position
             if record.kind == "event":
                 earlier = known.get(identifier)
                 if earlier is not None:
                     outcomes.append(Outcome(earlier, duplicate=True))
                     continue
                 known[identifier] = position
-                identifier_rows.append((identifier, position))
-            offset = (position - first) * SECRET_BYTES
-            secret = secrets[offset : offset + SECRET_BYTES]
+                rows.identifiers.append((identifier, position))
+            payload, fields = record.canonical, record.fields
+            if record.personal is not None and plan is not None:
+                sealed = plan.seal(record.personal, identifier)
+                payload = record.personal.payload
+                fields = with_sealed(record.personal.fields, sealed)
+                rows.sealed += [(position, one.pointer, one.key_id, one.value) for one in sealed]
+            secret = rows.next_secret()
             leaf = encode_leaf(
                 LeafRecord(
                     self._segment_id,
                     log_time_us,
                     record.kind,
                     identifier,
-                    commit_fields(secret, record.fields),
+                    commit_fields(secret, fields),
                     roots=record.roots,
                 )
             )
-            leaf_hash = hash_leaf(leaf)
-            leaf_hashes.append(leaf_hash)
-            entry_rows.append((position, log_time_us, record.kind, leaf))
-            payload_rows.append((position, record.canonical))
-            secret_rows.append((position, secret))
+            leaf_hash = rows.add(record.kind, leaf, payload, secret, log_time_us)
             outcomes.append(Outcome(position, False, leaf_hash, log_time_us))
-            position += 1
-        if entry_rows:
-            full = tree.extend(leaf_hashes)
-            insert = connection.executemany
-            insert("INSERT INTO entry VALUES (?, ?, ?, ?)", entry_rows)
-            insert("INSERT INTO payload VALUES (?, ?)", payload_rows)
-            insert("INSERT INTO record_secret VALUES (?, ?)", secret_rows)
-            insert("INSERT INTO event_id VALUES (?, ?)", identifier_rows)
-            insert("INSERT INTO tile VALUES (?, ?, ?)", full)
-            insert("INSERT OR REPLACE INTO tile_edge VALUES (?, ?)", enumerate(tree.edges))
+        if plan is not None and plan.logged:
+            rows.subject_keys = [(*one, outcomes[0].position) for one in plan.logged.items()]
+            del outcomes[0]
+        rows.insert(connection, tree)
         return outcomes, log_time_us
 
     def _sign(self, connection: sqlite3.Connection, keys: KeyRing) -> None:
@@ -275,6 +341,21 @@ def _find_known(
     return known
 
 
-def to_records(events: Sequence[AcceptedEvent]) -> list[NewRecord]:
-    """Give accepted events as records of the log."""
-    return [NewRecord("event", event.canonical, event.fields) for event in events]
+def to_records(events: Sequence[AcceptedEvent], rules: PersonalRules) -> list[NewRecord]:
+    """Give accepted events as records of the log, their personal values taken out."""
+    return [
+        NewRecord(
+            "event",
+            event.canonical,
+            event.fields,
+            personal=take_out(event.canonical, rules) if rules.may_match(event.canonical) else None,
+        )
+        for event in events
+    ]
+
+
+def to_key_record(origin: str, hashes: Mapping[str, str]) -> NewRecord:
+    """Give the record that certifies keys of subjects by their hashes."""
+    keys = [{"hash": value, "id": key_id, "use": "subject"} for key_id, value in hashes.items()]
+    canonical = canonical_bytes({"keys": keys, "origin": origin})
+    return NewRecord("key", canonical, [("", canonical)])

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from lodeline.errors import StoreCorruptError, UnknownPositionError
 from lodeline.proof import Field, combine_commitments, commit_field, decode_leaf, derive_salts
+from lodeline.store.personal import Erasures, SealedField, read_sealed, with_sealed
 from lodeline.store.sqlite import SqliteSegment
 from lodeline.wire import commitment_fields, parse_with_tokens
 
@@ -24,9 +25,11 @@ class DisclosedField(NamedTuple):
     Attributes:
         pointer: JSON pointer in the event; empty for the core.
         salt: 32 bytes; `None` where only the commitment is disclosed.
-        value: the bytes committed to; `None` where only the commitment is disclosed.
+        value: the bytes committed to, of a personal value the sealed ones; `None` where only the
+            commitment is disclosed.
         commitment: 32 bytes, `commit_field(salt, pointer, value)`.
-        erased_by: position of the `erasure` entry that took salt and bytes away, if one did.
+        erased_by: position of the `erasure` entry that took the value away, if one did. Of a
+            sealed value that took the key, so its salt and sealed bytes are still there.
     """
 
     pointer: str
@@ -73,29 +76,59 @@ def disclosed_fields(
     """
     with segment.reading() if connection is None else nullcontext(connection) as snapshot:
         row = snapshot.execute(
-            "SELECT kind, leaf, payload, secret, erased_by FROM entry "
-            "LEFT JOIN payload USING(position) LEFT JOIN record_secret USING(position) "
-            "LEFT JOIN erasure USING(position) WHERE position = ?",
+            "SELECT kind, leaf, payload, secret FROM entry LEFT JOIN payload USING(position) "
+            "LEFT JOIN record_secret USING(position) WHERE position = ?",
             (position,),
         ).fetchone()
-    if row is None:
-        raise UnknownPositionError(position, segment.size())
-    kind, leaf, payload, secret, erased_by = row
-    if (payload is None or secret is None) and erased_by is not None:
-        return Disclosure([], erased_by)
-    if payload is None or secret is None:
+        if row is None:
+            raise UnknownPositionError(position, segment.size())
+        kind, leaf, payload, secret = row
+        erasures = Erasures()
+        erasures.refresh(snapshot)
+        if payload is None and position in erasures.entries:
+            return Disclosure([], erasures.entries[position])
+        sealed = read_sealed(snapshot, position)
+        kept = snapshot.execute(
+            "SELECT pointer, salt, commitment FROM field_salt WHERE position = ? ORDER BY pointer",
+            (position,),
+        ).fetchall()
+    if payload is None or (secret is None and not kept):
         raise StoreCorruptError(segment.url, f"entry {position}: payload or secret is not there")
-    fields = _disclose(fields_of(kind, payload), secret)
+    values = fields_of(kind, payload, sealed)
+    fields = _disclose(values, secret) if secret is not None else _disclose_left(values, kept)
     if combine_commitments([one.commitment for one in fields]) != decode_leaf(leaf).commitment:
         raise StoreCorruptError(segment.url, f"entry {position}: not what its leaf commits to")
-    return Disclosure([one.masked() if hold_back(one.pointer) else one for one in fields])
+    left = erasures.fields.get(position, {})
+    by = {one.pointer: erasures.erased_by(position, one) for one in sealed}
+    return Disclosure(
+        [
+            (one.masked() if hold_back(one.pointer) else one)._replace(
+                erased_by=by.get(one.pointer) or left.get(one.pointer)
+            )
+            for one in fields
+        ]
+    )
 
 
-def fields_of(kind: str, payload: bytes) -> Sequence[Field]:
-    """Give the fields that a stored payload commits to, in pointer order."""
+def fields_of(kind: str, payload: bytes, sealed: Sequence[SealedField] = ()) -> Sequence[Field]:
+    """Give the fields that a kept payload commits to, in pointer order."""
     if kind != "event":
         return [("", payload)]
-    return commitment_fields(parse_with_tokens(payload), finished=True)
+    fields = commitment_fields(parse_with_tokens(payload), finished=True)
+    return with_sealed(fields, sealed) if sealed else fields
+
+
+def _disclose_left(
+    values: Sequence[Field], kept: Sequence[tuple[str, bytes | None, bytes]]
+) -> list[DisclosedField]:
+    """What is left of an entry that was erased in part."""
+    known = dict(values)
+    return [
+        DisclosedField(pointer, None, None, commitment)
+        if salt is None
+        else DisclosedField(pointer, salt, known.get(pointer), commitment)
+        for pointer, salt, commitment in sorted(kept)
+    ]
 
 
 def _disclose(fields: Sequence[Field], secret: bytes) -> list[DisclosedField]:

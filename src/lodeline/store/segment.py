@@ -12,6 +12,7 @@ import msgspec
 
 from lodeline.errors import InvalidEventError
 from lodeline.proof import Field, Verifier
+from lodeline.store.personal import Erasures, OpenedPayload
 from lodeline.tlog import Checkpoint
 
 
@@ -203,6 +204,14 @@ class Segment(Protocol):
         self, start: int = 0, stop: int | None = None, kinds: Collection[str] | None = None
     ) -> Iterator[StoredEntry]:
         """Walk entries by position, those present when the walk begins."""
+
+    def open_payload(
+        self, connection: sqlite3.Connection, position: int, payload: bytes
+    ) -> OpenedPayload:
+        """Put the personal values back that keys open; the others stay null."""
+
+    def find_erasures(self, connection: sqlite3.Connection) -> Erasures:
+        """What the log says is erased, as of a snapshot or later."""
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """A connection that sees one state and cannot write."""

@@ -19,7 +19,7 @@ from lodeline.errors import (
     StoreUnreachableError,
     UnknownPositionError,
 )
-from lodeline.limits import ENTRIES_PAGE, RECEIPT_DEADLINE_US
+from lodeline.limits import CHECKPOINT_TRIES, ENTRIES_PAGE, RECEIPT_DEADLINE_US
 from lodeline.proof import (
     HASH_BYTES,
     TILE_WIDTH,
@@ -37,14 +37,20 @@ from lodeline.store import dead_letters, endorsements
 from lodeline.store.appending import LogWriter, NewRecord, Outcome, to_records
 from lodeline.store.blobs import BlobFolder
 from lodeline.store.database import Database, translate_os_error
+from lodeline.store.declarations import read_declarations
 from lodeline.store.endorsements import Endorsements
+from lodeline.store.erasing import apply_erasures
 from lodeline.store.keys import KeyRing, create_keys, key_paths, load_keys
+from lodeline.store.personal import Erasures, OpenedPayload, PersonalFields
 from lodeline.store.segment import AcceptedEvent, Appended, DeadLetter, Refusal, StoredEntry
 from lodeline.store.tables import FORMAT_VERSION, migration, schema
 from lodeline.tlog import Checkpoint
 from lodeline.wire import canonical_bytes
+from lodeline.wire.personal import PersonalRules
 
 _ORIGIN_PREFIX = "lodeline.local/"
+# The write-ahead log can't be emptied under a reader; snapshots last milliseconds.
+_CHECKPOINT_DELAY_SECONDS = 0.1
 
 
 def _clock_us() -> int:
@@ -122,6 +128,7 @@ class SqliteSegment:
         self.segment_id = meta["segment"]
         self.endorsements = Endorsements(self.database)
         self._writer = self._make_writer(self.origin, self.segment_id, lambda: self.keys)
+        apply_erasures(self)
 
     @cached_property
     def keys(self) -> KeyRing:
@@ -137,6 +144,10 @@ class SqliteSegment:
         return sorted(key_paths(self._keys_folder, self.origin).values())
 
     def _make_writer(self, origin: str, segment_id: str, keys: Callable[[], KeyRing]) -> LogWriter:
+        token = origin.rpartition("/")[2]
+        self.personal = PersonalFields(
+            self._keys_folder / f"{token}.subjects", ring=keys, randomness=self._randomness
+        )
         return LogWriter(
             self.database,
             origin=origin,
@@ -144,7 +155,17 @@ class SqliteSegment:
             keys=keys,
             clock_us=self._clock_us,
             randomness=self._randomness,
+            personal=self.personal,
         )
+
+    @cached_property
+    def personal_rules(self) -> PersonalRules:
+        """Which values of events are personal here.
+
+        Raises:
+            UsageError: a declaration is malformed; nothing may be appended then.
+        """
+        return PersonalRules(read_declarations(self.path))
 
     def _find_meta(self) -> dict[str, str]:
         with self.database.reading() as connection:
@@ -207,7 +228,8 @@ class SqliteSegment:
         """Append events in one durable transaction; calls that overlap share one."""
         if not events:
             return []
-        return [self._appended(outcome) for outcome in self._writer.append(to_records(events))]
+        records = to_records(events, self.personal_rules)
+        return [self._appended(outcome) for outcome in self._writer.append(records)]
 
     def append_record(
         self, kind: str, payload: Mapping[str, object], *, roots: Sequence[str] = ()
@@ -449,6 +471,31 @@ class SqliteSegment:
                 return
             start = rows[-1][0] + 1
 
+    def open_payload(
+        self, connection: sqlite3.Connection, position: int, payload: bytes
+    ) -> OpenedPayload:
+        """Put the personal values back that keys open; the others stay null."""
+        return self.personal.open_payload(connection, position, payload)
+
+    def find_erasures(self, connection: sqlite3.Connection) -> Erasures:
+        """What the log says is erased, as of a snapshot or later."""
+        return self.personal.find_erasures(connection)
+
+    def iter_opened(
+        self, start: int = 0, stop: int | None = None, kinds: Collection[str] | None = None
+    ) -> Iterator[tuple[StoredEntry, OpenedPayload]]:
+        """Walk entries as `iter_entries` does, those whose payload is there, opened."""
+        with self.reading() as connection:
+            row = connection.execute("SELECT 1 FROM sealed_value LIMIT 1").fetchone()
+        for entry in self.iter_entries(start, stop, kinds):
+            if entry.payload is None:
+                continue
+            if row is None:
+                yield entry, OpenedPayload(entry.payload)
+                continue
+            with self.reading() as connection:
+                yield entry, self.open_payload(connection, entry.position, entry.payload)
+
     # Connections
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
@@ -472,6 +519,19 @@ class SqliteSegment:
     def writing(self, *, durable: bool = True) -> AbstractContextManager[sqlite3.Connection]:
         """The writer's lock and one transaction; undone whole if the block raises."""
         return self.database.writing(durable=durable)
+
+    def empty_write_ahead_log(self) -> bool:
+        """Move everything into the database file; False where a reader held on for seconds.
+
+        The write-ahead log keeps old forms of pages, so what is erased is gone only then.
+        """
+        with self.database.locked() as connection:
+            for _ in range(CHECKPOINT_TRIES):
+                (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if not busy:
+                    return True
+                time.sleep(_CHECKPOINT_DELAY_SECONDS)
+        return False
 
     # Beside the log
 

@@ -62,8 +62,49 @@ _ENDORSEMENT_TRIGGERS: Final = "\n".join(
     ]
 )
 
+# Sealed personal values, the logged hashes of their keys, and, of entries that were erased in
+# part, the salt of each field that is left and the commitment of each that is not.
+_PERSONAL: Final = """
+CREATE TABLE IF NOT EXISTS sealed_value(
+    position INTEGER NOT NULL,
+    pointer TEXT NOT NULL,
+    key_id TEXT,
+    value BLOB NOT NULL,
+    PRIMARY KEY(position, pointer)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS sealed_value_key ON sealed_value(key_id, position);
+CREATE TABLE IF NOT EXISTS subject_key(
+    key_id TEXT PRIMARY KEY,
+    hash TEXT NOT NULL,
+    position INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS field_salt(
+    position INTEGER NOT NULL,
+    pointer TEXT NOT NULL,
+    salt BLOB,
+    commitment BLOB NOT NULL,
+    PRIMARY KEY(position, pointer)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS erasure_state(applied_to INTEGER NOT NULL);
+"""
+# A value's row may go only where a logged erasure names its entry.
+_PERSONAL_TRIGGERS: Final = """
+CREATE TRIGGER IF NOT EXISTS sealed_value_refuses_delete BEFORE DELETE ON sealed_value
+WHEN NOT EXISTS (SELECT 1 FROM erasure WHERE position = OLD.position) BEGIN
+SELECT RAISE(ABORT, 'DELETE on sealed_value refused: no logged erasure names the entry'); END;
+CREATE TRIGGER IF NOT EXISTS sealed_value_refuses_update BEFORE UPDATE ON sealed_value BEGIN
+SELECT RAISE(ABORT, 'the log is append-only: UPDATE on sealed_value refused'); END;
+CREATE TRIGGER IF NOT EXISTS sealed_value_refuses_replace BEFORE INSERT ON sealed_value
+WHEN EXISTS (SELECT 1 FROM sealed_value WHERE position = NEW.position AND pointer = NEW.pointer)
+BEGIN SELECT RAISE(ABORT, 'the log is append-only: REPLACE on sealed_value refused'); END;
+""" + append_only_triggers("subject_key", "key_id = NEW.key_id")
 # What version 2 added to the tables of version 1, one script a subject, each of it `IF NOT EXISTS`.
-ADDED_IN_2: Final[tuple[str, ...]] = (_ENDORSEMENTS, _ENDORSEMENT_TRIGGERS)
+ADDED_IN_2: Final[tuple[str, ...]] = (
+    _ENDORSEMENTS,
+    _ENDORSEMENT_TRIGGERS,
+    _PERSONAL,
+    _PERSONAL_TRIGGERS,
+)
 
 _TABLES: Final = """
 CREATE TABLE meta(

@@ -5,7 +5,8 @@
    of a later `key` leaf count once a checkpoint by known keys covers it.
 3. Entries are gapless, their leaves well formed, and what stands beside a leaf repeats it.
 4. Each payload and secret give the leaf's commitment, and its identifier under the segment key;
-   where one is gone, an `erasure` entry names the position.
+   what is gone, an `erasure` entry names. Keys of subjects have their logged hash, and open what
+   is sealed; a key that was erased has not come back.
 5. The tree grown from the leaves gives every stored tile hash.
 6. Each checkpoint is signed, and its root is that of the tree at its size, so every checkpoint is
    consistent with every other.
@@ -39,17 +40,24 @@ from lodeline.proof import (
     Field,
     LeafRecord,
     Verifier,
+    combine_commitments,
+    commit_field,
     commit_fields,
     decode_leaf,
+    decode_sealed,
     hash_leaf,
+    hash_subject_key,
+    open_value,
     record_id,
     verify_checkpoint,
 )
 from lodeline.store.blob_references import iter_blob_references
 from lodeline.store.keys import KeyRing
+from lodeline.store.personal import Erasures, SealedField, read_sealed, with_sealed
 from lodeline.store.sqlite import SqliteSegment
 from lodeline.tlog import Checkpoint, GrowingTree
 from lodeline.wire import canonical_bytes, commitment_fields, parse_with_tokens
+from lodeline.wire.personal import restore
 
 # Rows read at a time; also parameters of a statement, of which old SQLite builds take 999.
 _PAGE = 500
@@ -85,9 +93,10 @@ class VerifyReport:
         proofs: roots compared with a checkpoint's.
         signatures: checkpoint signatures that verified.
         payloads: payloads that gave their leaf's commitment.
-        erased: entries whose payload or secret a logged erasure has removed.
+        erased: payloads and fields that a logged erasure has removed.
         failures: at most `VERIFY_FAILURES_MAX`, in the order found.
         failures_total: all of them.
+        erasures: what is erased and by which entry, at most `VERIFY_FAILURES_MAX`.
     """
 
     entries: int = 0
@@ -97,6 +106,7 @@ class VerifyReport:
     erased: int = 0
     failures: list[Failure] = field(default_factory=list)
     failures_total: int = 0
+    erasures: list[dict[str, object]] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -114,8 +124,15 @@ class VerifyReport:
         if len(self.failures) < VERIFY_FAILURES_MAX:
             self.failures.append(Failure(code, at, _text(expected), _text(found)))
 
+    def note_erased(self, at: str, pointer: str | None, erased_by: int) -> None:
+        """Note a payload (no pointer) or a field that a logged erasure took away."""
+        self.erased += 1
+        if len(self.erasures) < VERIFY_FAILURES_MAX:
+            self.erasures.append({"at": at, "pointer": pointer, "erased_by": erased_by})
+
     def to_json(self) -> dict[str, object]:
-        """Give the answer of the contract."""
+        """Give the answer of the contract; `erased` lists what is, if something is."""
+        listed = {"erased": self.erasures} if self.erasures else {}
         return {
             "ok": self.ok,
             "trust": "self",
@@ -130,6 +147,7 @@ class VerifyReport:
                 {"code": one.code, "at": one.at, "expected": one.expected, "found": one.found}
                 for one in self.failures
             ],
+            **listed,
         }
 
 
@@ -180,6 +198,7 @@ def _verify(
         # 3. to 5.
         walk = _Walk(connection, segment, keys, verifiers, report)
         walk.run(progress)
+        walk.verify_destroyed()
         # 7.
         _verify_belongings(connection, walk.size, report)
     _verify_blobs(segment, walk.references, block_root, report)
@@ -256,7 +275,7 @@ class _Row:
     leaf: bytes
     payload: bytes | None
     secret: bytes | None
-    erased_by: int | None
+    sealed: int
 
 
 class _Walk:
@@ -283,6 +302,11 @@ class _Walk:
         self._tile_number = -1
         self._tile = b""
         self._events = 0
+        self._erasures = Erasures()
+        self._erasures.refresh(connection)
+        self._partly_erased = self._erasures.fields.keys()
+        self._certified = _certified_keys(connection)
+        self._subject_keys: dict[str, bytes | None] = {}
         # Digest of a blob -> the entry that refers to it, and the root that it gives.
         self.references: dict[str, tuple[str, str | None]] = {}
         (size,) = connection.execute("SELECT count(*) FROM entry").fetchone()
@@ -315,8 +339,9 @@ class _Walk:
         while True:
             rows = self._connection.execute(
                 "SELECT entry.position, log_time, kind, leaf, payload, secret, "
-                "erased_by FROM entry LEFT JOIN payload USING(position) "
-                "LEFT JOIN record_secret USING(position) LEFT JOIN erasure USING(position) "
+                "EXISTS (SELECT 1 FROM sealed_value s WHERE s.position = entry.position) "
+                "FROM entry LEFT JOIN payload USING(position) "
+                "LEFT JOIN record_secret USING(position) "
                 "WHERE entry.position > ? ORDER BY entry.position LIMIT ?",
                 (after, _PAGE),
             ).fetchall()
@@ -402,20 +427,22 @@ class _Walk:
         return self._verify_payload(row, leaf, at, report) and sound
 
     def _verify_payload(self, row: _Row, leaf: LeafRecord, at: str, report: VerifyReport) -> bool:
-        if row.payload is None or row.secret is None:
-            if self._is_erased(row):
-                report.erased += 1
+        if row.payload is None or (row.secret is None and not self._is_named(row)):
+            missing = "payload" if row.payload is None else "secret"
+            erased_by = self._erasures.entries.get(row.position)
+            if erased_by is not None and self._is_named(row):
+                report.note_erased(at, None, erased_by)
             else:
-                missing = "payload" if row.payload is None else "secret"
                 report.fail(f"{missing}.missing", at, f"a {missing}", "none, and no erasure")
             return False
-        payload, secret = _bytes(row.payload), _bytes(row.secret)
-        fields = _fields_of(leaf.kind, payload)
-        found = None if fields is None else commit_fields(secret, fields)
-        same = None
-        if self._segment_key is not None:
-            identifier = record_id(self._segment_key, payload)
-            same = hmac.compare_digest(identifier, leaf.identifier)
+        payload = _bytes(row.payload)
+        sealed = read_sealed(self._connection, row.position) if row.sealed else []
+        fields = _fields_of(leaf.kind, payload, sealed)
+        if row.secret is None:
+            found = self._commit_left(row, fields, at, report)
+        else:
+            found = None if fields is None else commit_fields(_bytes(row.secret), fields)
+        same = self._verify_identifier(row, payload, sealed, leaf, report=report)
         if found == leaf.commitment:
             report.payloads += 1
             self._note_references(payload, leaf, at, report)
@@ -427,19 +454,130 @@ class _Walk:
         report.fail(code, at, leaf.commitment, "not canonical JSON" if found is None else found)
         return False
 
-    def _is_erased(self, row: _Row) -> bool:
-        """Whether the log itself says so; a row of the table beside it proves nothing."""
-        found = self._connection.execute(
-            "SELECT payload FROM entry JOIN payload USING(position) "
-            "WHERE position = ? AND kind = 'erasure'",
-            (row.erased_by,),
-        ).fetchone()
-        if found is None:
-            return False
+    def _verify_identifier(
+        self,
+        row: _Row,
+        payload: bytes,
+        sealed: Sequence[SealedField],
+        leaf: LeafRecord,
+        *,
+        report: VerifyReport,
+    ) -> bool | None:
+        """Whether the identifier is the payload's; `None` where that can't be told any more."""
+        if self._segment_key is None:
+            return None
+        if sealed:
+            at = f"entry {row.position}"
+            opened = self._open(payload, sealed, leaf, at, report=report)
+            if opened is None:
+                return None
+            payload = opened
+        if row.secret is None:
+            return None
+        return hmac.compare_digest(record_id(self._segment_key, payload), leaf.identifier)
+
+    def _open(
+        self,
+        payload: bytes,
+        sealed: Sequence[SealedField],
+        leaf: LeafRecord,
+        at: str,
+        *,
+        report: VerifyReport,
+    ) -> bytes | None:
+        """Open every sealed value that should open; the whole event if all of them do."""
+        values: dict[str, object] = {}
+        for one in sealed:
+            erased_by = self._erasures.keys.get(one.key_id or "")
+            if one.key_id is None:
+                erased_by = self._never_kept(one)
+            if erased_by is not None:
+                report.note_erased(at, one.pointer, erased_by)
+                continue
+            try:
+                key = self._subject_key(one.key_id or "", report)
+                if key is None:
+                    continue
+                value = open_value(
+                    key, decode_sealed(one.value), record=leaf.identifier, pointer=one.pointer
+                )
+                values[one.pointer] = parse_with_tokens(value)
+            except (ProofError, ValueError) as error:
+                report.fail("sealed", f"{at} {one.pointer}", "a value that its key opens", error)
+        if len(values) < len(sealed):
+            return None
         try:
-            return str(row.position) in json.loads(found[0])["entries"]
+            return canonical_bytes(restore(parse_with_tokens(payload), values), finished=True)
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return None
+
+    def _never_kept(self, one: SealedField) -> int | None:
+        """Give the erasure that a value came too late for, if the log holds it."""
+        try:
+            position = int(json.loads(one.value)["erased_by"])
         except (ValueError, KeyError, TypeError):
-            return False
+            return None
+        known = {position for position, _ in self._erasures.subjects.values()}
+        return position if position in known or position in self._erasures.keys.values() else None
+
+    def _subject_key(self, key_id: str, report: VerifyReport) -> bytes | None:
+        """Give a key whose hash is the logged one."""
+        if key_id in self._subject_keys:
+            return self._subject_keys[key_id]
+        path = str(self._segment.personal.files.path(key_id))
+        logged = self._certified.get(key_id)
+        try:
+            key = self._segment.personal.files.find(key_id)
+        except KeyMissingError:
+            key = b""
+        if logged is None:
+            report.fail("key.uncertified", path, "a `key` entry with its hash", "none")
+            key = None
+        elif key is None:
+            report.fail("key.missing", path, "a key file", "none, and no erasure")
+        elif hash_subject_key(key) != logged:
+            report.fail("key.mismatch", path, logged, hash_subject_key(key))
+            key = None
+        self._subject_keys[key_id] = key
+        return key
+
+    def _commit_left(
+        self, row: _Row, fields: Sequence[Field] | None, at: str, report: VerifyReport
+    ) -> bytes | None:
+        """Compute the commitment of an entry that was erased in part."""
+        kept = self._connection.execute(
+            "SELECT pointer, salt, commitment FROM field_salt WHERE position = ?", (row.position,)
+        ).fetchall()
+        values = dict(fields or ())
+        commitments = []
+        for pointer, salt, commitment in sorted(kept):
+            if salt is None:
+                erased_by = self._erasures.fields.get(row.position, {}).get(pointer)
+                if erased_by is None:
+                    report.fail("salt.missing", f"{at} {pointer}", "a salt", "none, and no erasure")
+                else:
+                    report.note_erased(at, pointer, erased_by)
+                commitments.append(_bytes(commitment))
+            elif pointer in values:
+                commitments.append(commit_field(_bytes(salt), pointer, values[pointer]))
+        return combine_commitments(commitments) if fields is not None else None
+
+    def verify_destroyed(self) -> None:
+        """Check that no destroyed key has come back, say with a backup."""
+        files = self._segment.personal.files
+        for key_id in files.list_ids():
+            erased_by = self._erasures.keys.get(key_id)
+            if erased_by is not None:
+                found = f"a file, though entry {erased_by} erased the key"
+                self._report.fail("key.erased", str(files.path(key_id)), "no such file", found)
+
+    def _is_named(self, row: _Row) -> bool:
+        """Whether the log itself names the entry; a row of the table beside it proves nothing."""
+        return (
+            row.position in self._erasures.entries
+            if row.payload is None
+            else row.position in self._partly_erased
+        )
 
     def _note_references(
         self, payload: bytes, leaf: LeafRecord, at: str, report: VerifyReport
@@ -518,7 +656,7 @@ class _Walk:
 
 
 def _verify_belongings(connection: sqlite3.Connection, size: int, report: VerifyReport) -> None:
-    for table in ("payload", "record_secret"):
+    for table in ("payload", "record_secret", "sealed_value", "field_salt"):
         for (position,) in connection.execute(
             f"SELECT position FROM {table} WHERE position NOT IN (SELECT position FROM entry)"
         ):
@@ -547,13 +685,30 @@ def _bytes(value: object) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "backslashreplace")
 
 
-def _fields_of(kind: str, payload: bytes) -> list[Field] | None:
+def _fields_of(kind: str, payload: bytes, sealed: Sequence[SealedField]) -> Sequence[Field] | None:
     if kind != "event":
         return [("", payload)]
     try:
         value = parse_with_tokens(payload)
         if not isinstance(value, dict) or canonical_bytes(value, finished=True) != payload:
             return None
-        return commitment_fields(value, finished=True)
+        fields = commitment_fields(value, finished=True)
     except (ValueError, RecursionError):
         return None
+    return with_sealed(fields, sealed) if sealed else fields
+
+
+def _certified_keys(connection: sqlite3.Connection) -> dict[str, str]:
+    """Give the hashes of subjects' keys that the log itself certifies."""
+    certified: dict[str, str] = {}
+    for (payload,) in connection.execute(
+        "SELECT payload FROM entry JOIN payload USING(position) "
+        "WHERE kind = 'key' AND kind <> 'event'"
+    ):
+        try:
+            for key in json.loads(payload)["keys"]:
+                if key["use"] == "subject":
+                    certified[key["id"]] = key["hash"]
+        except (ValueError, KeyError, TypeError):
+            continue  # Reported where the log's own keys are read.
+    return certified

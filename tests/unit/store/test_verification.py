@@ -185,15 +185,15 @@ def test_what_is_moved_or_removed_is_found(
     assert (code, at) in found
 
 
-def test_a_logged_erasure_is_no_fault(path: Path, tampering: sqlite3.Connection) -> None:
+def test_a_logged_erasure_is_carried_out_at_the_next_opening_and_is_no_fault(path: Path) -> None:
     with open_segment(f"sqlite:///{path}") as segment:
         erasure = segment.append_record("erasure", {"entries": ["9", "10"]}).position
-    tampering.execute("INSERT INTO erasure VALUES (9, ?)", (erasure,))
-    tampering.execute("DELETE FROM payload WHERE position = 9")
-    tampering.execute("DELETE FROM record_secret WHERE position = 9")
     report = verify(path)
     assert report.failures == []
-    assert (report.erased, report.payloads) == (1, 602)
+    assert (report.erased, report.payloads) == (2, 601)
+    assert report.to_json()["erased"] == [
+        {"at": f"entry {position}", "pointer": None, "erased_by": erasure} for position in (9, 10)
+    ]
 
 
 @pytest.mark.parametrize("erased_by", [601, 602, 99_999])

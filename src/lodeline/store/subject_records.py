@@ -1,0 +1,195 @@
+"""What a store holds of one data subject, and how it goes.
+
+Declared values are found by the keys they are sealed under. What was never declared lies in the
+clear: it is found by searching every payload for the subject's own text. Records of predictions
+and blobs of rows are not searched.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from lodeline.errors import StoreCorruptError
+from lodeline.limits import SUBJECT_PLACES_MAX
+from lodeline.store.erasing import apply_erasures, erase, secure
+from lodeline.store.prediction_tables import has_prediction_tables
+from lodeline.store.row_tables import has_row_tables
+from lodeline.store.sqlite import SqliteSegment
+from lodeline.store.subjects import subject_digest
+from lodeline.wire import canonical_bytes, commitment_fields, parse_with_tokens
+
+
+@dataclass(slots=True)
+class SubjectRecord:
+    """What is known of one subject.
+
+    Attributes:
+        subject: as asked for.
+        digest: names the subject in the log.
+        keys: identifier -> the entry that erased the key, if one did.
+        fields: (position, pointer) of each sealed value -> the entry that erased it, if one did.
+        undeclared: position -> pointers of committed fields that hold the subject's text.
+        dead_letters: numbers of refused inputs that hold it.
+        gaps: what was not searched, or not listed.
+    """
+
+    subject: str
+    digest: str
+    keys: dict[str, int | None] = field(default_factory=dict)
+    fields: dict[tuple[int, str], int | None] = field(default_factory=dict)
+    undeclared: dict[int, list[str]] = field(default_factory=dict)
+    dead_letters: list[int] = field(default_factory=list)
+    gaps: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def known(self) -> bool:
+        """Whether anything is, or was, kept of the subject."""
+        return bool(self.keys or self.undeclared or self.dead_letters)
+
+    def to_json(self) -> dict[str, object]:
+        """Give the documented keys."""
+        return {
+            "subject": self.subject,
+            "known": self.known,
+            "keys": [{"id": key_id, "erased_by": by} for key_id, by in self.keys.items()],
+            "fields": [
+                {"entry": position, "pointer": pointer, "erased_by": by}
+                for (position, pointer), by in self.fields.items()
+            ],
+            "undeclared": [
+                {"entry": position, "pointers": pointers}
+                for position, pointers in self.undeclared.items()
+            ],
+            "dead_letters": self.dead_letters,
+            "complete": not self.gaps,
+            "gaps": [
+                {"at": self.subject, "reason": reason, "detail": detail}
+                for reason, detail in self.gaps
+            ],
+        }
+
+
+def find_subject(segment: SqliteSegment, subject: str) -> SubjectRecord:
+    """Find what the store holds of a subject.
+
+    Args:
+        segment: the store.
+        subject: as the declared `subject` pointers give it.
+    """
+    record = SubjectRecord(subject, subject_digest(segment.keys.segment_key, subject))
+    with segment.reading() as connection:
+        erasures = segment.find_erasures(connection)
+        for erased_before in (0, *erasures.generations.get(record.digest, ())):
+            for key_id, certified in segment.personal.iter_key_ids(
+                connection, record.digest, erased_before
+            ):
+                if certified is not None:
+                    record.keys[key_id] = erasures.keys.get(key_id)
+        for key_id in record.keys:
+            for position, pointer in connection.execute(
+                "SELECT position, pointer FROM sealed_value WHERE key_id = ? "
+                "ORDER BY position, pointer LIMIT ?",
+                (key_id, SUBJECT_PLACES_MAX - len(record.fields)),
+            ):
+                by = record.keys[key_id] or erasures.fields.get(position, {}).get(pointer)
+                record.fields[position, pointer] = by
+        _search(segment, connection, record)
+    return record
+
+
+def _search(segment: SqliteSegment, connection: sqlite3.Connection, record: SubjectRecord) -> None:
+    """Find the subject's text where it stands in the clear."""
+    text = canonical_bytes(record.subject)[1:-1]
+    for position, payload in connection.execute(
+        "SELECT position, payload FROM payload JOIN entry USING(position) "
+        "WHERE kind = 'event' AND instr(payload, ?) LIMIT ?",
+        (text, SUBJECT_PLACES_MAX),
+    ):
+        try:
+            fields = commitment_fields(parse_with_tokens(payload), finished=True)
+        except ValueError as error:
+            raise StoreCorruptError(segment.url, f"entry {position}: {error}") from error
+        record.undeclared[position] = [pointer for pointer, value in fields if text in value]
+    record.dead_letters = [
+        number
+        for (number,) in connection.execute(
+            "SELECT letter_id FROM dead_letter WHERE instr(raw, ?) OR instr(message, ?) LIMIT ?",
+            (text, text.decode(), SUBJECT_PLACES_MAX),
+        )
+    ]
+    if len(record.fields) + len(record.undeclared) >= SUBJECT_PLACES_MAX:
+        record.gaps.append(("size", f"only {SUBJECT_PLACES_MAX} places are listed"))
+    if has_prediction_tables(connection):
+        record.gaps.append(("capture", "records of predictions are not searched"))
+    if has_row_tables(connection):
+        record.gaps.append(("capture", "blobs of row provenance are not searched"))
+
+
+def iter_values(segment: SqliteSegment, record: SubjectRecord) -> Iterator[dict[str, Any]]:
+    """Give each declared value, and each undeclared field, that can still be read."""
+    pointers: dict[int, list[str]] = {}
+    for (position, pointer), erased_by in record.fields.items():
+        if erased_by is None:
+            pointers.setdefault(position, []).append(pointer)
+    for position, undeclared in record.undeclared.items():
+        pointers.setdefault(position, []).extend(undeclared)
+    for position, wanted in sorted(pointers.items()):
+        for entry, opened in segment.iter_opened(position, position + 1):
+            event = msgspec.json.decode(opened.payload)
+            for pointer in sorted(set(wanted) - set(opened.missing)):
+                yield {
+                    "entry": position,
+                    "log_time_us": entry.log_time_us,
+                    "pointer": pointer,
+                    "value": _at(event, pointer),
+                }
+
+
+def _at(value: Any, pointer: str) -> Any:
+    for part in pointer.split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        value = value[int(name)] if isinstance(value, list) else value[name]
+    return value
+
+
+def erase_subject(
+    segment: SqliteSegment, record: SubjectRecord, *, undeclared: bool = False
+) -> int | None:
+    """Erase a subject: log it, destroy keys, take out what lies in the clear.
+
+    Args:
+        segment: the store.
+        record: as `find_subject` gave it now.
+        undeclared: also erase each facet in which the subject's text stands in the clear, whole,
+            and refused inputs that hold it.
+
+    Returns:
+        The position of the `erasure` entry; `None` where everything was erased before, which is
+        then made sure of once more.
+    """
+    keys = [key_id for key_id, erased_by in record.keys.items() if erased_by is None]
+    fields = {}
+    if undeclared:
+        for position, pointers in record.undeclared.items():
+            facets = [pointer for pointer in pointers if pointer]
+            if facets:
+                fields[position] = facets
+    erased_by = None
+    if keys or fields:
+        erased_by = erase(segment, subjects=[record.digest], keys=keys, fields=fields)
+    else:
+        # Keys may have come back with a backup, or a crash left a step undone.
+        apply_erasures(segment, again=True)
+    if undeclared and record.dead_letters:
+        with secure(segment) as connection, segment.database.transaction(connection):
+            connection.executemany(
+                "DELETE FROM dead_letter WHERE letter_id = ?",
+                [(number,) for number in record.dead_letters],
+            )
+        segment.empty_write_ahead_log()
+    return erased_by
