@@ -1,11 +1,13 @@
 """From events to the graph: the reference fold. Pure, and small enough to be vendored.
 
 Entries become groups (`entries`), groups contributions (`contributions`, `relations`), and
-contributions a graph with an order-free digest (`graph`); `answer` answers trace by brute force.
+contributions a graph with an order-free digest (`graph`); `answer` answers trace by brute force,
+and `completeness` says of which nodes the entries (`subjects`) are enough for an answer.
 Every faster index is tested against this package.
 """
 
 from lodeline.fold.answer import trace
+from lodeline.fold.completeness import Gathered, gather, required_nodes, visited_nodes
 from lodeline.fold.contributions import contribution
 from lodeline.fold.currency import CompletedRun, is_stale
 from lodeline.fold.entries import Entry, group_key
@@ -23,6 +25,7 @@ from lodeline.fold.relations import (
     RunState,
     Write,
 )
+from lodeline.fold.subjects import asserted_nodes, entry_nodes
 
 __all__ = [
     "BASES",
@@ -34,15 +37,21 @@ __all__ = [
     "Contribution",
     "Entry",
     "FeatureColumn",
+    "Gathered",
     "Graph",
     "GroupKey",
     "Parent",
     "Read",
     "RunState",
     "Write",
+    "asserted_nodes",
     "contribution",
+    "entry_nodes",
     "fold",
+    "gather",
     "group_key",
     "is_stale",
+    "required_nodes",
     "trace",
+    "visited_nodes",
 ]
