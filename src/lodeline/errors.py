@@ -15,6 +15,7 @@ from lodeline.proof.errors import (
     MalformedEnvelopeError,
     MalformedLeafError,
     MalformedNoteError,
+    MalformedPolicyError,
     MalformedProofError,
     MalformedSealError,
     MalformedStatementError,
@@ -421,6 +422,65 @@ class FolderUnreachableError(CouldNotTellError):
 
     def __str__(self) -> str:
         return f"cannot use {self.folder}: {self.reason}"
+
+
+@dataclass(eq=False)
+class NoAnswerError(CouldNotTellError):
+    """A service that is not ours gave no whole answer: unreachable, too slow, or endless."""
+
+    code: ClassVar[str] = "could_not_tell.no_answer"
+    url: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"no answer from {self.url}: {self.reason}"
+
+
+@dataclass(eq=False)
+class WitnessUnavailableError(CouldNotTellError):
+    """A witness did not answer, or not with its cosignature. Asking again later may help."""
+
+    code: ClassVar[str] = "could_not_tell.witness"
+    url: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"witness {self.url}: {self.reason}"
+
+
+@dataclass(eq=False)
+class WitnessRefusedError(NoError):
+    """A witness does not know this log, or not the key that signs its checkpoints."""
+
+    code: ClassVar[str] = "no.witness_refused"
+    url: str
+    status: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"witness {self.url} refused ({self.status}): {self.reason}"
+
+    @property
+    def next_step(self) -> str | None:
+        """Its operator must be told the log's key."""
+        return "give the witness's operator the log's vkey: `lodeline log checkpoint --json`"
+
+
+@dataclass(eq=False)
+class WitnessConflictError(NoError):
+    """A witness has cosigned a tree that this log does not extend: cut back, or forked."""
+
+    code: ClassVar[str] = "no.witness_conflict"
+    url: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"witness {self.url} holds another tree: {self.reason}"
+
+    @property
+    def next_step(self) -> str | None:
+        """Nothing may be appended under this origin before it is understood."""
+        return "stop appending; compare with backups and kept checkpoints: `lodeline verify`"
 
 
 # The codes of `InvalidEventError`, with what each says of the event.

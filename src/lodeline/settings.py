@@ -46,6 +46,16 @@ SETTINGS: Final = (
         ("LODELINE_PERSONAL",),
         "TOML file that declares personal fields; in a configuration file the table `[personal]`.",
     ),
+    Setting(
+        "witness_policy",
+        ("LODELINE_WITNESS_POLICY",),
+        "Path of a C2SP tlog-policy file, whose witnesses `serve` asks to cosign each checkpoint.",
+    ),
+    Setting(
+        "timestamp_roots",
+        ("LODELINE_TIMESTAMP_ROOTS",),
+        "Path of a PEM file: the root certificates by which `verify` judges RFC 3161 timestamps.",
+    ),
     Setting("disabled", ("LODELINE_DISABLED", "OPENLINEAGE_DISABLED"), "`1` turns capture off."),
 )
 # How the parts of one captured program find each other. Not for people; `run` sets them.

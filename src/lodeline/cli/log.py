@@ -15,6 +15,8 @@ lodeline log export DIR                 the log as static files, as C2SP tlog-ti
                                         DIR is a directory or s3://bucket/prefix
 lodeline log fsck DIR                   check such files, and say where the first bad byte lies;
                                         DIR may also be an http(s) URL; needs no store
+lodeline log witness URL --vkey VKEY    have a witness cosign the newest checkpoint; without URL,
+                                        each witness of the policy in the settings
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from lodeline.cli.answers import open_segment, print_json
 from lodeline.cli.log_files import add_folder_options, export, fsck
 from lodeline.cli.log_proofs import check_proof, configure_proofs, write_proof
 from lodeline.cli.log_receipts import answer_receipt, configure_receipts
+from lodeline.cli.log_witnesses import ask_witnesses
 from lodeline.errors import InconsistentTreesError, UnknownPositionError, UsageError
 from lodeline.model import format_time
 from lodeline.proof import hash_leaf, verify_checkpoint, verify_consistency, verify_inclusion
@@ -37,7 +40,7 @@ def configure(parser: ArgumentParser) -> None:
     """Add the actions."""
     parser.add_argument(
         "action",
-        choices=["checkpoint", "prove", "consistency", "receipt", "export", "fsck"],
+        choices=["checkpoint", "prove", "consistency", "receipt", "export", "fsck", "witness"],
         help="what to tell",
     )
     parser.add_argument("values", nargs="*", metavar="VALUE", help="as shown above")
@@ -64,6 +67,8 @@ def execute(arguments: Namespace) -> int:
         return _checkpoint(segment, arguments)
     if arguments.action == "prove":
         return _prove(segment, arguments)
+    if arguments.action == "witness":
+        return ask_witnesses(segment, arguments)
     return _consistency(segment, arguments)
 
 

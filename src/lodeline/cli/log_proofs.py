@@ -34,7 +34,7 @@ def configure_proofs(parser: ArgumentParser) -> None:
         "--vkey",
         action="append",
         metavar="VKEY",
-        help="prove, receipt, fsck: a verifier key to trust; may be repeated",
+        help="prove, receipt, fsck, witness: a verifier key to trust; may be repeated",
     )
     parser.add_argument(
         "--leaf", metavar="FILE", help="prove: the entry that must be proven, not the enclosed one"

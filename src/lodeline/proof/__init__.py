@@ -71,6 +71,7 @@ from .tiles import (
     root_from_tiles,
     tile_path,
 )
+from .tlog_policies import PolicyGroup, WitnessPolicy, parse_policy, verify_by_policy
 from .tlog_proofs import TlogProof, format_tlog_proof, parse_tlog_proof, verify_tlog_proof
 
 __all__ = [
@@ -93,6 +94,7 @@ __all__ = [
     "MapHead",
     "MapProof",
     "NoteSignature",
+    "PolicyGroup",
     "Receipt",
     "SealedValue",
     "Signer",
@@ -100,6 +102,7 @@ __all__ = [
     "TreeHead",
     "Verdict",
     "Verifier",
+    "WitnessPolicy",
     "WitnessedHead",
     "bundle_path",
     "combine_commitments",
@@ -130,6 +133,7 @@ __all__ = [
     "node_from_tiles",
     "open_value",
     "parse_note",
+    "parse_policy",
     "parse_signatures",
     "parse_tlog_proof",
     "parse_tree_head",
@@ -142,6 +146,7 @@ __all__ = [
     "sign_note",
     "sign_receipt",
     "tile_path",
+    "verify_by_policy",
     "verify_checkpoint",
     "verify_consistency",
     "verify_inclusion",

@@ -205,3 +205,15 @@ class SealError(ProofError):
 
     def __str__(self) -> str:
         return f"{self.pointer}: the key does not open the sealed value"
+
+
+@dataclass(eq=False)
+class MalformedPolicyError(ProofError):
+    """A file that is not a policy of logs, witnesses and their quorum."""
+
+    code: ClassVar[str] = "proof.malformed_policy"
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"policy, line {self.line}: {self.message}"
