@@ -15,15 +15,16 @@ BIN := $(VENV)/bin
 TESTS ?= tests
 WORKERS ?= 2
 ARGS ?=
-# Programs that some tests run: strace is the reference for which files a program touches.
-APT_PROGRAMS := git strace
+# Programs that some tests run, with their package where it has another name: strace is the
+# reference for which files a program touches, softhsm2 a token behind PKCS#11.
+APT_PROGRAMS := git strace npm softhsm2-util:softhsm2
 
-.PHONY: demo test lint bench docs ui clean apt
+.PHONY: demo test lint bench docs ui clean apt javascript
 
 demo: $(VENV)/installed-demo
 	$(BIN)/lodeline demo $(ARGS)
 
-test: $(VENV)/installed-test apt
+test: $(VENV)/installed-test apt javascript
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(TESTS) $(ARGS)
 
 lint: $(VENV)/installed-lint
@@ -45,7 +46,7 @@ ui:
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
-	rm -rf lodeline-demo
+	rm -rf lodeline-demo tests/javascript/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Debian's python3 may come without ensurepip; pip can then install itself into the environment.
@@ -72,11 +73,19 @@ $(VENV)/installed-bench: pyproject.toml $(VENV)/installed-demo
 	$(BIN)/python -m pip install --quiet --group bench
 	@touch $@
 
+# Other projects' readers of what Lodeline writes. Without npm the tests that need them say so and
+# skip; under CI they fail.
+javascript: apt
+	@if command -v npm >/dev/null; then \
+		cd tests/javascript && { [ node_modules/.package-lock.json -nt package-lock.json ] \
+			|| npm ci --silent --no-audit --no-fund || echo "npm ci failed"; }; \
+	else echo "not installed: npm; tests that need it will skip"; fi
+
 # Only root on a Debian-like machine installs; elsewhere the tests that need a missing program say
 # so and skip.
 apt:
 	@missing=""; for program in $(APT_PROGRAMS); do \
-		command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+		command -v $${program%%:*} >/dev/null || missing="$$missing $${program##*:}"; done; \
 	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y $$missing; \

@@ -630,3 +630,52 @@ class MissingDigestError(CouldNotTellError):
 
     def __str__(self) -> str:
         return f"{self.node_id}: the record holds no SHA-256 of its bytes"
+
+
+@dataclass(eq=False)
+class SigningKeyError(CouldNotTellError):
+    """A key that was named for signing or verifying is not there, exposed, or not a key.
+
+    Attributes:
+        reference: where it was looked for; never the key itself.
+        reason: what is wrong there.
+    """
+
+    code: ClassVar[str] = "could_not_tell.signing_key"
+    reference: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.reference}: {self.reason}"
+
+    @property
+    def next_step(self) -> str | None:
+        """What mends it, where that is known."""
+        if "read by others" in self.reason:
+            return f"chmod 600 {self.reference}"
+        return None
+
+
+@dataclass(eq=False)
+class UnsignableFileError(NoError):
+    """A file of a model folder that cannot stand in a signed manifest."""
+
+    code: ClassVar[str] = "no.unsignable_file"
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@dataclass(eq=False)
+class ChangedModelError(NoError):
+    """The files of a model folder are not those that were signed."""
+
+    code: ClassVar[str] = "no.changed_model"
+    path: str
+    differences: tuple[str, ...]
+
+    def __str__(self) -> str:
+        shown = "\n  ".join(self.differences[:20])
+        return f"{self.path}: {len(self.differences)} files differ from the signed ones\n  {shown}"

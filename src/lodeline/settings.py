@@ -55,6 +55,9 @@ SETTINGS: Final = (
         "timestamp_roots",
         ("LODELINE_TIMESTAMP_ROOTS",),
         "Path of a PEM file: the root certificates by which `verify` judges RFC 3161 timestamps.",
+        "signing_key",
+        ("LODELINE_SIGNING_KEY",),
+        "Key that `sign` and `attest` use: a path, `env:NAME`, or a `pkcs11:` URI.",
     ),
     Setting("disabled", ("LODELINE_DISABLED", "OPENLINEAGE_DISABLED"), "`1` turns capture off."),
 )

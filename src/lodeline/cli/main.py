@@ -32,6 +32,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "cohort": ("cohort", "the population of a decision, or everything a row reached"),
     "replay": ("replay", "run a recorded run again and compare the bytes"),
     "verify": ("verify", "check the record: log, payloads, signatures"),
+    "sign": ("sign", "sign as a person: an evaluation, an approval, a model folder; make a key"),
+    "attest": ("attest", "sign what the record says of a node, or verify a signed statement"),
     "log": ("log", "checkpoints and proofs of the log"),
     "import": ("import_", "take in OpenLineage events from files"),
     "export": ("export", "write the record as OpenLineage or PROV-JSON"),

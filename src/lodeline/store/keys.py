@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class KeyRing:
 
     checkpoint: Signer
     receipt: Signer
-    segment_key: bytes
+    segment_key: bytes = field(repr=False)
 
     @property
     def segment_key_hash(self) -> str:

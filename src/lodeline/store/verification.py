@@ -7,6 +7,7 @@
 4. Each payload and secret give the leaf's commitment, and its identifier under the segment key;
    what is gone, an `erasure` entry names. Keys of subjects have their logged hash, and open what
    is sealed; a key that was erased has not come back.
+   where one is gone, an `erasure` entry names the position. A statement can be read as one.
 5. The tree grown from the leaves gives every stored tile hash.
 6. Each checkpoint is signed, and its root is that of the tree at its size, so every checkpoint is
    consistent with every other.
@@ -55,6 +56,7 @@ from lodeline.store.blob_references import iter_blob_references
 from lodeline.store.keys import KeyRing
 from lodeline.store.personal import Erasures, SealedField, read_sealed, with_sealed
 from lodeline.store.sqlite import SqliteSegment
+from lodeline.store.statements import read_statement
 from lodeline.tlog import Checkpoint, GrowingTree
 from lodeline.wire import canonical_bytes, commitment_fields, parse_with_tokens
 from lodeline.wire.personal import restore
@@ -446,6 +448,8 @@ class _Walk:
         if found == leaf.commitment:
             report.payloads += 1
             self._note_references(payload, leaf, at, report)
+            if leaf.kind == "statement":
+                _verify_statement(payload, at, report)
             if same is False:
                 report.fail("identifier", at, leaf.identifier, "another under the segment key")
             return same is not False
@@ -653,6 +657,14 @@ class _Walk:
             self._report.fail(
                 "log.unsigned", f"entry {signed or 0}", f"signed to {self._tree.size}", signed
             )
+
+
+def _verify_statement(payload: bytes, at: str, report: VerifyReport) -> None:
+    # Whose signature it must bear is for its reader to say; here, that there is a claim to read.
+    try:
+        read_statement(payload)
+    except ProofError as error:
+        report.fail("statement", at, "a statement in an envelope", error)
 
 
 def _verify_belongings(connection: sqlite3.Connection, size: int, report: VerifyReport) -> None:
