@@ -55,6 +55,8 @@ SETTINGS: Final = (
         "timestamp_roots",
         ("LODELINE_TIMESTAMP_ROOTS",),
         "Path of a PEM file: the root certificates by which `verify` judges RFC 3161 timestamps.",
+    ),
+    Setting(
         "signing_key",
         ("LODELINE_SIGNING_KEY",),
         "Key that `sign` and `attest` use: a path, `env:NAME`, or a `pkcs11:` URI.",
