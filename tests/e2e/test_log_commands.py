@@ -154,6 +154,28 @@ def test_a_proof_is_written_to_a_file_and_checked_where_there_is_no_store(import
     assert lodeline(imported, "log", "prove", "9", "--tlog-proof")[0] == 1
 
 
+def test_keys_are_rotated_and_retired_and_a_kept_checkpoint_still_counts(imported: Path) -> None:
+    (imported / "kept").write_text(lodeline(imported, "log", "checkpoint")[1])
+    first = json.loads(lodeline(imported, "log", "checkpoint", "--json")[1])
+    assert lodeline(imported, "log", "retire-keys")[0] == 2
+    status, out = lodeline(imported, "log", "rotate-keys", "--json")
+    rotated = json.loads(out)
+    assert (status, rotated["size"]) == (0, 8)
+    overlap = json.loads(lodeline(imported, "log", "checkpoint", "--json")[1])
+    assert overlap["vkeys"] == [*first["vkeys"], rotated["vkey"]]
+    assert overlap["receipt_vkeys"] == [*first["receipt_vkeys"], rotated["receipt_vkey"]]
+    assert overlap["note"].count("\n— ") == 2
+    assert lodeline(imported, "log", "rotate-keys")[0] == 2
+    status, out = lodeline(imported, "log", "retire-keys", "--json")
+    retired = json.loads(out)
+    assert (status, len(retired["removed"])) == (0, 2)
+    assert retired["retired"] == sorted(first["vkeys"] + first["receipt_vkeys"])
+    after = json.loads(lodeline(imported, "log", "checkpoint", "--json")[1])
+    assert (after["retired"], after["note"].count("\n— ")) == (retired["retired"], 1)
+    assert lodeline(imported, "log", "consistency", "kept")[0] == 0
+    assert lodeline(imported, "verify")[0] == lodeline(imported, "doctor")[0] == 0
+
+
 def test_doctor_finds_nothing_wrong_with_a_fresh_store(imported: Path) -> None:
     status, out = lodeline(imported, "doctor", "--json")
     answer = json.loads(out)

@@ -17,17 +17,21 @@ lodeline log fsck DIR                   check such files, and say where the firs
                                         DIR may also be an http(s) URL; needs no store
 lodeline log witness URL --vkey VKEY    have a witness cosign the newest checkpoint; without URL,
                                         each witness of the policy in the settings
+lodeline log rotate-keys                new keys; the earlier checkpoint key signs beside them
+lodeline log retire-keys [--keep]       the earlier keys no longer count; they are removed
 """
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lodeline.cli.answers import open_segment, print_json
 from lodeline.cli.log_files import add_folder_options, export, fsck
+from lodeline.cli.log_keys import configure_keys, retire_keys, rotate_keys
 from lodeline.cli.log_proofs import check_proof, configure_proofs, write_proof
 from lodeline.cli.log_receipts import answer_receipt, configure_receipts
 from lodeline.cli.log_witnesses import ask_witnesses
@@ -35,12 +39,20 @@ from lodeline.errors import InconsistentTreesError, UnknownPositionError, UsageE
 from lodeline.model import format_time
 from lodeline.proof import hash_leaf, verify_checkpoint, verify_consistency, verify_inclusion
 
+# Those that open a store, or none, by themselves.
+_ACTIONS: Final[dict[str, Callable[[Namespace], int]]] = {
+    "receipt": answer_receipt,
+    "fsck": fsck,
+    "rotate-keys": rotate_keys,
+    "retire-keys": retire_keys,
+}
+
 
 def configure(parser: ArgumentParser) -> None:
     """Add the actions."""
     parser.add_argument(
         "action",
-        choices=["checkpoint", "prove", "consistency", "receipt", "export", "fsck", "witness"],
+        choices=["checkpoint", "prove", "consistency", "export", "witness", *_ACTIONS],
         help="what to tell",
     )
     parser.add_argument("values", nargs="*", metavar="VALUE", help="as shown above")
@@ -48,6 +60,7 @@ def configure(parser: ArgumentParser) -> None:
     configure_proofs(parser)
     configure_receipts(parser)
     add_folder_options(parser)
+    configure_keys(parser)
 
 
 def execute(arguments: Namespace) -> int:
@@ -56,10 +69,8 @@ def execute(arguments: Namespace) -> int:
         if arguments.action != "prove" or arguments.values:
             raise UsageError("--verify belongs to `log prove`, without a position")
         return check_proof(arguments)
-    if arguments.action == "receipt":
-        return answer_receipt(arguments)
-    if arguments.action == "fsck":
-        return fsck(arguments)
+    if arguments.action in _ACTIONS:
+        return _ACTIONS[arguments.action](arguments)
     segment = open_segment(arguments)
     if arguments.action == "export":
         return export(segment, arguments)
@@ -90,6 +101,7 @@ def _checkpoint(segment: Any, arguments: Namespace) -> int:
             "note": note,
             "vkeys": [verifier.vkey for verifier in segment.verifiers()],
             "receipt_vkeys": [verifier.vkey for verifier in segment.verifiers("receipt")],
+            "retired": sorted(segment.certified_keys().retired),
         }
     )
     return 0

@@ -142,6 +142,7 @@ class LogWriter:
         origin: str,
         segment_id: str,
         keys: Callable[[], KeyRing],
+        forget_keys: Callable[[], object],
         clock_us: Callable[[], int],
         randomness: Callable[[int], bytes],
         personal: PersonalFields,
@@ -151,6 +152,8 @@ class LogWriter:
         self._origin = origin
         self._segment_id = segment_id
         self._keys = keys
+        self._forget_keys = forget_keys
+        self._key_position = -1
         self._clock_us = clock_us
         self._randomness = randomness
         self._tree = GrowingTree()
@@ -198,19 +201,32 @@ class LogWriter:
                 ticket.done = True
 
     def _commit(self, records: Sequence[NewRecord]) -> list[Outcome]:
-        keys = self._keys()
         with self._database.locked() as connection:
-            with self._database.transaction(connection):
-                # 2.
-                self._take_up(connection)
-                tree = self._tree.copy()
-                # 3.
-                outcomes, log_time_us = self._sequence(connection, records, tree, keys)
-            # 4.
-            self._tree, self._log_time_us = tree, log_time_us
-            # 5.
-            self._sign(connection, keys)
+            return self._commit_locked(connection, lambda: records)
+
+    def _commit_locked(
+        self, connection: sqlite3.Connection, prepare: Callable[[], Sequence[NewRecord]]
+    ) -> list[Outcome]:
+        with self._database.transaction(connection):
+            # 2.
+            self._take_up(connection)
+            tree = self._tree.copy()
+            # 3.
+            outcomes, log_time_us = self._sequence(connection, prepare(), tree, self._keys())
+        # 4.
+        self._tree, self._log_time_us = tree, log_time_us
+        # 5.
+        self._sign(connection)
         return outcomes
+
+    def append_prepared(self, prepare: Callable[[], Sequence[NewRecord]]) -> list[Outcome]:
+        """Append records that are made under the writer's lock, when all before them is signed.
+
+        What `prepare` reads of the log is all there is: nobody else appends meanwhile.
+        """
+        with self._leading, self._database.locked() as connection:
+            self.sign_locked(connection)
+            return self._commit_locked(connection, prepare)
 
     def initialise(self, connection: sqlite3.Connection, records: Sequence[NewRecord]) -> None:
         """Write the first records inside the transaction that makes the tables."""
@@ -225,7 +241,7 @@ class LogWriter:
     def sign_locked(self, connection: sqlite3.Connection) -> None:
         """Sign what a crash left unsigned, on the locked writer's connection."""
         self._take_up(connection)
-        self._sign(connection, self._keys())
+        self._sign(connection)
 
     def _take_up(self, connection: sqlite3.Connection) -> None:
         size, log_time_us = connection.execute(
@@ -234,11 +250,21 @@ class LogWriter:
         self._log_time_us = log_time_us
         if size == self._tree.size:
             return
+        self._note_keys(connection)
         edges = dict(connection.execute("SELECT level, hashes FROM tile_edge"))
         try:
             self._tree = GrowingTree(size, edges)
         except LodelineError as error:
             raise StoreCorruptError(self._database.url, str(error)) from error
+
+    def _note_keys(self, connection: sqlite3.Connection) -> None:
+        """Have the keys read again if the log has a `key` entry that they may not know of."""
+        (position,) = connection.execute(
+            "SELECT max(position) FROM entry WHERE kind = 'key' AND kind <> 'event'"
+        ).fetchone()
+        if position != self._key_position:
+            self._key_position = position
+            self._forget_keys()
 
     def _sequence(
         self,
@@ -297,7 +323,7 @@ class LogWriter:
         rows.insert(connection, tree)
         return outcomes, log_time_us
 
-    def _sign(self, connection: sqlite3.Connection, keys: KeyRing) -> None:
+    def _sign(self, connection: sqlite3.Connection) -> None:
         size = self._tree.size
         (signed,) = connection.execute("SELECT coalesce(max(size), 0) FROM checkpoint").fetchone()
         if signed >= size:
@@ -306,7 +332,10 @@ class LogWriter:
             "SELECT log_time FROM entry WHERE position = ?", (size - 1,)
         ).fetchone()
         head = TreeHead(self._origin, size, self._tree.root())
-        checkpoint = sign_checkpoint(head, log_time_us=log_time_us, signers=[keys.checkpoint])
+        # Not earlier: the entries just committed may have changed which keys are in force.
+        self._note_keys(connection)
+        signers = self._keys().checkpoint_signers
+        checkpoint = sign_checkpoint(head, log_time_us=log_time_us, signers=signers)
         with self._database.transaction(connection, durable=False):
             insert_checkpoint(connection, checkpoint)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -18,6 +19,7 @@ from lodeline.errors import (
     StoreCorruptError,
     StoreUnreachableError,
     UnknownPositionError,
+    UsageError,
 )
 from lodeline.limits import CHECKPOINT_TRIES, ENTRIES_PAGE, RECEIPT_DEADLINE_US
 from lodeline.proof import (
@@ -40,7 +42,15 @@ from lodeline.store.database import Database, translate_os_error
 from lodeline.store.declarations import read_declarations
 from lodeline.store.endorsements import Endorsements
 from lodeline.store.erasing import apply_erasures
-from lodeline.store.keys import KeyRing, create_keys, key_paths, load_keys
+from lodeline.store.keys import (
+    Certified,
+    KeyRing,
+    create_keys,
+    key_paths,
+    load_keys,
+    prepare_keys,
+    remove_retired,
+)
 from lodeline.store.personal import Erasures, OpenedPayload, PersonalFields
 from lodeline.store.segment import AcceptedEvent, Appended, DeadLetter, Refusal, StoredEntry
 from lodeline.store.tables import FORMAT_VERSION, migration, schema
@@ -104,6 +114,9 @@ class SqliteSegment:
         self.path = path
         self.url = url
         self._keys_folder = path.with_name(path.name + ".keys")
+        self._held_keys: tuple[Certified, KeyRing] | None = None
+        self._certified, self._certified_to = Certified(), 0
+        self._certified_lock = threading.Lock()
         self._clock_us = clock_us
         self._randomness = randomness
         self.database = Database(path, url=url)
@@ -130,18 +143,37 @@ class SqliteSegment:
         self._writer = self._make_writer(self.origin, self.segment_id, lambda: self.keys)
         apply_erasures(self)
 
-    @cached_property
+    @property
     def keys(self) -> KeyRing:
-        """The private keys, read when first needed.
+        """The private keys in force, read when first needed and after a change.
 
         Raises:
             KeyMissingError: they are not there.
         """
-        return load_keys(self._keys_folder, self.origin)
+        held = self._held_keys
+        if held is None:
+            certified = self.certified_keys()
+            held = (certified, load_keys(self._keys_folder, self.origin, certified))
+            self._held_keys = held
+        return held[1]
+
+    def _forget_keys(self) -> None:
+        if self._held_keys is not None and self._held_keys[0] != self.certified_keys():
+            self._held_keys = None
+
+    def certified_keys(self) -> Certified:
+        """What the log's `key` entries say of its keys."""
+        # Entries never change, and those for subjects may be many: each is read once.
+        with self._certified_lock:
+            for entry in self.iter_entries(self._certified_to, kinds={"key"}):
+                self._certified.add(entry.payload)
+                self._certified_to = entry.position + 1
+            return self._certified.copy()
 
     def key_files(self) -> list[Path]:
         """Where the private keys lie, or should lie."""
-        return sorted(key_paths(self._keys_folder, self.origin).values())
+        paths = key_paths(self._keys_folder, self.origin, self.certified_keys())
+        return sorted(path for files in paths.values() for path in files)
 
     def _make_writer(self, origin: str, segment_id: str, keys: Callable[[], KeyRing]) -> LogWriter:
         token = origin.rpartition("/")[2]
@@ -153,6 +185,7 @@ class SqliteSegment:
             origin=origin,
             segment_id=segment_id,
             keys=keys,
+            forget_keys=self._forget_keys,
             clock_us=self._clock_us,
             randomness=self._randomness,
             personal=self.personal,
@@ -237,6 +270,65 @@ class SqliteSegment:
         """Append a record of another kind. Equal payloads are appended again."""
         record = _to_record(kind, payload, roots)
         return self._appended(self._writer.append([record])[0])
+
+    # Keys
+
+    def rotate_keys(self) -> KeyRing:
+        """Make new checkpoint and receipt keys; the earlier checkpoint key goes on signing, too.
+
+        1. All that is in the log is signed by the earlier key.
+        2. The new private keys are durable before the log speaks of them.
+        3. A `key` entry certifies them. The checkpoint over it is signed by both.
+
+        Raises:
+            UsageError: the keys before the present ones are not retired yet.
+        """
+
+        def prepare() -> list[NewRecord]:
+            certified = self.certified_keys()
+            if len(certified.in_force["checkpoint"]) > 1:
+                raise UsageError("earlier keys still sign; retire them first: log retire-keys")
+            # 2.
+            checkpoint, receipt = prepare_keys(
+                self._keys_folder, self.origin, certified, self._randomness
+            )
+            ring = KeyRing(checkpoint, receipt, self.keys.segment_key)
+            return [_to_record("key", ring.to_record(self.origin))]
+
+        # 1. and 3.
+        self._writer.append_prepared(prepare)
+        return self.keys
+
+    def retire_keys(self, *, keep: bool = False) -> list[Path]:
+        """End the overlap: from here on only the newest keys count, and earlier ones are removed.
+
+        1. A `key` entry retires them. The checkpoint over it is signed by the newest key alone.
+        2. Their private keys are removed, or set aside with `keep`; also those that a crash after
+           an earlier 1 left behind.
+
+        Returns:
+            The files of the private keys that were removed or set aside.
+
+        Raises:
+            UsageError: no earlier keys are there.
+        """
+
+        def prepare() -> list[NewRecord]:
+            in_force = self.certified_keys().in_force
+            retired = sorted(vkey for vkeys in in_force.values() for vkey in vkeys[:-1])
+            if not retired:
+                return []
+            record = self.keys.to_record(self.origin) | {"retired": retired}
+            return [_to_record("key", record)]
+
+        # 1.
+        appended = self._writer.append_prepared(prepare)
+        # 2.
+        certified = self.certified_keys()
+        removed = remove_retired(self._keys_folder, self.origin, certified, keep=keep)
+        if not appended and not removed:
+            raise UsageError("no earlier keys to retire; log rotate-keys makes new ones")
+        return removed
 
     def _appended(self, outcome: Outcome) -> Appended:
         return _Appended(outcome, self)
@@ -366,7 +458,8 @@ class SqliteSegment:
         checkpoint = self.checkpoint()
         path = self.inclusion_path(position, checkpoint.size)
         (entry,) = self.iter_entries(position, position + 1)
-        return format_tlog_proof(TlogProof(position, tuple(path), checkpoint.note, entry.leaf))
+        note = self.witnessed_note(checkpoint.size)
+        return format_tlog_proof(TlogProof(position, tuple(path), note, entry.leaf))
 
     def consistency_path(self, size_earlier: int, size_later: int) -> list[bytes]:
         """Prove that the later tree extends the earlier.
@@ -430,14 +523,18 @@ class SqliteSegment:
         return sign_receipt(receipt, self.keys.receipt)
 
     def verifiers(self, use: str = "checkpoint") -> list[Verifier]:
-        """The keys that the log's `key` leaves certify for a use, `checkpoint` or `receipt`."""
-        return [
-            Verifier.from_vkey(key["vkey"])
+        """The keys that the log's `key` leaves certify for a use, `checkpoint` or `receipt`.
+
+        Retired ones, too, since what they signed stays signed; oldest first.
+        """
+        vkeys = [
+            key["vkey"]
             for entry in self.iter_entries(kinds={"key"})
             if entry.payload is not None
             for key in json.loads(entry.payload)["keys"]
             if key["use"] == use
         ]
+        return [Verifier.from_vkey(vkey) for vkey in dict.fromkeys(vkeys)]
 
     def iter_entries(
         self, start: int = 0, stop: int | None = None, kinds: Collection[str] | None = None

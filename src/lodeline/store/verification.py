@@ -2,7 +2,8 @@
 
 1. The file is a sound SQLite database.
 2. The keys are those of the log's first leaf, and agree with the key files beside the store; keys
-   of a later `key` leaf count once a checkpoint by known keys covers it.
+   of a later `key` leaf count once a checkpoint by known keys covers it, and those that it retires
+   count no more from there on.
 3. Entries are gapless, their leaves well formed, and what stands beside a leaf repeats it.
 4. Each payload and secret give the leaf's commitment, and its identifier under the segment key;
    what is gone, an `erasure` entry names. Keys of subjects have their logged hash, and open what
@@ -233,6 +234,16 @@ def _verify_blobs(
             report.fail("block.root", at, root, found)
 
 
+@dataclass(frozen=True, slots=True)
+class _KeyChange:
+    added: list[Verifier]
+    retired: frozenset[str] = frozenset()
+
+    def apply(self, verifiers: list[Verifier]) -> list[Verifier]:
+        kept = [one for one in verifiers if one.vkey not in self.retired]
+        return kept + [one for one in self.added if one not in kept]
+
+
 def _load_keys(segment: SqliteSegment, report: VerifyReport) -> KeyRing | None:
     try:
         return segment.keys
@@ -246,9 +257,9 @@ def _find_verifiers(
     segment: SqliteSegment,
     keys: KeyRing | None,
     report: VerifyReport,
-) -> dict[int, list[Verifier]]:
-    """Give the checkpoint keys that each `key` entry certifies, by position."""
-    verifiers: dict[int, list[Verifier]] = {}
+) -> dict[int, _KeyChange]:
+    """Give the checkpoint keys that each `key` entry certifies and retires, by position."""
+    verifiers: dict[int, _KeyChange] = {}
     certified: list[dict[str, object]] = []
     for position, payload in connection.execute(
         "SELECT position, payload FROM entry JOIN payload USING(position) "
@@ -256,11 +267,14 @@ def _find_verifiers(
     ):
         try:
             record = json.loads(payload)
-            verifiers[position] = [
-                Verifier.from_vkey(key["vkey"])
-                for key in record["keys"]
-                if key["use"] == "checkpoint"
-            ]
+            verifiers[position] = _KeyChange(
+                [
+                    Verifier.from_vkey(key["vkey"])
+                    for key in record["keys"]
+                    if key["use"] == "checkpoint"
+                ],
+                frozenset(record.get("retired", ())),
+            )
             certified.append(record)
         except (ValueError, KeyError, TypeError, ProofError) as error:
             report.fail("key.malformed", f"entry {position}", "a key record", error)
@@ -288,13 +302,13 @@ class _Walk:
         connection: sqlite3.Connection,
         segment: SqliteSegment,
         keys: KeyRing | None,
-        verifiers: dict[int, list[Verifier]],
+        verifiers: dict[int, _KeyChange],
         report: VerifyReport,
     ) -> None:
         self._connection = connection
         self._segment = segment
         self._segment_key = keys.segment_key if keys is not None else None
-        self._verifiers = verifiers.pop(0, [])
+        self._verifiers = verifiers.pop(0, _KeyChange([])).added
         self._later_verifiers = verifiers
         self._report = report
         self._tree = GrowingTree()
@@ -649,7 +663,7 @@ class _Walk:
             report.fail("root", at, head.root_hash, self._tree.root())
             return
         for position in [one for one in self._later_verifiers if one < head.size]:
-            self._verifiers += self._later_verifiers.pop(position)
+            self._verifiers = self._later_verifiers.pop(position).apply(self._verifiers)
 
     def _verify_signed_to_the_end(self) -> None:
         (signed,) = self._connection.execute("SELECT max(size) FROM checkpoint").fetchone()
