@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import time
 from pathlib import Path
@@ -121,6 +122,21 @@ def test_a_folder_of_an_earlier_state_cannot_tell_unless_it_was_seen_later(shell
     bundle.write_bytes(bundle.read_bytes()[:-1])
     answer = shell.json("log", "receipt", receipt, *words, status=3)
     assert answer["verdict"] == "unknown"
+
+
+def test_a_checkpoint_kept_from_one_of_two_views_is_refused_by_the_other(shell: Shell) -> None:
+    other = Shell(shell.folder / "other")
+    shutil.copytree(shell.folder / ".lodeline", other.folder / ".lodeline")
+    shell.import_events(event("shown to one", ["a"], ["b"]))
+    other.import_events(event("shown to another", ["a"], ["b"]))
+    kept = shell.run("log", "checkpoint").stdout
+    assert kept.split("\n")[:2] == other.run("log", "checkpoint").stdout.split("\n")[:2]
+    other.write("kept", kept)
+    other.import_events(event("and on", ["a"], ["b"]))
+    answer = other.json("log", "consistency", "kept", status=1)
+    assert answer["error"]["code"] == "proof.inconsistent"
+    # Each of the two views is in order by itself.
+    assert shell.json("verify")["ok"] is other.json("verify")["ok"] is True
 
 
 @pytest.mark.parametrize("text", ["no receipt", "a.b", "bm8.bm8"])
