@@ -123,7 +123,7 @@ def _print_report(report: FsckReport, name: str) -> None:
     else:
         first = report.faults[0]
         print(f"not sound: {_place(first)}: {first.code}")
-        print(f"  expected {first.expected[:200]}, found {first.found[:200]}")
+        print(f"  expected {first.expected[:200]}, found {first.found[:200] or 'nothing'}")
         if len(report.faults) > 1:
             others = ", ".join(dict.fromkeys(_place(fault) for fault in report.faults[1:6]))
             print(f"  and {len(report.faults) - 1} more: {others}")

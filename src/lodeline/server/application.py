@@ -1,6 +1,7 @@
 """The service as one ASGI application: routes to ingestion, questions, health and the page.
 
-Every read passes `query.ask`, the one door. Left out here: authentication (without it the
+Every read of the graph passes `query.ask`, the one door; the log's own files hold nothing that
+needs masking. Left out here: authentication (without it the
 service refuses to listen beyond loopback), the Marquez-compatible API, the UI.
 """
 
@@ -21,6 +22,7 @@ from lodeline.errors import LodelineError
 from lodeline.limits import SERVER_THREADS_MAX, SHUTDOWN_SECONDS_MAX
 from lodeline.server.asking import VERBS, Ask, Asking
 from lodeline.server.depositing import Deposits
+from lodeline.server.log_files import LogFiles
 from lodeline.server.pages import STYLE, home_page
 from lodeline.server.taking import Receive, Scope, Send, Taking
 from lodeline.server.writing import Writer
@@ -40,11 +42,18 @@ class Application:
         ask: answers questions.
         writer: takes events; started and stopped with the application.
         deposits: takes predictions and blobs.
+        log_files: serves the log as static files.
         close: called when all is stopped.
     """
 
     def __init__(
-        self, *, ask: Ask, writer: Writer, deposits: Deposits, close: Callable[[], object]
+        self,
+        *,
+        ask: Ask,
+        writer: Writer,
+        deposits: Deposits,
+        log_files: LogFiles,
+        close: Callable[[], object],
     ) -> None:
         self._close = close
         self._ask = ask
@@ -59,6 +68,7 @@ class Application:
                 Route("/readyz", self._readyz),
                 Route("/api/v2/predictions", deposits.predictions, methods=["POST"]),
                 Route("/api/v2/blobs/{digest}", deposits.blob, methods=["PUT"]),
+                Route("/log/{segment}/{path:path}", log_files.file),
                 Mount("/api/v2", routes=[Route("/{verb}", self._question)]),
             ],
             exception_handlers={HTTPException: _not_served},

@@ -12,6 +12,7 @@ from lodeline.ingest.projection import fold_pending
 from lodeline.query import ask
 from lodeline.server.application import Application
 from lodeline.server.depositing import Deposits
+from lodeline.server.log_files import LogFiles
 from lodeline.server.writing import Outcome, Writer
 from lodeline.store import AcceptedEvent, Refusal, Segment, open_segment
 
@@ -36,7 +37,13 @@ def build_application(store: str) -> Application:
 
     writer = Writer(segment, append=append_events, fold=fold_pending)
     deposits = Deposits(take_predictions=take_predictions, keep_blob=segment.put_blob)
-    return Application(ask=answer, writer=writer, deposits=deposits, close=segment.close)
+    return Application(
+        ask=answer,
+        writer=writer,
+        deposits=deposits,
+        log_files=LogFiles(segment),
+        close=segment.close,
+    )
 
 
 def append_events(segment: Segment, raws: Sequence[bytes]) -> list[Outcome]:
