@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import lru_cache
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .errors import MalformedSealError, SealError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES: Final = 32
 KEY_ID_BYTES: Final = 16
@@ -63,11 +67,9 @@ def seal_value(
         value: its canonical bytes.
         drawn: 28 random bytes, used once: nonce and inner salt.
     """
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
     nonce, inner_salt = drawn[:NONCE_BYTES], drawn[NONCE_BYTES:]
     bound = _bound(record, pointer, key_id)
-    return SealedValue(key_id, nonce, AESGCM(key).encrypt(nonce, inner_salt + value, bound))
+    return SealedValue(key_id, nonce, _cipher()(key).encrypt(nonce, inner_salt + value, bound))
 
 
 def open_value(key: bytes, sealed: SealedValue, *, record: bytes, pointer: str) -> bytes:
@@ -77,10 +79,9 @@ def open_value(key: bytes, sealed: SealedValue, *, record: bytes, pointer: str) 
         SealError: another key, record or pointer, or changed bytes.
     """
     from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     try:
-        opened = AESGCM(key).decrypt(
+        opened = _cipher()(key).decrypt(
             sealed.nonce, sealed.ciphertext, _bound(record, pointer, sealed.key_id)
         )
     except (InvalidTag, ValueError) as error:
@@ -114,6 +115,14 @@ def encode_erased(position: int) -> bytes:
         position: of the `erasure` entry.
     """
     return b'{"erased_by":"%d"}' % position
+
+
+@lru_cache(maxsize=1)
+def _cipher() -> type[AESGCM]:
+    # Imported when first needed, and once: looking a name up again costs as much as encrypting.
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    return AESGCM
 
 
 def _bound(record: bytes, pointer: str, key_id: str) -> bytes:

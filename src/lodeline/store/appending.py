@@ -372,15 +372,12 @@ def _find_known(
 
 def to_records(events: Sequence[AcceptedEvent], rules: PersonalRules) -> list[NewRecord]:
     """Give accepted events as records of the log, their personal values taken out."""
-    return [
-        NewRecord(
-            "event",
-            event.canonical,
-            event.fields,
-            personal=take_out(event.canonical, rules) if rules.may_match(event.canonical) else None,
-        )
-        for event in events
-    ]
+    records = []
+    for event in events:
+        canonical, fields = event.canonical, event.fields
+        part = take_out(canonical, fields, rules) if rules.may_match(canonical) else None
+        records.append(NewRecord("event", canonical, fields, personal=part))
+    return records
 
 
 def to_key_record(origin: str, hashes: Mapping[str, str]) -> NewRecord:

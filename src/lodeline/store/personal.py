@@ -40,7 +40,15 @@ from lodeline.proof import (
 from lodeline.store.keys import KeyRing
 from lodeline.store.subjects import SubjectKeys, subject_digest, subject_key_id
 from lodeline.wire import canonical_bytes, commitment_fields, parse_with_tokens
-from lodeline.wire.personal import PersonalRules, PersonalValue, redact, restore
+from lodeline.wire.personal import (
+    LABEL_MARK,
+    PersonalRules,
+    PersonalValue,
+    facet_of,
+    redact,
+    restore,
+    value_at,
+)
 
 _DRAWN_BYTES: Final = NONCE_BYTES + INNER_SALT_BYTES
 
@@ -89,16 +97,36 @@ class OpenedPayload(NamedTuple):
     missing: tuple[str, ...] = ()
 
 
-def take_out(canonical: bytes, rules: PersonalRules) -> PersonalPart | None:
-    """Take the personal values out of an event in canonical form; `None` where it has none."""
+def take_out(
+    canonical: bytes, fields: Sequence[Field], rules: PersonalRules
+) -> PersonalPart | None:
+    """Take the personal values out of an event; `None` where it has none.
+
+    Args:
+        canonical: the event in canonical form.
+        fields: what would be committed to if nothing in it were personal.
+        rules: in force.
+    """
     event = parse_with_tokens(canonical)
-    values = rules.find(event)
+    values = rules.find(event, labelled=LABEL_MARK in canonical)
     if not values:
         return None
     bare = redact(event, [one.pointer for one in values])
     payload = canonical_bytes(bare, finished=True)
-    fields = commitment_fields(bare, finished=True)
-    return PersonalPart(payload, fields, values, parse_time(event["eventTime"])[0])
+    time_us = parse_time(event["eventTime"])[0]
+    return PersonalPart(payload, _fields_left(bare, fields, values), values, time_us)
+
+
+def _fields_left(
+    bare: dict[str, Any], fields: Sequence[Field], values: Sequence[PersonalValue]
+) -> Sequence[Field]:
+    """Give the fields of a payload, writing only those anew that lost a value."""
+    known = dict(fields)
+    for facet in {facet_of(one.pointer) for one in values}:
+        if facet not in known:
+            return commitment_fields(bare, finished=True)
+        known[facet] = canonical_bytes(value_at(bare, facet), finished=True)
+    return list(known.items())
 
 
 def with_sealed(fields: Sequence[Field], sealed: Sequence[SealedField]) -> list[Field]:

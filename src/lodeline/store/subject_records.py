@@ -22,6 +22,7 @@ from lodeline.store.row_tables import has_row_tables
 from lodeline.store.sqlite import SqliteSegment
 from lodeline.store.subjects import subject_digest
 from lodeline.wire import canonical_bytes, commitment_fields, parse_with_tokens
+from lodeline.wire.personal import value_at
 
 
 @dataclass(slots=True)
@@ -124,10 +125,12 @@ def _search(segment: SqliteSegment, connection: sqlite3.Connection, record: Subj
     ]
     if len(record.fields) + len(record.undeclared) >= SUBJECT_PLACES_MAX:
         record.gaps.append(("size", f"only {SUBJECT_PLACES_MAX} places are listed"))
-    if has_prediction_tables(connection):
-        record.gaps.append(("capture", "records of predictions are not searched"))
-    if has_row_tables(connection):
-        record.gaps.append(("capture", "blobs of row provenance are not searched"))
+    for there, table, name in (
+        (has_prediction_tables(connection), "prediction_batch", "records of predictions"),
+        (has_row_tables(connection), "row_step", "blobs of row provenance"),
+    ):
+        if there and connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone():
+            record.gaps.append(("capture", f"{name} are not searched"))
 
 
 def iter_values(segment: SqliteSegment, record: SubjectRecord) -> Iterator[dict[str, Any]]:
@@ -146,15 +149,8 @@ def iter_values(segment: SqliteSegment, record: SubjectRecord) -> Iterator[dict[
                     "entry": position,
                     "log_time_us": entry.log_time_us,
                     "pointer": pointer,
-                    "value": _at(event, pointer),
+                    "value": value_at(event, pointer),
                 }
-
-
-def _at(value: Any, pointer: str) -> Any:
-    for part in pointer.split("/")[1:]:
-        name = part.replace("~1", "/").replace("~0", "~")
-        value = value[int(name)] if isinstance(value, list) else value[name]
-    return value
 
 
 def erase_subject(

@@ -26,7 +26,7 @@ LABEL: Final = "lodeline_personal"
 UNATTRIBUTED: Final = "unattributed"
 
 _ANY: Final = "*"
-_LABEL_MARK: Final = b'"lodeline_personal":'
+LABEL_MARK: Final = b'"lodeline_personal":'
 _STRUCTURE: Final = frozenset(
     {
         "eventTime",
@@ -81,8 +81,10 @@ class PersonalRules:
 
     def __init__(self, rules: Sequence[Rule] = ()) -> None:
         self.rules = tuple(rules)
+        self._rooted = [rule for rule in rules if not rule.schema]
+        self._below_facets = [rule for rule in rules if rule.schema]
         # Whatever a rule matches holds one of these bytes, so most events need no second look.
-        self._marks = (_LABEL_MARK, *dict.fromkeys(_mark(rule) for rule in rules))
+        self._marks = (LABEL_MARK, *dict.fromkeys(_mark(rule) for rule in rules))
 
     def may_match(self, canonical: bytes) -> bool:
         """Whether an event in canonical form may hold a personal value."""
@@ -92,19 +94,19 @@ class PersonalRules:
                 return True
         return False
 
-    def find(self, event: Mapping[str, Any]) -> list[PersonalValue]:
+    def find(self, event: Mapping[str, Any], *, labelled: bool = True) -> list[PersonalValue]:
         """List the personal values of an event, in order of their pointers, none within another.
 
         Args:
             event: parsed by `parse_with_tokens`.
+            labelled: whether a facet may have a label.
         """
         found: dict[Tokens, str] = {}
-        for rule in self.rules:
-            if not rule.schema:
-                _match(event, rule, (), found)
-        for place, facet in _iter_facets(event):
-            for rule in self.rules:
-                if rule.schema and facet.get("_schemaURL") == rule.schema:
+        for rule in self._rooted:
+            _match(event, rule, (), found)
+        for place, facet in _iter_facets(event) if labelled or self._below_facets else ():
+            for rule in self._below_facets:
+                if facet.get("_schemaURL") == rule.schema:
                     _match(facet, rule, place, found)
             if LABEL in facet:
                 for rule in _labels_of(facet[LABEL]):
@@ -147,6 +149,17 @@ def restore(event: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
             holder = inner
         holder[int(last) if isinstance(holder, list) else last] = value
     return copied
+
+
+def facet_of(pointer: str) -> str:
+    """Give the pointer of the facet that a place lies in, or would lie in."""
+    parts = pointer.split("/")
+    return "/".join(parts[: 5 if parts[1] in {"inputs", "outputs"} else 4])
+
+
+def value_at(event: Mapping[str, Any], pointer: str) -> Any:
+    """Give what stands at a pointer; `None` where nothing does."""
+    return _at(event, _read_tokens(pointer))
 
 
 def read_rules(table: Mapping[str, Any]) -> list[Rule]:
@@ -253,15 +266,16 @@ def _match(root: Any, rule: Rule, place: Tokens, found: dict[Tokens, str]) -> No
 def _expand(
     value: Any, pointer: Tokens, path: Tokens, bound: Tokens
 ) -> Iterator[tuple[Tokens, Tokens]]:
-    if not pointer:
-        yield path, bound
-        return
-    token, rest = pointer[0], pointer[1:]
-    members = _members(value)
-    for key in members if token == _ANY else (token,):
-        if key in members:
-            binding = (*bound, key) if token == _ANY else bound
-            yield from _expand(members[key], rest, (*path, key), binding)
+    for i, token in enumerate(pointer):
+        if token == _ANY:
+            rest = pointer[i + 1 :]
+            for key, inner in _members(value).items():
+                yield from _expand(inner, rest, (*path, *pointer[:i], key), (*bound, key))
+            return
+        value = _at(value, (token,))
+        if value is None:
+            return
+    yield (*path, *pointer), bound
 
 
 def _members(value: Any) -> Mapping[str, Any]:
