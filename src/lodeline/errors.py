@@ -483,6 +483,29 @@ class WitnessConflictError(NoError):
         return "stop appending; compare with backups and kept checkpoints: `lodeline verify`"
 
 
+@dataclass(eq=False)
+class TimestampUnavailableError(CouldNotTellError):
+    """A timestamping authority did not answer, or not with a timestamp."""
+
+    code: ClassVar[str] = "could_not_tell.timestamp"
+    url: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"timestamping authority {self.url}: {self.reason}"
+
+
+@dataclass(eq=False)
+class TimestampMismatchError(NoError):
+    """A timestamp that is not of this checkpoint, or does not verify."""
+
+    code: ClassVar[str] = "no.timestamp"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the timestamp does not hold: {self.reason}"
+
+
 # The codes of `InvalidEventError`, with what each says of the event.
 EVENT_FAULTS: Final = {
     "event.depth": "It nests deeper than any facet does.",

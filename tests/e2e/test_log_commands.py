@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -203,3 +204,18 @@ def test_doctor_names_what_needs_attention_and_the_next_step(imported: Path) -> 
 def test_commands_of_a_store_do_not_pretend_to_ask_a_server(imported: Path) -> None:
     for words in (["verify"], ["doctor"], ["import", "events.jsonl"], ["dead-letter", "list"]):
         assert lodeline(imported, *words, "--server", "http://127.0.0.1:9")[0] == 2
+
+
+def test_consistency_with_every_checkpoint_ever_signed(imported: Path) -> None:
+    for number in range(5, 8):
+        event = json.dumps(EVENT | {"eventTime": f"2026-01-01T00:00:0{number}Z"})
+        lodeline(imported, "import", "-", stdin=event.encode())
+    status, text = lodeline(imported, "log", "consistency", "--all", "--json")
+    answer = json.loads(text)
+    assert (status, answer["ok"], answer["later"]["size"]) == (0, True, 10)
+    assert answer["checkpoints"] >= 5
+    with sqlite3.connect(imported / ".lodeline" / "lodeline.db") as connection:
+        hashes = connection.execute("SELECT hashes FROM tile_edge WHERE level = 0").fetchone()[0]
+        changed = bytes([hashes[0] ^ 1]) + hashes[1:]
+        connection.execute("UPDATE tile_edge SET hashes = ? WHERE level = 0", (changed,))
+    assert lodeline(imported, "log", "consistency", "--all")[0] == 1

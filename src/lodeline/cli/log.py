@@ -19,6 +19,10 @@ lodeline log witness URL --vkey VKEY    have a witness cosign the newest checkpo
                                         each witness of the policy in the settings
 lodeline log rotate-keys                new keys; the earlier checkpoint key signs beside them
 lodeline log retire-keys [--keep]       the earlier keys no longer count; they are removed
+lodeline log timestamp --tsa URL        have an RFC 3161 authority stamp the newest checkpoint
+lodeline log timestamp [SIZE]           check the timestamps that are kept; with -o FOLDER write
+                                        them as files for `openssl ts`
+lodeline log consistency --all          that the log extends every checkpoint it ever signed
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ from lodeline.cli.log_files import add_folder_options, export, fsck
 from lodeline.cli.log_keys import configure_keys, retire_keys, rotate_keys
 from lodeline.cli.log_proofs import check_proof, configure_proofs, write_proof
 from lodeline.cli.log_receipts import answer_receipt, configure_receipts
+from lodeline.cli.log_timestamps import configure_timestamps, stamp_or_check
 from lodeline.cli.log_witnesses import ask_witnesses
 from lodeline.errors import InconsistentTreesError, UnknownPositionError, UsageError
 from lodeline.model import format_time
@@ -52,13 +57,17 @@ def configure(parser: ArgumentParser) -> None:
     """Add the actions."""
     parser.add_argument(
         "action",
-        choices=["checkpoint", "prove", "consistency", "export", "witness", *_ACTIONS],
+        choices=["checkpoint", "prove", "consistency", "export", "witness", "timestamp", *_ACTIONS],
         help="what to tell",
     )
     parser.add_argument("values", nargs="*", metavar="VALUE", help="as shown above")
     parser.add_argument("--at", type=int, metavar="SIZE", help="prove: in the tree of this size")
     configure_proofs(parser)
     configure_receipts(parser)
+    configure_timestamps(parser)
+    parser.add_argument(
+        "--all", action="store_true", help="consistency: with every checkpoint ever signed"
+    )
     add_folder_options(parser)
     configure_keys(parser)
 
@@ -80,6 +89,10 @@ def execute(arguments: Namespace) -> int:
         return _prove(segment, arguments)
     if arguments.action == "witness":
         return ask_witnesses(segment, arguments)
+    if arguments.action == "timestamp":
+        return stamp_or_check(segment, arguments)
+    if arguments.all:
+        return _consistency_with_all(segment, arguments)
     return _consistency(segment, arguments)
 
 
@@ -177,6 +190,33 @@ def _consistency(segment: Any, arguments: Namespace) -> int:
         print(f"consistent: the tree of {later} extends the tree of {earlier}")
         for value in path:
             print(f"  path {b64encode(value).decode()}")
+    return 0
+
+
+def _consistency_with_all(segment: Any, arguments: Namespace) -> int:
+    if arguments.values:
+        raise UsageError("log consistency --all takes no size")
+    newest = segment.checkpoint()
+    verifiers = segment.verifiers()
+    count = 0
+    for checkpoint in segment.iter_checkpoints():
+        if checkpoint.size > newest.size:
+            break
+        count += 1
+        head = verify_checkpoint(checkpoint.note, verifiers, origin=segment.origin)
+        # One proof to the newest each: with the same later root, all extend one another.
+        verify_consistency(
+            segment.consistency_path(head.size, newest.size),
+            size_earlier=head.size,
+            size_later=newest.size,
+            root_earlier=head.root_hash,
+            root_later=newest.root_hash,
+        )
+    if arguments.json:
+        later = {"size": newest.size, "root_hash": newest.root_hash.hex()}
+        print_json({"ok": True, "checkpoints": count, "later": later})
+    else:
+        print(f"consistent: the tree of {newest.size} extends all {count} checkpoints")
     return 0
 
 

@@ -25,7 +25,10 @@ def configure_proofs(parser: ArgumentParser) -> None:
         "--tlog-proof", action="store_true", help="prove: write a C2SP tlog-proof file"
     )
     parser.add_argument(
-        "-o", "--output", metavar="FILE", help="prove: write the tlog-proof there, not to stdout"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="prove: write the tlog-proof there, not to stdout; timestamp: folder for files",
     )
     parser.add_argument(
         "--verify", metavar="FILE", help="prove: check a tlog-proof file, without any store"

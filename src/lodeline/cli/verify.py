@@ -9,6 +9,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from lodeline.cli.answers import open_segment, print_json
+from lodeline.cli.log_timestamps import find_roots
 from lodeline.cli.progress import counting
 from lodeline.errors import StoreCorruptError
 from lodeline.ingest.prediction_blobs import verify_blob
@@ -33,6 +34,7 @@ def execute(arguments: Namespace) -> int:
             report = verify_segment(
                 segment,
                 block_root=verify_blob,
+                timestamp_roots=find_roots(),
                 progress=lambda done, total: progress(done, total, f"{done} entries"),
             )
         segment.close()

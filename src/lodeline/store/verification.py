@@ -14,6 +14,7 @@
    consistent with every other.
 7. Identifiers, payloads and secrets belong to entries. Blobs have the digest in their name, those
    that entries refer to are there, and a batch of predictions has the root that its leaf carries.
+8. Cosignatures are their witnesses', timestamps are over their checkpoints.
 
 What this cannot see: a log cut back to an earlier checkpoint, together with its checkpoints, by
 someone who may write the store. That takes a checkpoint kept elsewhere.
@@ -27,7 +28,7 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lodeline.errors import (
     KeyMissingError,
@@ -54,6 +55,7 @@ from lodeline.proof import (
     verify_checkpoint,
 )
 from lodeline.store.blob_references import iter_blob_references
+from lodeline.store.endorsement_checks import iter_cosignature_faults, iter_timestamp_faults
 from lodeline.store.keys import KeyRing
 from lodeline.store.personal import Erasures, SealedField, read_sealed, with_sealed
 from lodeline.store.sqlite import SqliteSegment
@@ -61,6 +63,9 @@ from lodeline.store.statements import read_statement
 from lodeline.tlog import Checkpoint, GrowingTree
 from lodeline.wire import canonical_bytes, commitment_fields, parse_with_tokens
 from lodeline.wire.personal import restore
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 # Rows read at a time; also parameters of a statement, of which old SQLite builds take 999.
 _PAGE = 500
@@ -162,6 +167,7 @@ def verify_segment(
     segment: SqliteSegment,
     *,
     block_root: Callable[[bytes], str] | None = None,
+    timestamp_roots: Sequence[Certificate] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> VerifyReport:
     """Check a whole segment; damage is reported, not raised.
@@ -170,6 +176,8 @@ def verify_segment(
         segment: opened.
         block_root: computes the root of a batch of predictions from its blob; without it only the
             digests of blobs are checked.
+        timestamp_roots: certificates of timestamping authorities to trust; without them timestamps
+            are only compared with their checkpoints.
         progress: called with entries checked and entries to check.
 
     Raises:
@@ -177,7 +185,9 @@ def verify_segment(
     """
     report = VerifyReport()
     try:
-        _verify(segment, report, block_root, progress or (lambda _done, _total: None))
+        _verify(
+            segment, report, block_root, timestamp_roots, progress or (lambda _done, _total: None)
+        )
     except StoreCorruptError as error:
         report.fail("store.damaged", str(segment.path), "a sound database", error.reason)
     return report
@@ -187,6 +197,7 @@ def _verify(
     segment: SqliteSegment,
     report: VerifyReport,
     block_root: Callable[[bytes], str] | None,
+    timestamp_roots: Sequence[Certificate],
     progress: Callable[[int, int], None],
 ) -> None:
     # 1.
@@ -204,6 +215,8 @@ def _verify(
         walk.verify_destroyed()
         # 7.
         _verify_belongings(connection, walk.size, report)
+        # 8.
+        _verify_endorsements(connection, timestamp_roots, report)
     _verify_blobs(segment, walk.references, block_root, report)
 
 
@@ -679,6 +692,18 @@ def _verify_statement(payload: bytes, at: str, report: VerifyReport) -> None:
         read_statement(payload)
     except ProofError as error:
         report.fail("statement", at, "a statement in an envelope", error)
+
+
+def _verify_endorsements(
+    connection: sqlite3.Connection, roots: Sequence[Certificate], report: VerifyReport
+) -> None:
+    def count() -> None:
+        report.signatures += 1
+
+    for fault in iter_cosignature_faults(connection, count=count):
+        report.fail(*fault)
+    for fault in iter_timestamp_faults(connection, roots, count=count):
+        report.fail(*fault)
 
 
 def _verify_belongings(connection: sqlite3.Connection, size: int, report: VerifyReport) -> None:
