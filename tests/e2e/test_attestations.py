@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from black_box import Shell, dataset, event
 
-from lodeline.errors import MalformedEnvelopeError
+from lodeline.fold import entry_nodes
 from lodeline.proof.dsse import envelope_from_json
 from lodeline.store import open_segment
 from lodeline.store.statements import iter_statements
@@ -162,8 +162,10 @@ def test_logged_statements_are_found_by_what_they_are_about(record: Shell) -> No
         assert len(list(iter_statements(segment))) == 3
         one = next(iter_statements(segment, [MODEL]))
         assert one.envelope == envelope_from_json(first["envelope"])
-        with pytest.raises(MalformedEnvelopeError):
-            envelope_from_json({})
+        (entry,) = segment.iter_entries(one.position, one.position + 1)
+        assert entry.payload is not None
+        # What the Merkle map files the entry under.
+        assert entry_nodes(entry.kind, entry.payload) == {"model:ml:late"}
     finally:
         segment.close()
     assert record.json("verify")["ok"] is True

@@ -120,7 +120,7 @@ def entry_nodes(kind: str, payload: bytes) -> frozenset[str]:
     - `alias`: the model or deployment whose version it numbers (`node`).
     - `block`: the deployment, and where it names them the model and the run, of a block of
       predictions. Predictions themselves are proven by the roots of their batches.
-    - `statement`: the nodes in its array `nodes`.
+    - `statement`: the nodes in its array `subjects`.
     - other kinds assert nothing about a node.
 
     Args:
@@ -147,8 +147,8 @@ def _alias_nodes(body: Mapping[str, Any]) -> Iterator[NodeId]:
 
 
 def _statement_nodes(body: Mapping[str, Any]) -> Iterator[NodeId]:
-    nodes = body.get("nodes")
-    yield from _parsed(nodes if isinstance(nodes, list) else [])
+    subjects = body.get("subjects")
+    yield from _parsed(subjects if isinstance(subjects, list) else [])
 
 
 def _parsed(identifiers: Iterable[object]) -> Iterator[NodeId]:

@@ -1,7 +1,9 @@
 """Model bundles hold what readers of OpenSSF model signing expect, and contradict nothing."""
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import subprocess
 from base64 import b64decode, b64encode
@@ -15,6 +17,7 @@ from lodeline.attest.ecdsa import EcdsaSigner
 from lodeline.attest.model_bundles import (
     MEDIA_TYPE,
     Manifest,
+    manifest_statement,
     public_key_hint,
     sign_model,
     verify_model,
@@ -28,6 +31,8 @@ from lodeline.errors import (
     UnsignableFileError,
 )
 from lodeline.proof import Signer
+from lodeline.proof.statements import parse_statement
+from lodeline.store.statements import read_statement
 
 KEY = EcdsaSigner.from_seed(b"k" * 48, name="models")
 OTHER = EcdsaSigner.from_seed(b"o" * 48, name="models")
@@ -144,6 +149,39 @@ def test_a_manifest_that_contradicts_its_subject_is_refused(folder: Path) -> Non
     ).decode()
     with pytest.raises(MalformedStatementError, match="not that of the listed files"):
         verify_model(json.dumps(value), KEY.verifier)
+
+
+def test_mutated_bundles_raise_only_our_errors_and_none_changes_the_manifest(folder: Path) -> None:
+    chance = random.Random(11)
+    manifest = read_manifest(folder)
+    sound = sign_model(manifest, KEY).encode()
+    for _ in range(2_000):
+        raw = bytearray(sound)
+        for _ in range(chance.randrange(1, 4)):
+            at = chance.randrange(len(raw))
+            if chance.random() < 0.5:
+                raw[at] = chance.randrange(256)
+            else:
+                del raw[at : at + chance.randrange(1, 30)]
+        try:
+            found = verify_model(bytes(raw), KEY.verifier)
+        except ProofError:
+            continue
+        assert found == manifest
+
+
+def test_mutated_statements_raise_only_our_errors() -> None:
+    chance = random.Random(13)
+    payload = manifest_statement(Manifest.of("late", {"a": "a" * 64, "b": "b" * 64}, ()))
+    for _ in range(2_000):
+        raw = bytearray(payload)
+        for _ in range(chance.randrange(1, 4)):
+            raw[chance.randrange(len(raw))] = chance.randrange(256)
+        with contextlib.suppress(ProofError):
+            parse_statement(bytes(raw))
+        record = b'{"envelope":%b,"subjects":["a"]}' % bytes(raw)
+        with contextlib.suppress(ProofError):
+            read_statement(record)
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,7 @@ def test_entries_of_other_kinds_name_what_their_payload_says() -> None:
         return entry_nodes(kind, json.dumps(payload).encode())
 
     assert named("alias", node="model:ml:churn", number="7") == {"model:ml:churn"}
-    assert named("statement", nodes=["dataset:n:a#sha256:d", "nonsense"]) == {"dataset:n:a"}
+    assert named("statement", subjects=["dataset:n:a#sha256:d", "nonsense"]) == {"dataset:n:a"}
     batch = {
         "deployment": {"namespace": "n", "name": "api", "version": "1"},
         "model": {"namespace": "m", "name": "churn"},
@@ -98,9 +98,9 @@ def test_entries_of_other_kinds_name_what_their_payload_says() -> None:
     found = {"deployment:n:api", "model:m:churn", f"run:{run_id('4')}"}
     assert named("block", **block) == found
     for kind in ("key", "fold", "map", "erasure", "expiry", "policy"):
-        assert named(kind, **block, nodes=["dataset:n:a"], node="dataset:n:a") == frozenset()
+        assert named(kind, **block, subjects=["dataset:n:a"], node="dataset:n:a") == frozenset()
     for kind in ("event", "alias", "block", "statement"):
-        for payload in (b"", b"[]", b"{}", b'{"node":3,"nodes":3,"dataset":3}', b"\xff"):
+        for payload in (b"", b"[]", b"{}", b'{"node":3,"subjects":3,"dataset":3}', b"\xff"):
             assert entry_nodes(kind, payload) == frozenset()
 
 
