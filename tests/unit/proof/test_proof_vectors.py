@@ -75,6 +75,15 @@ def _verify_consistency(case: dict) -> None:
     )
 
 
+def test_no_published_case_is_left_out_and_both_verdicts_occur(vectors: Find) -> None:
+    files = [path for path in vectors("merkle").rglob("*") if path.is_file()]
+    judged = [*vectors("merkle").glob("inclusion/**/*.json")]
+    judged += vectors("merkle").glob("consistency/**/*.json")
+    assert sorted(files) == sorted(judged)
+    verdicts = [json.loads(path.read_text())["wantErr"] for path in judged]
+    assert {True, False} == set(verdicts)
+
+
 @pytest.fixture
 def tessera(vectors: Find) -> Path:
     return vectors("tessera-log")
