@@ -91,6 +91,13 @@ def test_a_module_is_named_by_a_noun_of_the_field() -> None:
     assert not banned, "\n".join(banned)
 
 
+def test_no_two_test_modules_share_a_name() -> None:
+    """Tests are collected by name alone: of two, one would keep all from running."""
+    names = [path.name for path in python_files("tests") if path.name != "conftest.py"]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    assert not twice, twice
+
+
 def test_every_module_says_why_it_exists() -> None:
     silent = [
         at(path)
