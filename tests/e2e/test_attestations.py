@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64decode
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,25 @@ def test_a_model_folder_is_signed_as_a_bundle_and_a_change_of_it_is_named(shell:
     done = shell.run(*verify)
     assert (done.returncode, "changed: weights.bin" in done.stderr) == (1, True)
     assert Path(shell.folder / "late" / "model.sig").exists()
+
+
+def test_a_bundle_is_logged_only_under_a_model_whose_bytes_it_holds(shell: Shell) -> None:
+    weights = shell.write("late/weights.bin", "w").read_bytes()
+    known = facet(digest=f"sha256:{sha256(weights).hexdigest()}")
+    shell.import_events(event("train", outputs=[dataset("late", "ml", lodeline_model=known)]))
+    shell.run("sign", "key", "models.key", "--name", "models", "--algorithm", "ecdsa-p256")
+    sign = ("sign", "model", "late", "--key", "models.key", "--about", "model:ml:late")
+    position = shell.json(*sign)["position"]
+    segment = open_segment(shell.store, create=False)
+    try:
+        (found,) = iter_statements(segment, ["model:ml:late"])
+    finally:
+        segment.close()
+    assert found.position == position
+    assert found.statement.predicate_type == "https://model_signing/signature/v1.0"
+    shell.write("late/weights.bin", "other")
+    assert shell.run(*sign).returncode == 1
+    assert shell.json("verify")["ok"] is True
 
 
 def test_a_statement_entry_that_holds_no_statement_fails_verification(shell: Shell) -> None:

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 
 from lodeline.cli.answers import open_segment, print_json
 from lodeline.cli.signing import add_signing_options, find_key, sign_draft, write_text
-from lodeline.errors import UsageError
+from lodeline.errors import UnsignableFileError, UsageError
 from lodeline.model import format_time, parse_time
 
 if TYPE_CHECKING:
+    from lodeline.attest.model_bundles import Manifest
     from lodeline.query.attesting import Draft
     from lodeline.store import Segment
 
@@ -42,6 +43,11 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--dataset", metavar="ID", help="evaluation: what it was made on")
     parser.add_argument(
         "--decision", choices=["approved", "rejected"], help="approval (default: approved)"
+    )
+    parser.add_argument(
+        "--about",
+        metavar="ID",
+        help="model: log the bundle under this model, one of whose files the folder must hold",
     )
     parser.add_argument("--note", metavar="TEXT", help="conditions, reasons, purpose")
     parser.add_argument("--name", metavar="NAME", help="key: the name that it signs under")
@@ -181,10 +187,14 @@ def _sign_model(arguments: Namespace) -> int:
     # The bundle is no part of what it signs.
     own = (output.resolve().relative_to(folder).as_posix(),) if inside else ()
     manifest = read_manifest(folder, ignored=(*IGNORED_PATHS, *own))
-    write_text(str(output), sign_model(manifest, key))
+    bundle = sign_model(manifest, key)
+    # Logged first: a refusal leaves an earlier bundle as it was.
+    position = None if arguments.about is None else _log_bundle(arguments, bundle, manifest)
+    write_text(str(output), bundle)
     if arguments.json:
         print_json(
             {
+                "position": position,
                 "file": str(output),
                 "name": manifest.name,
                 "digest": manifest.digest,
@@ -194,4 +204,25 @@ def _sign_model(arguments: Namespace) -> int:
         )
     else:
         print(f"{output}: {len(manifest.files)} files of {manifest.name}, {manifest.digest}")
+        if position is not None:
+            print(f"  logged as entry {position}")
     return 0
+
+
+def _log_bundle(arguments: Namespace, bundle: str, manifest: Manifest) -> int:
+    """Append a bundle's envelope under the recorded model whose bytes the folder holds."""
+    from lodeline.attest.model_bundles import parse_bundle
+    from lodeline.attest.statements import digest_of
+    from lodeline.query.attesting import find_artifact
+    from lodeline.store.statements import append_statement
+
+    segment = open_segment(arguments)
+    try:
+        _fold(segment)
+        about, model, _ = find_artifact(segment, arguments.about)
+        if digest_of(model) not in dict(manifest.files).values():
+            raise UnsignableFileError(arguments.target, f"holds no file with the bytes of {model}")
+        envelope, _ = parse_bundle(bundle)
+        return append_statement(segment, envelope, [about, model]).position
+    finally:
+        segment.close()

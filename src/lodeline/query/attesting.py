@@ -202,8 +202,13 @@ def _model_of(deployment: NodeId, above: _Above) -> NodeId:
     return next(iter(models))
 
 
-def _artifact(segment: Segment, node: str) -> tuple[NodeId, NodeId, TreeReference]:
-    """Find what a person's claim is about: the node asked about, its artifact, and the tree."""
+def find_artifact(segment: Segment, node: str) -> tuple[NodeId, NodeId, TreeReference]:
+    """Find what a person's claim is about: the node asked about, its artifact, and the tree.
+
+    Raises:
+        UsageError: neither a dataset nor a model nor a deployment.
+        UnknownNodeError: the record does not know the node.
+    """
     known = ask(segment, "show", {"id": node})
     about = _node(known)
     if about.kind == "deployment":
@@ -231,7 +236,7 @@ def draft_evaluation(
         MissingDigestError: the record holds no digest of their bytes.
         MalformedStatementError: no metric, name or date.
     """
-    about, model, tree = _artifact(segment, node)
+    about, model, tree = find_artifact(segment, node)
     on = None if dataset is None else _node(ask(segment, "show", {"id": dataset}))
     payload = evaluation_statement(
         model,
@@ -261,7 +266,7 @@ def draft_approval(
         MissingDigestError: the record holds no digest of its bytes.
         MalformedStatementError: no name, date or decision.
     """
-    about, subject, tree = _artifact(segment, node)
+    about, subject, tree = find_artifact(segment, node)
     payload = approval_statement(
         subject,
         about=about,
