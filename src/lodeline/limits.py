@@ -311,3 +311,8 @@ SUBJECT_PLACES_MAX = 100_000
 
 # Attempts to empty the write-ahead log, a tenth of a second apart, before the next opening has to.
 CHECKPOINT_TRIES = 20
+
+# Seconds between two looks for a checkpoint that a witness has not cosigned; checkpoints between
+# them are covered by the later one. The pause doubles up to the second figure while it is gone.
+WITNESS_PAUSE_SECONDS = 1.0
+WITNESS_PAUSE_SECONDS_MAX = 300.0

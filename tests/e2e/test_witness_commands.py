@@ -314,3 +314,50 @@ def test_the_command_asks_every_witness_of_the_policy_and_says_whether_they_are_
         assert [one["witness"] for one in answer["cosignatures"]] == [WREN.verifier.name]
         assert [one["code"] for one in answer["failures"]] == ["could_not_tell.witness"]
         assert answer["note"] == segment.witnessed_note(2)
+
+
+def test_a_served_log_is_cosigned_beside_ingestion_whatever_becomes_of_a_witness(
+    segment: SqliteSegment, witness: RunningWitness, tmp_path: Path
+) -> None:
+    pytest.importorskip("uvicorn")
+    policy = tmp_path / "witnesses.policy"
+    gone = Cosigner("witness.example/gone", b"g" * 32).verifier.vkey
+    policy.write_text(
+        f"witness wren {WREN.verifier.vkey} {witness.url}\n"
+        f"witness gone {gone} http://127.0.0.1:1\nquorum wren\n"
+    )
+    words = [sys.executable, "-m", "lodeline", "serve", "--port", "0", "--store", segment.url]
+    variables = {"LODELINE_WITNESS_POLICY": str(policy)}
+    served = subprocess.Popen(
+        words, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert served.stdout is not None
+        url = served.stdout.readline().rpartition(" at ")[2].strip()
+        _wait_for_cosignature(segment, 2)
+        event = {
+            "eventType": "COMPLETE",
+            "eventTime": "2026-01-01T00:00:00Z",
+            "producer": "https://example.com",
+            "run": {"runId": "00000000-0000-4000-8000-000000000001"},
+            "job": {"namespace": "n", "name": "j"},
+        }
+        request = urllib.request.Request(
+            f"{url}/api/v1/lineage",
+            json.dumps(event).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as response:
+            assert response.status == 201
+        _wait_for_cosignature(segment, 3)
+    finally:
+        served.send_signal(signal.SIGINT)
+        _, err = served.communicate(timeout=30)
+    assert err.count("http://127.0.0.1:1") == 1
+
+
+def _wait_for_cosignature(segment: SqliteSegment, size: int) -> None:
+    deadline = time.monotonic() + 30
+    while segment.endorsements.cosigned_size(WREN.verifier) < size:
+        assert time.monotonic() < deadline, f"no cosignature of {size}"
+        time.sleep(0.1)

@@ -11,6 +11,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lodeline.cli.log_witnesses import read_policy
 from lodeline.errors import LodelineError, MissingExtraError, UsageError
 from lodeline.limits import SHUTDOWN_SECONDS_MAX
 from lodeline.settings import store_url
@@ -42,7 +43,7 @@ def execute(arguments: Namespace) -> int:
         for line in check(url, host=arguments.host, port=arguments.port):
             print(line)
         return 0
-    with _draining(url):
+    with _draining(url), _cosigning(url):
         serve(url, host=arguments.host, port=arguments.port)
     return 0
 
@@ -71,3 +72,22 @@ def _draining(url: str) -> Iterator[None]:
     finally:
         stopping.set()
         thread.join(SHUTDOWN_SECONDS_MAX)
+
+
+@contextmanager
+def _cosigning(url: str) -> Iterator[None]:
+    """Have the witnesses of the policy cosign new checkpoints, while the store is served."""
+    policy = read_policy()
+    if policy is None:
+        yield
+        return
+    from lodeline.server.cosigning import Cosigning
+
+    cosigning = Cosigning(
+        url, policy, lambda said: print(f"lodeline serve: {said}", file=sys.stderr)
+    )
+    cosigning.start()
+    try:
+        yield
+    finally:
+        cosigning.stop(SHUTDOWN_SECONDS_MAX)
