@@ -60,6 +60,17 @@ class CompactRange:
         self._push(0, self.end, leaf_hash)
         self.end += 1
 
+    def append_subtree(self, level: int, root: bytes) -> None:
+        """Take `2 ** level` more leaves at `end`, by the root of their perfect subtree.
+
+        Raises:
+            MalformedProofError: `end` is no multiple of as many leaves.
+        """
+        if self.end & ((1 << level) - 1):
+            raise MalformedProofError(f"no subtree of level {level} begins at {self.end}")
+        self._push(level, self.end >> level, root)
+        self.end += 1 << level
+
     def merge(self, other: CompactRange) -> None:
         """Take the range that begins where this one ends.
 

@@ -6,6 +6,7 @@ Reading and writing tiles is the caller's part. Source: https://c2sp.org/tlog-ti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from typing import Final
 
 from .errors import MalformedProofError
@@ -68,10 +69,13 @@ def iter_bundle(bundle: bytes) -> Iterator[bytes]:
 
 def perfect_root(hashes: bytes) -> bytes:
     """Compute the root of a perfect subtree from its concatenated leaf-level hashes."""
-    row = [hashes[i : i + HASH_BYTES] for i in range(0, len(hashes), HASH_BYTES)]
-    while len(row) > 1:
-        row = [hash_node(row[i], row[i + 1]) for i in range(0, len(row), 2)]
-    return row[0]
+    # `hash_node`, written out, over both siblings in one slice: this runs for every leaf.
+    while len(hashes) > HASH_BYTES:
+        pairs = range(0, len(hashes), 2 * HASH_BYTES)
+        hashes = b"".join(
+            [sha256(b"\x01" + hashes[i : i + 2 * HASH_BYTES]).digest() for i in pairs]
+        )
+    return hashes
 
 
 def node_from_tiles(level: int, index: int, read_tile: ReadTile) -> bytes:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Self
 
@@ -446,7 +446,7 @@ class SqliteSegment:
             self._check_size(connection, size)
             if not 0 <= position < size:
                 raise UnknownPositionError(position, size)
-            read = partial(_read_tile, connection)
+            read = cache(partial(_read_tile, connection))
             return inclusion_path(position, size, partial(root_from_tiles, read_tile=read))
 
     def tlog_proof(self, position: int) -> str:
@@ -471,7 +471,7 @@ class SqliteSegment:
             self._check_size(connection, size_later)
             if not 0 < size_earlier <= size_later:
                 raise UnknownPositionError(size_earlier, size_later)
-            read = partial(_read_tile, connection)
+            read = cache(partial(_read_tile, connection))
             return consistency_path(
                 size_earlier, size_later, partial(root_from_tiles, read_tile=read)
             )

@@ -68,27 +68,38 @@ class GrowingTree:
     def extend(self, leaf_hashes: Iterable[bytes]) -> list[FullTile]:
         """Append leaves; give the tiles that became full, lowest level first for each."""
         full: list[FullTile] = []
-        append = self._range.append
         if not self.edges:
             self.edges.append(bytearray())
         edge = self.edges[0]
-        for leaf_hash in leaf_hashes:
-            append(leaf_hash)
-            edge += leaf_hash
+        hashes = list(leaf_hashes)
+        start = 0
+        while start < len(hashes):
+            stop = start + TILE_WIDTH - len(edge) // HASH_BYTES
+            part = hashes[start:stop]
+            start = stop
+            whole = len(part) == TILE_WIDTH
+            edge += b"".join(part)
+            if not whole:
+                for leaf_hash in part:
+                    self._range.append(leaf_hash)
             if len(edge) == _TILE_BYTES:
-                self._finish(0, self._range.end // TILE_WIDTH - 1, full)
+                root = perfect_root(bytes(edge))
+                if whole:
+                    # Its inner nodes are hashed once, for the tile and the range alike.
+                    self._range.append_subtree(TILE_HEIGHT, root)
+                self._finish(0, self._range.end // TILE_WIDTH - 1, root, full)
         return full
 
-    def _finish(self, level: int, number: int, full: list[FullTile]) -> None:
+    def _finish(self, level: int, number: int, root: bytes, full: list[FullTile]) -> None:
         hashes = bytes(self.edges[level])
         self.edges[level].clear()
         full.append((level, number, hashes))
         if len(self.edges) == level + 1:
             self.edges.append(bytearray())
         parent = self.edges[level + 1]
-        parent += perfect_root(hashes)
+        parent += root
         if len(parent) == _TILE_BYTES:
-            self._finish(level + 1, number // TILE_WIDTH, full)
+            self._finish(level + 1, number // TILE_WIDTH, perfect_root(bytes(parent)), full)
 
     def copy(self) -> GrowingTree:
         """Give an independent copy, to be thrown away if the transaction fails."""

@@ -19,6 +19,7 @@ from lodeline.proof import (
     consistency_path,
     hash_leaf,
     inclusion_path,
+    perfect_root,
     root_from_tiles,
     tile_path,
     verify_consistency,
@@ -158,3 +159,30 @@ def test_an_edge_of_the_wrong_length_is_refused() -> None:
 def test_tile_paths_are_those_of_the_specification() -> None:
     assert tile_path(0, 1234067) == "tile/0/x001/x234/067"
     assert tile_path(1, 0, width=5) == "tile/1/000.p/5"
+
+
+def test_leaves_taken_many_at_a_time_make_the_tree_of_leaves_taken_singly() -> None:
+    hashes = [hash_leaf(b"%d" % number) for number in range(3 * 256 + 40)]
+    singly = GrowingTree()
+    tiles = [tile for value in hashes for tile in singly.extend([value])]
+    for cuts in ([], [1], [256], [255, 257], [100, 612, 780], [512, 513]):
+        at_once, found = GrowingTree(), []
+        for begin, end in zip([0, *cuts], [*cuts, len(hashes)], strict=True):
+            found += at_once.extend(hashes[begin:end])
+        assert (found, at_once.edges, at_once.root()) == (tiles, singly.edges, singly.root())
+
+
+def test_a_subtree_is_appended_only_where_it_is_aligned() -> None:
+    hashes = [hash_leaf(b"%d" % number) for number in range(12)]
+    tree = CompactRange()
+    for value in hashes[:4]:
+        tree.append(value)
+    tree.append_subtree(2, perfect_root(b"".join(hashes[4:8])))
+    with pytest.raises(MalformedProofError):
+        tree.append_subtree(4, hashes[0])
+    for value in hashes[8:]:
+        tree.append(value)
+    whole = CompactRange()
+    for value in hashes:
+        whole.append(value)
+    assert (tree.end, tree.hashes, tree.root()) == (12, whole.hashes, whole.root())
