@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,7 +85,9 @@ def test_wrong_usage_and_unreachable_folders_have_their_own_status(folder: Path)
     assert lodeline(folder, "log", "export", "ftp://host/log")[0] == 2
     assert lodeline(folder, "log", "export", "https://host/log")[0] == 2
     assert lodeline(folder, "log", "export", "public", "--segment", "0" * 32)[0] == 1
-    assert lodeline(folder, "log", "fsck", "nowhere")[0] == 1
+    assert lodeline(folder, "log", "fsck", "nowhere")[0] == 3
+    (folder / "public").mkdir()
+    assert lodeline(folder, "log", "fsck", "public")[0] == 1
     assert lodeline(folder, "log", "fsck", "public", "--vkey", "no key")[0] == 1
     assert lodeline(folder, "log", "fsck", "public", "--checkpoint", "nowhere")[0] == 2
     assert lodeline(folder, "log", "fsck", "http://127.0.0.1:9/log")[0] == 3
@@ -118,3 +121,31 @@ def test_an_export_killed_at_any_moment_leaves_a_sound_folder(folder: Path) -> N
     assert lodeline(folder, "log", "export", "public")[0] == 0
     report = json.loads(lodeline(folder, "log", "fsck", "public", "--json")[1])
     assert (report["ok"], report["size"], report["pending"]) == (True, 9_702, 0)
+
+
+def test_an_export_goes_on_over_a_rotation_of_keys(folder: Path) -> None:
+    def export() -> dict[str, Any]:
+        status, out, _ = lodeline(folder, "log", "export", "public", "--json")
+        assert status == 0
+        answer: dict[str, Any] = json.loads(out)
+        return answer
+
+    def fsck(*vkeys: str) -> list[str]:
+        words = [word for vkey in vkeys for word in ("--vkey", vkey)]
+        words += ["--checkpoint", "kept", "--json"]
+        report = json.loads(lodeline(folder, "log", "fsck", "public", *words)[1])
+        return [failure["code"] for failure in report["failures"]]
+
+    (old,) = export()["vkeys"]
+    (folder / "kept").write_bytes((folder / "public" / "checkpoint").read_bytes())
+    assert lodeline(folder, "log", "rotate-keys")[0] == 0
+    overlap = export()["vkeys"]
+    assert len(overlap) == 2
+    assert old in overlap
+    assert fsck(old) == []
+    assert lodeline(folder, "log", "retire-keys")[0] == 0
+    (new,) = export()["vkeys"]
+    assert new in overlap
+    assert fsck(old) == ["checkpoint.signature"]
+    assert fsck(new) == ["checkpoint.signature"]  # Of the checkpoint kept.
+    assert fsck(old, new) == []

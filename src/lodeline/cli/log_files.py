@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from lodeline.cli.answers import print_json
 from lodeline.cli.progress import counting
 from lodeline.errors import UnknownSegmentError, UsageError
 from lodeline.limits import LOG_FILE_BYTES_MAX
-from lodeline.proof import Verifier
+from lodeline.proof import Verifier, verify_note
 
 if TYPE_CHECKING:
     from lodeline.store.sqlite import SqliteSegment
@@ -40,7 +41,10 @@ def export(segment: SqliteSegment, arguments: Namespace) -> int:
     if arguments.segment not in {None, segment.segment_id}:
         raise UnknownSegmentError(arguments.segment, (segment.segment_id,))
     checkpoint = segment.checkpoint()
+    # With what witnesses have said of it by now.
+    checkpoint = replace(checkpoint, note=segment.witnessed_note(checkpoint.size))
     verifiers = segment.verifiers()
+    _, signed = verify_note(checkpoint.note, verifiers)
     with counting("export", quiet=arguments.json) as progress:
         done = publish(
             segment,
@@ -61,14 +65,14 @@ def export(segment: SqliteSegment, arguments: Namespace) -> int:
                 "written": {"tiles": done.tiles, "bundles": done.bundles},
                 "bytes": done.bytes_written,
                 "removed": done.removed,
-                "vkeys": [verifier.vkey for verifier in verifiers],
+                "vkeys": [verifier.vkey for verifier in signed],
             }
         )
         return 0
     new = done.size - done.size_earlier
     print(f"exported to {folder.name}: {new} new of {done.size} entries")
     print(f"  {done.tiles} tiles and {done.bundles} bundles, {done.bytes_written} bytes")
-    for verifier in verifiers:
+    for verifier in signed:
         print(f"  next: lodeline log fsck {folder.name} --vkey {verifier.vkey}")
     return 0
 

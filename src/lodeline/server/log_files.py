@@ -33,6 +33,9 @@ class ServedLog(LogSource, Protocol):
     def checkpoint(self) -> Checkpoint:
         """The signed tree head of the whole log."""
 
+    def witnessed_note(self, size: int) -> str:
+        """A checkpoint's note with the cosignatures of witnesses."""
+
 
 class LogFiles:
     """The files of one segment's log."""
@@ -59,7 +62,7 @@ class LogFiles:
 
     def _find(self, path: str) -> bytes | None:
         if path == CHECKPOINT:
-            return self._log.checkpoint().note.encode()
+            return self._log.witnessed_note(self._log.checkpoint().size).encode()
         resource = find_resource(path)
         if resource is None:
             return None

@@ -207,10 +207,15 @@ def open_folder(where: str) -> LogFolder:
     Raises:
         UsageError: a URL of another scheme, or no bucket.
         MissingExtraError: a bucket, without the extra `s3`.
+        FolderUnreachableError: no such directory.
     """
     if where.startswith(("http://", "https://")):
         return WebFolder(where)
-    return open_writable_folder(where)
+    folder = open_writable_folder(where)
+    if isinstance(folder, Directory) and not folder.path.is_dir():
+        # Nothing is there to say no about; a directory without a checkpoint is another matter.
+        raise FolderUnreachableError(where, "no such directory")
+    return folder
 
 
 def open_writable_folder(where: str) -> WritableLogFolder:

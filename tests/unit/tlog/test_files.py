@@ -13,12 +13,14 @@ from lodeline.errors import (
 )
 from lodeline.proof import (
     Signer,
+    TreeHead,
     encode_bundle,
     hash_leaf,
     perfect_root,
     tile_path,
     verify_checkpoint,
 )
+from lodeline.tlog import sign_checkpoint
 from lodeline.tlog.folders import Directory
 from lodeline.tlog.fsck import check_folder
 from lodeline.tlog.publication import publish
@@ -95,6 +97,20 @@ def test_a_second_publication_writes_only_what_is_new() -> None:
     assert {"tile/0/000", "tile/0/001"}.isdisjoint(folder.files.keys() - before.keys())
     again = publish(log, log.checkpoint(), folder, verifiers=KEYS)
     assert (again.tiles, again.bundles, again.bytes_written) == (0, 0, 0)
+
+
+def test_a_checkpoint_that_gained_a_signature_takes_the_place_of_the_one_without() -> None:
+    log = ListLog(leaves(600))
+    folder = published(log)
+    before = dict(folder.files)
+    witness = Signer("example.com/witness", b"w" * 32)
+    head = TreeHead(ORIGIN, 600, log.checkpoint().root_hash)
+    both = sign_checkpoint(head, log_time_us=0, signers=[SIGNER, witness])
+    done = publish(log, both, folder, verifiers=KEYS)
+    assert (done.size_earlier, done.size, done.bytes_written) == (600, 600, 0)
+    assert folder.files == {**before, "checkpoint": both.note.encode()}
+    assert check_folder(folder, verifiers=KEYS).ok
+    assert check_folder(folder, verifiers=[witness.verifier], origin=ORIGIN).ok
 
 
 def test_an_empty_log_is_a_checkpoint_alone() -> None:
