@@ -356,6 +356,17 @@ class UnknownPositionError(NoError):
 
 
 @dataclass(eq=False)
+class MapNotKeptError(CouldNotTellError):
+    """An earlier map of the log that is too large to be computed again at a question."""
+
+    code: ClassVar[str] = "could_not_tell.map"
+    position: int
+
+    def __str__(self) -> str:
+        return f"the map at entry {self.position} is not kept; only the newest is proven at once"
+
+
+@dataclass(eq=False)
 class UnknownCheckpointError(NoError):
     """No checkpoint was signed at that size."""
 

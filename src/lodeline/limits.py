@@ -239,6 +239,16 @@ FOLD_EVENTS_MAX = 2048
 # Groups (runs) kept in memory while folding, so that a COMPLETE finds its START.
 GROUPS_CACHED_MAX = 20_000
 
+# Least time between two maps of the log unless evidence is asked for: a map costs what changed, and
+# entries younger than the newest map are not yet shown to be complete.
+MAP_INTERVAL_US = 60 * 1_000_000
+
+# Entries mapped in one transaction: some 20 ms of the writer's lock.
+MAP_ENTRIES_MAX = 256
+
+# Mentions of an earlier map that is computed again at a question: a second or two of hashing.
+MAP_RECOMPUTED_MENTIONS_MAX = 200_000
+
 # Distinct contents of events (job, inputs and outputs) kept in memory while folding.
 CONTENTS_CACHED_MAX = 4096
 

@@ -9,8 +9,8 @@ given the entries that are there, it names the nodes without which the answer co
    feature as root brings the datasets whose columns it is.
 2. Every name of each of these under the aliases in force.
 3. The runs of events that are there, where a run that is known in part could change the answer:
-   at version level and with columns always; otherwise where a run asserts a derivation that is
-   not its own job's.
+   at version level, with columns and for an unknown root always; otherwise where a run asserts a
+   derivation that is not its own job's.
 4. The far end and the job of each derivation that the answer only tells of: where columns are
    walked, since a gap names them; and where a depth cut the walk off, since the job's other
    entries decide whether there is such a derivation.
@@ -65,32 +65,34 @@ def required_nodes(
         asked: the root as the question named it, if not as the answer does.
         columns: whether the question walked columns.
     """
-    named = [asked] if asked is not None else []
-    found = {whole(parse_identifier(text)) for text in named}
-    if answer is None:
-        return _texts(_with_aliases(graph, found))
-    # 1.
-    found |= {parse_identifier(text) for text in visited_nodes(answer)}
-    root = parse_identifier(answer["root"])
-    columns = columns or root.kind in ("datasetField", "feature")
-    if root.kind == "feature":
-        features = (one for group in graph.groups.values() for one in group.features)
-        found |= {
-            graph.canonical(one.field).dataset for one in features if one.feature == root.at("")
-        }
-    # 4.
-    cut = {gap["at"] for gap in answer["gaps"] if gap["reason"] == "depth"}
-    near = found if columns else {whole(parse_identifier(at)) for at in cut}
-    if near:
-        found |= _beside(graph, near, DIRECTIONS[answer["direction"]])
+    found = {whole(parse_identifier(asked))} if asked is not None else set()
+    every = answer is None
+    if answer is not None:
+        root = parse_identifier(answer["root"])
+        columns = columns or root.kind in ("datasetField", "feature")
+        every = columns or bool(root.version) or root.kind in VERSIONED_KINDS
+        # 1.
+        found |= {parse_identifier(text) for text in visited_nodes(answer)}
+        if root.kind == "feature":
+            found |= _homes(graph, root.at(""))
+        # 4.
+        cut = {gap["at"] for gap in answer["gaps"] if gap["reason"] == "depth"}
+        near = found if columns else {whole(parse_identifier(at)) for at in cut}
+        if near:
+            found |= _beside(graph, near, DIRECTIONS[answer["direction"]])
     # 2.
     found = _with_aliases(graph, found)
     # 3.
-    every = columns or bool(root.version) or root.kind in VERSIONED_KINDS
     for group in graph.groups.values():
         if group.run is not None and (every or any(a.job != group.job for a in group.assertions)):
             found.add(group.run)
     return _texts(found)
+
+
+def _homes(graph: Graph, feature: NodeId) -> set[NodeId]:
+    """List the datasets whose columns a feature is."""
+    stated = {one for group in graph.groups.values() for one in group.features}
+    return {graph.canonical(one.field).dataset for one in stated if one.feature == feature}
 
 
 def _texts(nodes: Iterable[NodeId]) -> set[str]:

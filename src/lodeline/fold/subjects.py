@@ -21,9 +21,10 @@ from lodeline.fold.contributions import Uses, kind_of, read_uses
 from lodeline.fold.registers import mentions
 from lodeline.fold.relations import GroupKey
 from lodeline.fold.statements import body_of
-from lodeline.limits import STATEMENTS_CACHED_MAX
+from lodeline.limits import CONTENTS_CACHED_MAX, STATEMENTS_CACHED_MAX
 from lodeline.model import NodeId, parse_identifier
-from lodeline.wire import DatasetEvent, Event, JobEvent, RunEvent, decode_stored
+from lodeline.proof import map_key
+from lodeline.wire import DatasetEvent, Event, JobEvent, Run, RunEvent, decode_stored
 
 MAPPED_KINDS: Final = frozenset({"dataset", "job", "run", "model", "deployment", "feature"})
 
@@ -43,6 +44,9 @@ def nodes_of_uses(event: Event) -> frozenset[str]:
     Depends on nothing of a run but its `lineage` facet, so that what it gives can be kept for the
     events that say the same in other runs.
     """
+    if isinstance(event, RunEvent):
+        facets = {name: raw for name, raw in event.run.facets.items() if name == "lineage"}
+        event = msgspec.structs.replace(event, run=Run(event.run.run_id, facets))
     stated = mentions(event)
     found: set[NodeId] = {*stated.names, *stated.facets}
     found |= {NodeId("dataset", namespace, name) for namespace, name, _ in stated.columns}
@@ -180,3 +184,63 @@ _READERS: Final = {"alias": _alias_nodes, "block": _block_nodes, "statement": _s
 def _text(body: Mapping[str, Any], key: str) -> str:
     value = body.get(key)
     return value if isinstance(value, str) else ""
+
+
+class _RunSlice(msgspec.Struct, gc=False):
+    """The run of a stored event, its facets unparsed."""
+
+    run_id: str = msgspec.field(name="runId")
+    facets: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _EventSlice(msgspec.Struct, gc=False):
+    """A stored event, sliced."""
+
+    run: _RunSlice | None = None
+    job: msgspec.Raw = msgspec.Raw(b"")
+    dataset: msgspec.Raw = msgspec.Raw(b"")
+    inputs: msgspec.Raw = msgspec.Raw(b"")
+    outputs: msgspec.Raw = msgspec.Raw(b"")
+
+
+_slice: Final = msgspec.json.Decoder(_EventSlice).decode
+_decode_facets: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class EntryKeys:
+    """Map keys of entries: `entry_nodes`, hashed, at the cost of a look-up for what repeats.
+
+    Real jobs say the same of their inputs and outputs run after run, and stored payloads are
+    canonical, so equal members are equal bytes: sliced off unparsed and looked up.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, ...], frozenset[bytes]] = {}
+
+    def of(self, kind: str, payload: bytes) -> frozenset[bytes]:
+        """Give the keys under which an entry is filed."""
+        if kind != "event":
+            return _keys(entry_nodes(kind, payload))
+        try:
+            event = _slice(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return _keys(entry_nodes(kind, payload))
+        run = event.run
+        facets = b"" if run is None else bytes(run.facets)
+        if run is None or b'"lineage"' in facets:
+            # The run's own lineage counts with its inputs and outputs: nothing to look up.
+            return _keys(entry_nodes(kind, payload))
+        content = tuple(bytes(part) for part in (event.job, event.inputs, event.outputs))
+        known = self._known.get(content)
+        if known is None:
+            if len(self._known) >= CONTENTS_CACHED_MAX:
+                self._known.clear()
+            known = self._known[content] = _keys(nodes_of_uses(decode_stored(payload)))
+        own = {map_key(str(NodeId("run", "", run.run_id.lower())))}
+        if b'"parent"' in facets and (parent := _decode_facets(facets).get("parent")) is not None:
+            own.update(map(map_key, nodes_of_parent(bytes(parent))))
+        return known | own
+
+
+def _keys(nodes: Iterable[str]) -> frozenset[bytes]:
+    return frozenset(map(map_key, nodes))

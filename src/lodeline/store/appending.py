@@ -228,6 +228,24 @@ class LogWriter:
             self.sign_locked(connection)
             return self._commit_locked(connection, prepare)
 
+    def append_computed(
+        self, compute: Callable[[sqlite3.Connection, int], NewRecord | None]
+    ) -> Outcome | None:
+        """Append a record that speaks of the log before it, as nobody can write in between.
+
+        Args:
+            compute: gets the writer's connection in its transaction, and the position that the
+                record will have; None appends nothing, what it wrote is kept.
+        """
+        with self._leading, self._database.locked() as connection:
+
+            def prepare() -> list[NewRecord]:
+                record = compute(connection, self._tree.size)
+                return [] if record is None else [record]
+
+            outcomes = self._commit_locked(connection, prepare)
+        return outcomes[0] if outcomes else None
+
     def initialise(self, connection: sqlite3.Connection, records: Sequence[NewRecord]) -> None:
         """Write the first records inside the transaction that makes the tables."""
         tree = GrowingTree()

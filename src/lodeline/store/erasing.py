@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from lodeline.errors import StoreCorruptError, UnknownPositionError, UsageError
 from lodeline.proof import commit_field, derive_salts
 from lodeline.store.graph_tables import create_graph_tables, drop_graph_tables
+from lodeline.store.map_tables import map_all
 from lodeline.store.personal import (
     ErasureRecord,
     SealedField,
@@ -103,6 +104,8 @@ def apply_erasures(segment: SqliteSegment, *, again: bool = False) -> None:
             segment.personal.files.destroy(key_id)
     # 3.
     with secure(segment) as connection, segment.database.transaction(connection):
+        # What an erased entry mentioned is known to the map alone from here on.
+        map_all(connection)
         changed = False
         for position, record in pending:
             for entry, pointers in record.fields.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -147,6 +147,16 @@ class Segment(Protocol):
         self, kind: str, payload: Mapping[str, object], *, roots: Sequence[str] = ()
     ) -> Appended:
         """Append a record of another kind. Equal payloads are appended again."""
+
+    def append_computed(
+        self, kind: str, compute: Callable[[sqlite3.Connection, int], Mapping[str, object] | None]
+    ) -> Appended | None:
+        """Append a record that speaks of the whole log before it.
+
+        `compute` gets the writer's connection in its transaction, and the position that the
+        record will have; nobody can append in between. None appends nothing; what `compute` wrote
+        is kept.
+        """
 
     def size(self) -> int:
         """Entries in the log."""

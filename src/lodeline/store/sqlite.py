@@ -330,6 +330,18 @@ class SqliteSegment:
             raise UsageError("no earlier keys to retire; log rotate-keys makes new ones")
         return removed
 
+    def append_computed(
+        self, kind: str, compute: Callable[[sqlite3.Connection, int], Mapping[str, object] | None]
+    ) -> Appended | None:
+        """Append a record computed from the log before it, under the writer's lock."""
+
+        def record(connection: sqlite3.Connection, position: int) -> NewRecord | None:
+            payload = compute(connection, position)
+            return None if payload is None else _to_record(kind, payload)
+
+        outcome = self._writer.append_computed(record)
+        return None if outcome is None else self._appended(outcome)
+
     def _appended(self, outcome: Outcome) -> Appended:
         return _Appended(outcome, self)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from lodeline.store.map_tables import MAP_TABLES
+
 # Raised when a reader of the previous format would misread the tables.
 FORMAT_VERSION: Final = 2
 
@@ -104,6 +106,7 @@ ADDED_IN_2: Final[tuple[str, ...]] = (
     _ENDORSEMENT_TRIGGERS,
     _PERSONAL,
     _PERSONAL_TRIGGERS,
+    MAP_TABLES,
 )
 
 _TABLES: Final = """

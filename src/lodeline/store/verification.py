@@ -15,6 +15,7 @@
 7. Identifiers, payloads and secrets belong to entries. Blobs have the digest in their name, those
    that entries refer to are there, and a batch of predictions has the root that its leaf carries.
 8. Cosignatures are their witnesses', timestamps are over their checkpoints.
+9. Each `map` leaf has the root that the entries before it give, and the tables of the map agree.
 
 What this cannot see: a log cut back to an earlier checkpoint, together with its checkpoints, by
 someone who may write the store. That takes a checkpoint kept elsewhere.
@@ -57,6 +58,7 @@ from lodeline.proof import (
 from lodeline.store.blob_references import iter_blob_references
 from lodeline.store.endorsement_checks import iter_cosignature_faults, iter_timestamp_faults
 from lodeline.store.keys import KeyRing
+from lodeline.store.map_verification import verify_maps
 from lodeline.store.personal import Erasures, SealedField, read_sealed, with_sealed
 from lodeline.store.sqlite import SqliteSegment
 from lodeline.store.statements import read_statement
@@ -217,6 +219,8 @@ def _verify(
         _verify_belongings(connection, walk.size, report)
         # 8.
         _verify_endorsements(connection, timestamp_roots, report)
+        # 9.
+        verify_maps(connection, report)
     _verify_blobs(segment, walk.references, block_root, report)
 
 
