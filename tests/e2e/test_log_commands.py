@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lodeline.proof import Cosigner, parse_note
+
 EVENT = {
     "eventType": "COMPLETE",
     "eventTime": "2026-01-01T00:00:00Z",
@@ -148,6 +150,17 @@ def test_a_proof_is_written_to_a_file_and_checked_where_there_is_no_store(import
     assert lodeline(away, *check, "--vkey", key, "--leaf", "leaf")[0] == 0
     (away / "leaf").write_text(leaf.replace("event", "fold"))
     assert lodeline(away, *check, "--vkey", key, "--leaf", "leaf")[0] == 1
+    witness = Cosigner("witness.example", b"w" * 32)
+    quorum = f"log {key}\nwitness W {witness.verifier.vkey}\nquorum W\n"
+    (away / "policy").write_text(quorum)
+    assert lodeline(away, *check, "--policy", "policy")[0] == 1
+    text = parse_note(proof.partition("\n\n")[2])[0]
+    line = witness.cosign(text, time_s=1_800_000_000).line
+    (away / "5.tlog-proof").write_text(proof + line)
+    assert lodeline(away, *check, "--policy", "policy")[0] == 0
+    (away / "policy").write_text(quorum.partition("\n")[2])
+    assert lodeline(away, *check, "--policy", "policy")[0] == 2
+    assert lodeline(away, *check, "--policy", "policy", "--vkey", key)[0] == 0
     (away / "5.tlog-proof").write_text(proof.replace("index 5", "index 4"))
     assert lodeline(away, *check, "--vkey", key)[0] == 1
     assert lodeline(away, *check)[0] == 2

@@ -4,7 +4,7 @@ lodeline log checkpoint                 the signed tree head, as a C2SP note
 lodeline log prove POSITION [--at SIZE] that an entry is in the tree
 lodeline log prove POSITION --tlog-proof [-o FILE]
                                         the same as a C2SP tlog-proof, which carries its entry
-lodeline log prove --verify FILE --vkey VKEY [--leaf FILE]
+lodeline log prove --verify FILE --vkey VKEY [--leaf FILE] [--policy FILE]
                                         that such a file holds; asks no store
 lodeline log consistency OLD [NEW]      that the tree of NEW extends the tree of OLD; OLD is a
                                         size, or a file with a checkpoint kept earlier

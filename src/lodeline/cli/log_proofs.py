@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodeline.cli.answers import print_json
+from lodeline.cli.log_witnesses import read_policy
 from lodeline.errors import UsageError
-from lodeline.proof import Verifier, hash_leaf, verify_tlog_proof
+from lodeline.proof import Verifier, hash_leaf, verify_by_policy, verify_tlog_proof
 
 if TYPE_CHECKING:
     from lodeline.store.sqlite import SqliteSegment
@@ -40,6 +41,11 @@ def configure_proofs(parser: ArgumentParser) -> None:
         help="prove, receipt, fsck, witness: a verifier key to trust; may be repeated",
     )
     parser.add_argument(
+        "--policy",
+        metavar="FILE",
+        help="prove: a C2SP tlog-policy whose witnesses must have cosigned, and whose log counts",
+    )
+    parser.add_argument(
         "--leaf", metavar="FILE", help="prove: the entry that must be proven, not the enclosed one"
     )
 
@@ -61,7 +67,9 @@ def write_proof(segment: SqliteSegment, position: int, arguments: Namespace) -> 
 
 def check_proof(arguments: Namespace) -> int:
     """Check a tlog-proof file against the keys given; asks no store."""
-    verifiers = read_vkeys(arguments.vkey)
+    policy = None if arguments.policy is None else read_policy(arguments.policy)
+    named = policy is not None and policy.logs and not arguments.vkey
+    verifiers = list(policy.logs) if policy is not None and named else read_vkeys(arguments.vkey)
     origins = {verifier.name for verifier in verifiers}
     if len(origins) > 1:
         raise UsageError(f"the keys are of several logs: {', '.join(sorted(origins))}")
@@ -71,6 +79,9 @@ def check_proof(arguments: Namespace) -> int:
         verifiers,
         origin=verifiers[0].name,
         leaf_hash=None if leaf is None else hash_leaf(leaf),
+        verify_witnesses=None
+        if policy is None
+        else lambda note: verify_by_policy(note, policy, logs=verifiers),
     )
     entry = leaf if leaf is not None else proof.extra or b""
     if arguments.json:
