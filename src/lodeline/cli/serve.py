@@ -43,7 +43,7 @@ def execute(arguments: Namespace) -> int:
         for line in check(url, host=arguments.host, port=arguments.port):
             print(line)
         return 0
-    with _draining(url), _cosigning(url):
+    with _draining(url), _cosigning(url), _mapping(url):
         serve(url, host=arguments.host, port=arguments.port)
     return 0
 
@@ -91,3 +91,18 @@ def _cosigning(url: str) -> Iterator[None]:
         yield
     finally:
         cosigning.stop(SHUTDOWN_SECONDS_MAX)
+
+
+@contextmanager
+def _mapping(url: str) -> Iterator[None]:
+    """Publish the log's map, while the store is served."""
+    from lodeline.server.map_publishing import MapPublishing
+
+    publishing = MapPublishing(
+        url, lambda why: print(f"lodeline serve: map not published: {why}", file=sys.stderr)
+    )
+    publishing.start()
+    try:
+        yield
+    finally:
+        publishing.stop(SHUTDOWN_SECONDS_MAX)

@@ -36,6 +36,7 @@ from lodeline.proof import (
     verify_map_absent,
     verify_map_present,
 )
+from lodeline.server.map_publishing import MapPublishing
 from lodeline.store import SqliteSegment, open_segment
 from lodeline.store.erasing import erase
 from lodeline.store.verification import VerifyReport, verify_segment
@@ -283,3 +284,31 @@ def test_a_killed_publisher_leaves_a_map_that_goes_on(segment: SqliteSegment) ->
         check_map(segment, publish_map(segment, force=True))
     report = verify_segment(segment)
     assert report.ok, report.failures
+
+
+def test_a_served_store_gets_its_map(segment: SqliteSegment) -> None:
+    accept(segment, map(raw, range(5)), fold=False)
+    told: list[str] = []
+    publishing = MapPublishing(segment.url, told.append, pause_seconds=0.02)
+    publishing.start()
+    deadline = time.monotonic() + 20
+    while segment.size() < 8 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.1)  # Looks again, and finds nothing new.
+    publishing.stop(20)
+    assert segment.size() == 8
+    check_map(segment, 7)
+    assert told == []
+
+
+def test_what_keeps_a_map_from_being_published_is_told_once(tmp_path: Path) -> None:
+    told: list[str] = []
+    url = f"sqlite:///{tmp_path / 'nowhere.db'}"
+    publishing = MapPublishing(url, told.append, pause_seconds=0.01)
+    publishing.start()
+    deadline = time.monotonic() + 20
+    while not told and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    publishing.stop(20)
+    assert len(told) == 1
