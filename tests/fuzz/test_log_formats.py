@@ -15,13 +15,16 @@ from lodeline.proof import (
     TreeHead,
     Verifier,
     decode_leaf,
+    decode_sealed,
     encode_leaf,
     format_tlog_proof,
     format_tree_head,
     hash_leaf,
     iter_bundle,
+    open_value,
     parse_note,
     parse_tree_head,
+    seal_value,
     sign_note,
     sign_receipt,
     verify_note,
@@ -116,3 +119,33 @@ def test_foreign_bytes_are_a_bundle_or_refused(data: bytes) -> None:
 @example(b'{"outputs": [7, {"outputFacets": {"lodeline_rows": {"steps": [7, {"digest": 7}]}}}]}')
 def test_foreign_payloads_refer_to_blobs_or_to_none(data: bytes) -> None:
     assert list(iter_blob_references(data)) == []
+
+
+SEALED = seal_value(
+    b"k" * 32, key_id="0" * 32, record=b"r" * 32, pointer="/x", value=b'"v"', drawn=b"d" * 28
+).encode()
+
+
+@given(mutated(SEALED.decode()))
+def test_a_sealed_value_opens_as_it_was_or_not_at_all(text: str) -> None:
+    try:
+        sealed = decode_sealed(text.encode("utf-8", "surrogatepass"))
+        opened = open_value(b"k" * 32, sealed, record=b"r" * 32, pointer="/x")
+    except ProofError:
+        return
+    assert (opened, text) == (b'"v"', SEALED.decode())
+
+
+@pytest.mark.parametrize(
+    ("key", "record", "pointer"),
+    [
+        (b"l" * 32, b"r" * 32, "/x"),
+        (b"k" * 32, b"s" * 32, "/x"),
+        (b"k" * 32, b"r" * 32, "/y"),
+    ],
+)
+def test_a_sealed_value_is_bound_to_its_key_its_record_and_its_place(
+    key: bytes, record: bytes, pointer: str
+) -> None:
+    with pytest.raises(ProofError):
+        open_value(key, decode_sealed(SEALED), record=record, pointer=pointer)

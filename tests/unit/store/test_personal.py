@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from lodeline.errors import LodelineError, UsageError
-from lodeline.ingest import accept, graph_state, rebuild
+from lodeline.fold.statements import DATASET_FACETS, JOB_FACETS, RUN_FACETS
+from lodeline.ingest import accept, fold_pending, graph_state, rebuild
 from lodeline.proof import decode_sealed, hash_subject_key, open_value
 from lodeline.proof.leaves import decode_leaf
 from lodeline.query.door import ask
@@ -525,3 +526,48 @@ def test_an_event_labels_its_own_values_without_any_rule(tmp_path: Path) -> None
     assert opened(segment, 3)["job"]["facets"] == facets
     assert verify(segment).failures == []
     segment.close()
+
+
+@pytest.mark.parametrize(
+    "name", sorted(DATASET_FACETS | JOB_FACETS | RUN_FACETS | {"ownership", "tags", "sql"})
+)
+def test_an_erased_facet_leaves_a_graph_that_a_rebuild_repeats(
+    segment: SqliteSegment, name: str
+) -> None:
+    facets = {name: {"text": "no such facet"}}
+    dataset = {"namespace": "n", "name": "b", "facets": facets}
+    job = {"namespace": "n", "name": "j", "facets": facets}
+    accept(segment, [event(1, job=job, outputs=[dataset]), event(2)])
+    erase(segment, fields={3: [f"/job/facets/{name}", f"/outputs/0/facets/{name}"]})
+    fold_pending(segment)
+    live = graph_state(segment).graph_digest
+    rebuild(segment)
+    assert graph_state(segment).graph_digest == live
+    answer = ask(segment, "trace", {"id": "dataset:n:b"})
+    assert "dataset:n:a" in {node["id"] for node in answer["nodes"]}
+    if name in DATASET_FACETS | JOB_FACETS | RUN_FACETS:
+        assert not answer["complete"]
+    shown = ask(segment, "show", {"id": "dataset:n:b"})
+    assert name not in shown["facets"]
+
+
+def test_another_process_that_has_the_store_open_sees_the_erasure_at_once(
+    segment: SqliteSegment, path: Path
+) -> None:
+    job = {"namespace": "n", "name": "j", "facets": {"ownership": {"owners": [{"name": OTHER}]}}}
+    accept(segment, [event(1, job=job)])
+    with open_segment(f"sqlite:///{path}") as other:
+        assert ask(other, "show", {"id": "job:n:j"})["owners"]
+        accept(other, [event(2)])
+        erase_alice(segment, OTHER)
+        assert ask(other, "show", {"id": "job:n:j"})["owners"] == []
+        # An older event that comes in there is redacted as well.
+        accept(other, [event(3, job=job)])
+        ((_, found),) = other.iter_opened(last_event(other))
+        assert OTHER.encode() not in found.payload
+        # Views that were made of an erased facet are made anew.
+        erase(segment, fields={last_event(other): ["/run/facets/note"]})
+        fold_pending(other)
+        before = graph_state(other).graph_digest
+        rebuild(other)
+        assert graph_state(other).graph_digest == before
