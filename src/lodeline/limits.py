@@ -307,6 +307,10 @@ FEATURE_ROWS_MAX = 1_000
 # more is sealed whole.
 PERSONAL_LABELS_MAX = 100
 
+# Personal values of one event that are sealed one by one; each may bring a new key, a file.
+# Of an event with more, the facets that hold them are sealed whole, unattributed.
+PERSONAL_VALUES_MAX = 1_000
+
 # Steps from a facet down to a property that its schema marks personal. Schemas may be recursive.
 PERSONAL_SCHEMA_DEPTH_MAX = 16
 

@@ -17,6 +17,8 @@ from typing import Final
 from lodeline.errors import KeyMissingError
 from lodeline.proof import KEY_BYTES
 
+# Beyond this, writing out all that the system holds is faster than one file after the other.
+_SYNCED_ONE_BY_ONE_MAX: Final = 32
 _SUBJECT_DOMAIN: Final = b"lodeline/v1/subject\n"
 _KEY_DOMAIN: Final = b"lodeline/v1/subject-key-id\n"
 
@@ -73,12 +75,15 @@ class SubjectKeys:
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         keys = {}
+        one_by_one = len(key_ids) <= _SYNCED_ONE_BY_ONE_MAX
         for key_id in key_ids:
             key = self._find_whole(key_id)
             if key is None:
                 key = self._randomness(KEY_BYTES)
-                self._write(self.path(key_id), key)
+                self._write(self.path(key_id), key, durably=one_by_one)
             keys[key_id] = key
+        if not one_by_one:
+            os.sync()
         _sync_folder(self.folder)
         _sync_folder(self.folder.parent)
         return keys
@@ -90,13 +95,14 @@ class SubjectKeys:
             return None  # Half written when a crash came; nothing was sealed with it.
 
     @staticmethod
-    def _write(path: Path, key: bytes) -> None:
+    def _write(path: Path, key: bytes, *, durably: bool) -> None:
         # Not to be replaced by a rename: a copy under another name would have to be destroyed too.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(key.hex().encode("ascii") + b"\n")
             stream.flush()
-            os.fsync(descriptor)
+            if durably:
+                os.fsync(descriptor)
 
     def destroy(self, key_id: str) -> bool:
         """Overwrite and remove a key file, durably; False where there was none."""

@@ -284,7 +284,7 @@ def _find_verifiers(
     ):
         try:
             record = json.loads(payload)
-            verifiers[position] = _KeyChange(
+            change = _KeyChange(
                 [
                     Verifier.from_vkey(key["vkey"])
                     for key in record["keys"]
@@ -292,7 +292,10 @@ def _find_verifiers(
                 ],
                 frozenset(record.get("retired", ())),
             )
-            certified.append(record)
+            # Entries that certify keys of subjects may be many; no checkpoint looks at them.
+            if change.added or change.retired:
+                verifiers[position] = change
+                certified.append(record)
         except (ValueError, KeyError, TypeError, ProofError) as error:
             report.fail("key.malformed", f"entry {position}", "a key record", error)
     if keys is not None and keys.to_record(segment.origin) not in certified:

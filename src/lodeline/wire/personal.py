@@ -17,7 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from lodeline.errors import UsageError
-from lodeline.limits import PERSONAL_LABELS_MAX, PERSONAL_SCHEMA_DEPTH_MAX
+from lodeline.limits import (
+    PERSONAL_LABELS_MAX,
+    PERSONAL_SCHEMA_DEPTH_MAX,
+    PERSONAL_VALUES_MAX,
+)
 from lodeline.wire.canonical import canonical_bytes
 from lodeline.wire.scanning import escape_pointer
 
@@ -111,6 +115,8 @@ class PersonalRules:
             if LABEL in facet:
                 for rule in _labels_of(facet[LABEL]):
                     _match(facet, rule, place, found)
+        if len(found) > PERSONAL_VALUES_MAX:
+            found = dict.fromkeys(map(_holder, found), UNATTRIBUTED)
         kept: list[PersonalValue] = []
         last: Tokens | None = None
         for place in sorted(found):
@@ -247,6 +253,14 @@ def _may_be_personal(tokens: Tokens) -> bool:
     if not rest or rest[0] in _NAMES or rest[0] == _ANY:
         return False
     return len(rest) > 1 and rest[1] != "" if rest[0] in _CONTAINERS else True
+
+
+def _holder(place: Tokens) -> Tokens:
+    """Give the facet, or the member that OpenLineage does not know, that a place lies in."""
+    if place[0] not in _STRUCTURE:
+        return place[:1]
+    within = 2 if place[0] in {"inputs", "outputs"} else 1
+    return place[: within + 2] if place[within] in _CONTAINERS else place[: within + 1]
 
 
 def _mark(rule: Rule) -> bytes:

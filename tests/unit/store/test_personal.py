@@ -571,3 +571,11 @@ def test_another_process_that_has_the_store_open_sees_the_erasure_at_once(
         before = graph_state(other).graph_digest
         rebuild(other)
         assert graph_state(other).graph_digest == before
+
+
+def test_many_new_subjects_at_once_get_a_key_each(segment: SqliteSegment) -> None:
+    people = [{"name": f"name {i}", "id": f"id {i}"} for i in range(100)]
+    run = {"runId": "00000000-0000-4000-8000-000000000009"}
+    accept(segment, [event(run={**run, "facets": {"approver": {"people": people}}})])
+    assert len(segment.personal.files.list_ids()) == 100
+    assert verify(segment).failures == []

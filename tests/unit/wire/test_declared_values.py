@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lodeline.errors import UsageError
+from lodeline.limits import PERSONAL_VALUES_MAX
 from lodeline.wire import canonical_bytes, parse_with_tokens
 from lodeline.wire.personal import (
     UNATTRIBUTED,
@@ -103,6 +104,19 @@ def test_a_recursive_schema_ends() -> None:
     schema = {"$id": "s", "$defs": {"Node": node, "Loop": {"allOf": [{"$ref": "#/$defs/Loop"}]}}}
     pointers = {rule.pointer for rule in rules_of_schema(schema)}
     assert {("who",), ("next", "who"), ("next", "next", "who")} <= pointers
+
+
+def test_an_event_with_too_many_values_has_whole_facets_sealed() -> None:
+    declared = rules({"pointer": "/run/facets/a/*"}, {"pointer": "/inputs/*/facets/b/x"})
+    count = PERSONAL_VALUES_MAX + 1
+    event = {**run(a=list(range(count))), "inputs": [{"facets": {"b": {"x": 1, "y": 2}}}]}
+    assert [(pointer, subject) for pointer, _, subject in found(declared, event)] == [
+        ("/inputs/0/facets/b", UNATTRIBUTED),
+        ("/run/facets/a", UNATTRIBUTED),
+    ]
+    event["run"]["facets"]["a"].pop()
+    event["run"]["facets"]["a"].pop()
+    assert len(found(declared, event)) == PERSONAL_VALUES_MAX
 
 
 JSON = st.recursive(
