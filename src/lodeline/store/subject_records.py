@@ -123,6 +123,11 @@ def _search(segment: SqliteSegment, connection: sqlite3.Connection, record: Subj
             (text, text.decode(), SUBJECT_PLACES_MAX),
         )
     ]
+    if record.undeclared:
+        detail = (
+            f"{len(record.undeclared)} entries hold the subject's text where nobody declared it"
+        )
+        record.gaps.append(("capture", detail))
     if len(record.fields) + len(record.undeclared) >= SUBJECT_PLACES_MAX:
         record.gaps.append(("size", f"only {SUBJECT_PLACES_MAX} places are listed"))
     for there, table, name in (

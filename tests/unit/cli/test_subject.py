@@ -44,7 +44,7 @@ def test_a_subject_is_found_handed_out_and_erased(
 ) -> None:
     status, text = ask(capsys, "subject", "find", NAME, "--json", "--store", store)
     answer = json.loads(text)
-    assert (status, answer["known"], answer["complete"]) == (0, True, True)
+    assert (status, answer["known"], answer["complete"]) == (0, True, False)
     place = {"entry": 3, "pointer": "/job/facets/ownership/owners/0/name", "erased_by": None}
     assert answer["fields"] == [place]
     assert answer["undeclared"] == [{"entry": 3, "pointers": ["/job/facets/doc"]}]
@@ -56,12 +56,14 @@ def test_a_subject_is_found_handed_out_and_erased(
         NAME,
     ]
 
-    # What lies in the clear is left, and the status says so.
+    # What lies in the clear is left, and the answer says so.
     status, text = ask(capsys, "subject", "erase", NAME, "--json", "--store", store)
-    assert (status, json.loads(text)["erased_by"]) == (1, 4)
+    answer = json.loads(text)
+    assert (status, answer["erased_by"], answer["complete"]) == (0, 4, False)
     words = ["subject", "erase", NAME, "--undeclared", "--json", "--store", store]
     status, text = ask(capsys, *words)
-    assert (status, json.loads(text)["erased_by"]) == (0, 5)
+    answer = json.loads(text)
+    assert (status, answer["erased_by"], answer["complete"]) == (0, 5, True)
     # Again is no fault.
     status, text = ask(capsys, "subject", "erase", NAME, "--store", store)
     assert (status, text) == (0, "erased before: 1 values\n")
