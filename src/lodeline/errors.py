@@ -15,6 +15,7 @@ from lodeline.proof.errors import (
     MalformedEnvelopeError,
     MalformedLeafError,
     MalformedNoteError,
+    MalformedPackError,
     MalformedPolicyError,
     MalformedProofError,
     MalformedSealError,
@@ -641,6 +642,34 @@ class NoCohortError(CouldNotTellError):
 
     def __str__(self) -> str:
         return f"{self.node_id}: no model is recorded for its deployment"
+
+
+@dataclass(eq=False)
+class UnreadableFileError(CouldNotTellError):
+    """A file that was named cannot be read."""
+
+    code: ClassVar[str] = "could_not_tell.file"
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason or 'cannot be read'}"
+
+
+@dataclass(eq=False)
+class EvidenceError(CouldNotTellError):
+    """Evidence for an answer cannot be put together: the entries alone do not give the answer."""
+
+    code: ClassVar[str] = "could_not_tell.evidence"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"no evidence: {self.reason}"
+
+    @property
+    def next_step(self) -> str | None:
+        """The record itself may be at fault."""
+        return "lodeline verify; lodeline rebuild"
 
 
 @dataclass(eq=False)

@@ -47,7 +47,8 @@ ANSWER_NODES_MAX = 10_000
 # Seconds an answer may take before it comes back incomplete, with a gap of reason `time`.
 ANSWER_SECONDS_MAX = 10.0
 
-# Runs named in `asserted_by` of one edge; `asserted_by_total` counts them all.
+# Runs named in `asserted_by` of one edge (`asserted_by_total` counts them all), and entries in
+# `entries`; an evidence pack names every entry.
 ASSERTED_BY_MAX = 100
 
 # Paths that `path` spells out; the sub-graph that holds all of them is in nodes and edges.
@@ -330,3 +331,7 @@ CHECKPOINT_TRIES = 20
 # them are covered by the later one. The pause doubles up to the second figure while it is gone.
 WITNESS_PAUSE_SECONDS = 1.0
 WITNESS_PAUSE_SECONDS_MAX = 300.0
+
+# An evidence pack is read into memory whole by whoever verifies it; at 3 kB an entry this is
+# 300 MB. A question with more behind it is asked with --depth.
+EVIDENCE_ENTRIES_MAX = 100_000

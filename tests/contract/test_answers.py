@@ -75,6 +75,7 @@ EDGE = {
         "basis": {"enum": ["lineage", "columnLineage", "observed", "inferred", "content"]},
         "restricted": {"type": "boolean"},
         "asserted_by": {"type": "array", "items": TEXT},
+        "entries": {"type": "array", "items": {"type": "integer", "minimum": 0}},
         "first_seen": TIME,
         "last_seen": TIME,
         "job": NULLABLE,

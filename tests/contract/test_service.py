@@ -20,7 +20,9 @@ from urllib.parse import quote
 
 import pytest
 
+from lodeline.fold.evidence import verify_pack
 from lodeline.proof import hash_leaf, verify_receipt, verify_tlog_proof
+from lodeline.proof.packs import decode_pack
 from lodeline.questions import connect
 from lodeline.spool import Spool, spool_directory
 from lodeline.store import open_segment
@@ -133,6 +135,18 @@ def test_what_was_folded_is_traced_over_http(service: Service) -> None:
     reply = service.send("GET", "/api/v2/trace?id=dataset:n:clean&up=true")
     assert reply.status == 200
     assert "dataset:n:raw" in {node["id"] for node in reply.json["nodes"]}
+
+
+def test_the_service_hands_out_the_evidence_of_an_answer(service: Service) -> None:
+    service.post(event(inputs="e1", outputs="e2"), "/api/v1/lineage?wait=folded")
+    reply = service.send("GET", "/api/v2/evidence?id=dataset:n:e2")
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/zip")
+    files = decode_pack(reply.body)
+    assert verify_pack(files).ok
+    nodes = {node["id"] for node in json.loads(files["answer.json"])["nodes"]}
+    assert {"dataset:n:e1", "dataset:n:e2"} <= nodes
+    assert service.send("GET", "/api/v2/evidence?id=dataset:n:none").status == 404
+    assert service.send("GET", "/api/v2/evidence?id=dataset:n:e2&rows=true").status == 400
 
 
 def test_the_service_and_the_command_line_give_the_same_answer(service: Service) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
@@ -132,3 +133,27 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
     done = lodeline("demo", "--dir", str(tmp_path), "--no-serve", cwd=tmp_path)
     assert done.returncode == 2
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_the_evidence_of_the_prediction_verifies_where_there_is_no_store(
+    demo: tuple[dict[str, Any], str], tmp_path: Path
+) -> None:
+    outcome, _ = demo
+    pack = tmp_path / "prediction.zip"
+    written = ask(outcome, "evidence", outcome["prediction"], "--output", str(pack))
+    answer = ask(outcome, "trace", outcome["prediction"])
+    assert (written["nodes"], written["edges"]) == (len(answer["nodes"]), len(answer["edges"]))
+    # (a) The command, without a store.
+    done = lodeline("verify", str(pack), "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert json.loads(done.stdout)["checked"]["entries"] == written["entries"]
+    # (b) The folders that travel in the pack, without an installation.
+    with ZipFile(pack) as archive:
+        archive.extractall(tmp_path / "given")
+    verifier = tmp_path / "given" / "verifier" / "verify.py"
+    done = subprocess.run(
+        [sys.executable, str(verifier), str(pack)],
+        cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("verified: ")

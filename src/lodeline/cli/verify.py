@@ -1,4 +1,8 @@
-"""Check the record against itself: leaves, payloads, tiles, checkpoints and their signatures.
+"""Check the record: the whole store against itself, one answer, or an evidence pack.
+
+Without SUBJECT: leaves, payloads, tiles, checkpoints and their signatures. With an ID: that its
+trace follows from the log, and that no entry about any node in it was left out. With the path of a
+pack (a zip, or a folder it was unpacked to): the same, of the pack alone, without a store.
 
 Exit status: 0 everything is as it was written; 1 something is not; 3 evidence is missing (key
 files, blobs), or the store could not be read.
@@ -7,23 +11,39 @@ files, blobs), or the store could not be read.
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from lodeline.cli.answers import open_segment, print_json
 from lodeline.cli.log_timestamps import find_roots
 from lodeline.cli.progress import counting
-from lodeline.errors import StoreCorruptError
+from lodeline.errors import (
+    MalformedPackError,
+    StoreCorruptError,
+    UnreadableFileError,
+    UsageError,
+)
 from lodeline.ingest.prediction_blobs import verify_blob
+from lodeline.model.identifiers import KINDS
 from lodeline.settings import store_url
 from lodeline.store.verification import Failure, VerifyReport, verify_segment
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add no options of its own; the common ones choose the store."""
-    del parser
+    """Add the subject, and whom the reader trusts."""
+    parser.add_argument(
+        "subject", nargs="?", metavar="ID|PACK", help="an answer, or a pack; without, the store"
+    )
+    parser.add_argument(
+        "--policy", metavar="FILE", help="JSON: keys, witnesses and origin that you trust"
+    )
 
 
 def execute(arguments: Namespace) -> int:
-    """Verify the whole store."""
+    """Verify the store, an answer or a pack."""
+    if arguments.subject is not None:
+        return _verify_subject(arguments)
+    if arguments.policy is not None:
+        raise UsageError("--policy goes with an ID or a pack; the store is checked against itself")
     report = VerifyReport()
     try:
         segment = open_segment(arguments)
@@ -45,6 +65,45 @@ def execute(arguments: Namespace) -> int:
     if report.ok:
         return 0
     return 3 if report.only_missing else 1
+
+
+def _verify_subject(arguments: Namespace) -> int:
+    # Only here: the store is verified without what reads packs.
+    from lodeline.evidence.offline import render, verify
+    from lodeline.fold.evidence import verify_pack
+    from lodeline.proof.packs import Trust, read_policy
+
+    policy = None if arguments.policy is None else Path(arguments.policy)
+    path = Path(arguments.subject)
+    try:
+        if _is_identifier(arguments.subject) and not path.exists():
+            trust = Trust() if policy is None else read_policy(policy.read_bytes())
+            report = verify_pack(_pack_of(arguments), trust)
+        else:
+            report = verify(path, policy)
+    except MalformedPackError as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UnreadableFileError(str(error.filename or path), error.strerror or "") from error
+    if arguments.json:
+        print_json(report.to_json())
+    else:
+        print(render(report))
+    return 0 if report.ok else 1
+
+
+def _is_identifier(text: str) -> bool:
+    return text.partition(":")[0] in KINDS
+
+
+def _pack_of(arguments: Namespace) -> dict[str, bytes]:
+    from lodeline.evidence import build_pack
+
+    segment = open_segment(arguments)
+    try:
+        return build_pack(segment, {"id": arguments.subject})
+    finally:
+        segment.close()
 
 
 def _print_report(report: VerifyReport, url: str) -> None:

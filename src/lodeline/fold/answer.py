@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -82,6 +82,33 @@ def trace(
     Raises:
         UnknownNodeError: the root is not known at the question's times.
     """
+    return _walked(known, root, as_of=as_of, valid_at=valid_at, options=options).answer()
+
+
+def supported_trace(
+    known: Graph,
+    root: NodeId | str,
+    *,
+    valid_at: int | None = None,
+    **options: Any,
+) -> tuple[dict[str, Any], list[set[GroupKey]]]:
+    """Answer as `trace` does, and give for each edge, in order, the groups that assert it.
+
+    Raises:
+        UnknownNodeError: the root is not known at the question's times.
+    """
+    walk = _walked(known, root, as_of=None, valid_at=valid_at, options=options)
+    return walk.answer(), [set(edge.groups) for _, edge in walk.sorted_edges()]
+
+
+def _walked(
+    known: Graph | Sequence[Entry],
+    root: NodeId | str,
+    *,
+    as_of: int | None,
+    valid_at: int | None,
+    options: Mapping[str, Any],
+) -> _Walk:
     graph = known if isinstance(known, Graph) else fold(known, as_of=as_of, valid_at=valid_at)
     node = parse_identifier(root) if isinstance(root, str) else root
     question = Question(valid_at=valid_at, **options)
@@ -95,7 +122,7 @@ def trace(
         whole = shape(graph, replace(question, columns=False), resolved)
         whole.run()
         walk.include(whole)
-    return walk.answer()
+    return walk
 
 
 def resolve(graph: Graph, node: NodeId) -> NodeId:
@@ -202,11 +229,11 @@ class _Walk(ABC):
                     self.nodes.items(), key=lambda item: (item[1], str(item[0]))
                 )
             ],
-            "edges": [
-                self.edge_json(key, edge)
-                for key, edge in sorted(self.edges.items(), key=lambda item: str(item[0]))
-            ],
+            "edges": [self.edge_json(key, edge) for key, edge in self.sorted_edges()],
         }
+
+    def sorted_edges(self) -> list[tuple[tuple[NodeId, NodeId, str, NodeId | None], _Edge]]:
+        return sorted(self.edges.items(), key=lambda item: str(item[0]))
 
     @abstractmethod
     def walk(self, direction: str) -> None: ...

@@ -217,3 +217,14 @@ class MalformedPolicyError(ProofError):
 
     def __str__(self) -> str:
         return f"policy, line {self.line}: {self.message}"
+
+
+@dataclass(eq=False)
+class MalformedPackError(ProofError):
+    """An evidence pack, or a file in it, that is not as it was written."""
+
+    code: ClassVar[str] = "proof.malformed_pack"
+    message: str
+
+    def __str__(self) -> str:
+        return self.message

@@ -77,6 +77,7 @@ class Edge:
     asserted_by_total: int = 0
     first_seen: int | None = None
     last_seen: int | None = None
+    entries: Sequence[int] = ()
     future: bool = False
     transformations: Sequence[Any] = ()
 
@@ -104,6 +105,7 @@ class Edge:
             "first_seen": None if self.first_seen is None else format_time(self.first_seen),
             "last_seen": None if self.last_seen is None else format_time(self.last_seen),
         }
+        body["entries"] = list(self.entries)
         if self.future:
             body["future"] = True
         if self.transformations:

@@ -6,10 +6,12 @@ An edge stands on derivations (job level: all their assertions) or on what singl
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Mapping
 from typing import Final
 
+from lodeline.limits import ASSERTED_BY_MAX
 from lodeline.model import NodeId
 from lodeline.query.answers import DerivationKey, Edge
 from lodeline.query.currency import Currency
@@ -52,13 +54,17 @@ class Describer:
         numbers = {one.group for some in said.values() for one in some}
         numbers |= {ground.group for ground in grounds if ground.group is not None}
         groups = self.groups.load(numbers)
+        entries = self.groups.entries_of(numbers)
         for edge in edges:
             if edge.grounds:  # An edge without came described: no event asserts it.
-                self._describe(edge, said, groups)
+                asserted = self._describe(edge, said, groups)
+                edge.entries = heapq.nsmallest(
+                    ASSERTED_BY_MAX, (one for group in asserted for one in entries[group])
+                )
 
     def _describe(
         self, edge: Edge, said: Mapping[int, list[Said]], groups: Mapping[int, Group]
-    ) -> None:
+    ) -> set[int]:
         asserted: list[Said] = []
         stale = True
         for key, only in edge.grounds:
@@ -78,6 +84,7 @@ class Describer:
         if numbers:
             bodies = sorted(self.groups.details_of(numbers).values())
             edge.transformations = [step for body in bodies for step in json.loads(body)]
+        return {one.group for one in asserted}
 
     def _find_rows(self, keys: set[DerivationKey]) -> None:
         """Look up all rows of derivations that a walk did not collect itself."""

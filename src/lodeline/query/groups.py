@@ -108,6 +108,18 @@ class Groups:
             self._said[row[0]].append(Said(*row))
         return {number: self._said[number] for number in wanted}
 
+    def entries_of(self, numbers: Iterable[int]) -> dict[int, list[int]]:
+        """Give the positions of the log entries that each group consists of, ascending."""
+        found: dict[int, list[int]] = defaultdict(list)
+        sql = (
+            f"SELECT group_id, position FROM run_event WHERE group_id {_AMONG}"
+            " AND position < :size AND (:valid IS NULL OR event_time <= :valid)"
+            " ORDER BY group_id, position"
+        )
+        for number, position in self.view.select_among(sql, numbers):
+            found[number].append(position)
+        return found
+
     def gaps_of(self, numbers: Iterable[int]) -> list[Gap]:
         """Give what the groups' captures know that they did not see."""
         if not self.has_gaps:

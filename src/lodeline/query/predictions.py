@@ -60,6 +60,8 @@ def add_prediction(graph: Graph, found: FoundPrediction, deployment: NodeId | No
     run = found.block.run_id if found.block is not None else None
     edge.asserted_by = [run] if run else []
     edge.asserted_by_total = len(edge.asserted_by)
+    reserved = [] if found.block is None else [found.block.position]
+    edge.entries = sorted({*reserved, *([] if found.position is None else [found.position])})
     graph.edges[edge.key] = edge
 
 

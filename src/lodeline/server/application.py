@@ -20,7 +20,7 @@ from starlette.routing import Mount, Route
 
 from lodeline.errors import LodelineError
 from lodeline.limits import SERVER_THREADS_MAX, SHUTDOWN_SECONDS_MAX
-from lodeline.server.asking import VERBS, Ask, Asking
+from lodeline.server.asking import VERBS, Ask, Asking, Prove
 from lodeline.server.depositing import Deposits
 from lodeline.server.log_files import LogFiles
 from lodeline.server.pages import STYLE, home_page
@@ -40,6 +40,7 @@ class Application:
 
     Args:
         ask: answers questions.
+        prove: writes evidence packs.
         writer: takes events; started and stopped with the application.
         deposits: takes predictions and blobs.
         log_files: serves the log as static files.
@@ -50,6 +51,7 @@ class Application:
         self,
         *,
         ask: Ask,
+        prove: Prove,
         writer: Writer,
         deposits: Deposits,
         log_files: LogFiles,
@@ -59,7 +61,7 @@ class Application:
         self._ask = ask
         self._writer = writer
         self._taking = Taking(writer)
-        self._asking = Asking(ask, threads=SERVER_THREADS_MAX)
+        self._asking = Asking(ask, prove, threads=SERVER_THREADS_MAX)
         self._rest = Starlette(
             routes=[
                 Route("/", self._home),
@@ -69,6 +71,7 @@ class Application:
                 Route("/api/v2/predictions", deposits.predictions, methods=["POST"]),
                 Route("/api/v2/blobs/{digest}", deposits.blob, methods=["PUT"]),
                 Route("/log/{segment}/{path:path}", log_files.file),
+                Route("/api/v2/evidence", self._asking.prove),
                 Mount("/api/v2", routes=[Route("/{verb}", self._question)]),
             ],
             exception_handlers={HTTPException: _not_served},

@@ -22,6 +22,7 @@ VERBS: Final = (
 )  # fmt: skip
 
 Ask = Callable[[str, Mapping[str, object]], dict[str, Any]]
+Prove = Callable[[Mapping[str, object]], bytes]
 
 
 class Asking:
@@ -29,11 +30,13 @@ class Asking:
 
     Args:
         ask: answers a verb with parameters, or raises `LodelineError`.
+        prove: writes the evidence pack of a trace with parameters.
         threads: questions at a time.
     """
 
-    def __init__(self, ask: Ask, *, threads: int) -> None:
+    def __init__(self, ask: Ask, prove: Prove, *, threads: int) -> None:
         self._ask = ask
+        self._prove = prove
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lodeline-question")
 
     async def answer(self, request: Request) -> Response:
@@ -46,6 +49,17 @@ class Asking:
         except LodelineError as error:
             return error_response(error)
         return JSONResponse(answer)
+
+    async def prove(self, request: Request) -> Response:
+        """Answer `GET /api/v2/evidence` with the pack of a trace answer."""
+        try:
+            parameters = _parameters(request)
+            loop = asyncio.get_running_loop()
+            pack = await loop.run_in_executor(self._pool, self._prove, parameters)
+        except LodelineError as error:
+            return error_response(error)
+        headers = {"Content-Disposition": 'attachment; filename="evidence.zip"'}
+        return Response(pack, media_type="application/zip", headers=headers)
 
     def close(self) -> None:
         """Let running questions end; take no more."""

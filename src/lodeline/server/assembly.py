@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lodeline.errors import InvalidEventError
+from lodeline.evidence import build_pack
 from lodeline.ingest import prepare_event
 from lodeline.ingest.predictions import accept_predictions
 from lodeline.ingest.projection import fold_pending
+from lodeline.proof.packs import encode_pack
 from lodeline.query import ask
 from lodeline.server.application import Application
 from lodeline.server.depositing import Deposits
@@ -32,6 +34,9 @@ def build_application(store: str) -> Application:
     def answer(verb: str, parameters: Mapping[str, object]) -> dict[str, Any]:
         return ask(segment, verb, parameters)
 
+    def prove(parameters: Mapping[str, object]) -> bytes:
+        return encode_pack(build_pack(segment, parameters))
+
     def take_predictions(records: Sequence[dict[str, Any]]) -> list[str | None]:
         return accept_predictions(segment, records)
 
@@ -39,6 +44,7 @@ def build_application(store: str) -> Application:
     deposits = Deposits(take_predictions=take_predictions, keep_blob=segment.put_blob)
     return Application(
         ask=answer,
+        prove=prove,
         writer=writer,
         deposits=deposits,
         log_files=LogFiles(segment),
