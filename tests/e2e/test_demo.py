@@ -11,6 +11,7 @@ from typing import Any
 from zipfile import ZipFile
 
 import pytest
+from going import Verify, pack_proofs
 
 ROOT = Path(__file__).parents[2]
 duckdb = pytest.importorskip("duckdb")
@@ -136,7 +137,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
 
 
 def test_the_evidence_of_the_prediction_verifies_where_there_is_no_store(
-    demo: tuple[dict[str, Any], str], tmp_path: Path
+    demo: tuple[dict[str, Any], str], go_verify: Verify, tmp_path: Path
 ) -> None:
     outcome, _ = demo
     pack = tmp_path / "prediction.zip"
@@ -157,3 +158,6 @@ def test_the_evidence_of_the_prediction_verifies_where_there_is_no_store(
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("verified: ")
+    # (c) Go, as far as it reaches: signature and inclusion.
+    file, vkey, count = pack_proofs(pack, tmp_path / "proofs")
+    assert go_verify("proofs", file, vkey).stdout == f"{count} proofs\n"

@@ -13,7 +13,8 @@ from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
-from tests.e2e.black_box import Shell
+from black_box import Shell
+from going import Verify, pack_proofs
 
 VERSION = {
     "_producer": "https://example.org/p",
@@ -217,3 +218,15 @@ def test_statements_about_the_answer_travel_and_the_policy_may_ask_for_them(
     policy.write_text(json.dumps({"keys": known["vkeys"], "attesters": [other]}))
     verdict = shell.json("verify", pack, "--policy", policy, status=1)
     assert [one["code"] for one in verdict["failures"]] == ["statement"]
+
+
+def test_go_verifies_the_proofs_of_a_pack_as_far_as_it_reaches(
+    packed: Any, go_verify: Verify, tmp_path: Path
+) -> None:
+    _, pack, _ = packed
+    file, vkey, count = pack_proofs(pack, tmp_path / "proofs")
+    done = go_verify("proofs", file, vkey)
+    assert (done.returncode, done.stdout) == (0, f"{count} proofs\n")
+    text = file.read_text()
+    file.write_text(text[:-3] + ("0" if text[-3] != "0" else "1") + text[-2:])
+    assert go_verify("proofs", file, vkey).returncode == 1

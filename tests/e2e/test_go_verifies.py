@@ -3,15 +3,11 @@
 `tests/go/verify.go` uses golang.org/x/mod/sumdb/note and sumdb/tlog as Debian packages them.
 """
 
-import os
 import random
-import shutil
-import subprocess
-from collections.abc import Callable, Sequence
-from glob import glob
 from pathlib import Path
 
 import pytest
+from going import Verify, proof_file
 
 from lodeline.proof import Verifier, hash_leaf
 from lodeline.store import AcceptedEvent, open_segment
@@ -19,35 +15,6 @@ from lodeline.tlog.folders import Directory
 from lodeline.tlog.publication import publish
 
 SIZES = (70_000, 70_300)
-Verify = Callable[..., subprocess.CompletedProcess[str]]
-PACKAGES = "/usr/share/gocode"
-
-
-def find_go() -> str | None:
-    """The Go of the PATH, or the one that Debian keeps off it."""
-    return shutil.which("go") or next(iter(sorted(glob("/usr/lib/go-*/bin/go"))), None)
-
-
-@pytest.fixture(scope="session")
-def go_verify(tmp_path_factory: pytest.TempPathFactory) -> Verify:
-    go = find_go()
-    if go is None or not os.path.isdir(f"{PACKAGES}/src/golang.org/x/mod/sumdb/tlog"):
-        pytest.skip("needs golang-1.19-go (or another) and golang-golang-x-mod-dev")
-    folder = tmp_path_factory.mktemp("go")
-    source = Path(__file__).parents[1] / "go" / "verify.go"
-    # From packages on this machine alone: no module proxy is asked.
-    settings = {
-        "GO111MODULE": "off", "GOPATH": PACKAGES, "GOCACHE": str(folder / "cache"),
-        "GOFLAGS": "", "GOPROXY": "off", "GOTOOLCHAIN": "local",
-    }  # fmt: skip
-    subprocess.run(
-        [go, "build", "-o", folder / "verify", source], env=os.environ | settings, check=True
-    )
-
-    def verify(*words: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([folder / "verify", *words], capture_output=True, text=True)
-
-    return verify
 
 
 def append(store: Path, first: int, stop: int) -> None:
@@ -115,11 +82,6 @@ def test_go_refuses_another_key_and_another_history(
     with open_segment(f"sqlite:///{tmp_path}/other.db") as segment:
         (tmp_path / "kept").write_text(segment.checkpoint().note)
     assert go_verify("folder", log, vkey, tmp_path / "kept").returncode == 1
-
-
-def proof_file(path: Path, note: str, lines: Sequence[str]) -> Path:
-    path.write_text(note + "---\n" + "".join(f"{line}\n" for line in lines))
-    return path
 
 
 def test_go_verifies_proofs_without_the_log(go_verify: Verify, tmp_path: Path) -> None:
