@@ -62,8 +62,12 @@ def publish_map(segment: Segment, *, force: bool = False) -> int | None:
             return last
     for _ in range(_ROUNDS_MAX):
         catch_up_map(segment)
-        with segment.writing(durable=False) as connection:
-            MapTables(connection).root()
+        # In steps: a first map of a large log must not hold the lock for as long as it takes.
+        settled = 1
+        while settled:
+            with segment.writing(durable=False) as connection:
+                settled = MapTables(connection).settle()
+        with segment.reading() as connection:
             (size,) = connection.execute("SELECT max(position) + 1 FROM entry").fetchone()
             if size - MapTables(connection).state()[0] <= MAP_ENTRIES_MAX:
                 break

@@ -145,7 +145,16 @@ class MapTables:
 
     def root(self) -> bytes:
         """Bring the parts up to the nodes, and give the root. Writes."""
-        dirty = [row[0] for row in self._connection.execute("SELECT bucket FROM map_dirty")]
+        while self.settle():
+            pass
+        return self.part(0, 0).hash
+
+    def settle(self, limit: int = MAP_ENTRIES_MAX) -> int:
+        """Bring the parts up to the nodes of some buckets; give how many were behind. Writes."""
+        dirty = [
+            row[0]
+            for row in self._connection.execute("SELECT bucket FROM map_dirty LIMIT ?", (limit,))
+        ]
         level: dict[int, Subtree] = {}
         for bucket in dirty:
             level[bucket] = subtree_of(self._items(BUCKET_BITS, bucket), BUCKET_BITS)
@@ -160,8 +169,9 @@ class MapTables:
                 above[prefix] = join(halves[0], halves[1])
             level = above
             self._keep(depth, level)
-        self._connection.execute("DELETE FROM map_dirty")
-        return self.part(0, 0).hash
+        settled = [(bucket,) for bucket in dirty]
+        self._connection.executemany("DELETE FROM map_dirty WHERE bucket = ?", settled)
+        return len(dirty)
 
     def _keep(self, depth: int, level: Mapping[int, Subtree]) -> None:
         self._connection.executemany(
