@@ -19,6 +19,10 @@ if shutil.which("openssl") is None:
     pytest.skip("openssl is not installed", allow_module_level=True)
 
 from lodeline.errors import TimestampMismatchError, TimestampUnavailableError
+from lodeline.evidence import build_pack
+from lodeline.fold.evidence import verify_pack
+from lodeline.ingest import accept
+from lodeline.proof.packs import sign_manifest
 from lodeline.store import AcceptedEvent, SqliteSegment, open_segment
 from lodeline.tlog.timestamps import load_roots, request_timestamp, verify_timestamp
 from timestamping import Authority, openssl, serving
@@ -197,3 +201,39 @@ def test_kept_timestamps_are_listed_and_none_is_no_answer(
     assert lodeline(segment, "log", "timestamp", "--ca", "/nonexistent")[0] == 2
     status, out = lodeline(segment, "log", "timestamp", "--tsa", "http://127.0.0.1:1")
     assert (status, "127.0.0.1:1" in out) == (3, True)
+
+
+def test_a_pack_carries_the_timestamps_of_its_checkpoint_for_openssl(
+    segment: SqliteSegment, authority: Authority, answer: bytes, tmp_path: Path
+) -> None:
+    event = {
+        "eventTime": "2026-01-01T00:00:00Z",
+        "eventType": "COMPLETE",
+        "producer": "https://example.org/p",
+        "run": {"runId": "0198f000-0000-7000-8000-000000000001"},
+        "job": {"namespace": "n", "name": "j"},
+    }
+    accept(segment, [json.dumps(event).encode()])
+    build_pack(segment, {"id": "job:n:j"})
+    head = segment.checkpoint()
+    with serving(authority.reply) as url:
+        stamped = request_timestamp(url, head.note, roots=load_roots(str(authority.roots)))
+        segment.endorsements.add_timestamp(head.size, stamped, url=url)
+    files = build_pack(segment, {"id": "job:n:j"})
+    assert json.loads(files["manifest.json"])["tree_size"] == head.size
+    assert verify_pack(files).ok
+    (tmp_path / "checkpoint").write_bytes(files["timestamps/checkpoint"])
+    (tmp_path / "stamp.tsr").write_bytes(files["timestamps/0.tsr"])
+    words = ["-data", tmp_path / "checkpoint", "-in", tmp_path / "stamp.tsr"]
+    done = subprocess.run(
+        ["openssl", "ts", "-verify", *words, "-CAfile", authority.roots], capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    # Whoever holds the log's keys puts the stamp of other bytes in its place.
+    manifest = json.loads(files.pop("manifest.json"))
+    del files["manifest.sig"]
+    files["timestamps/0.tsr"] = answer
+    facts = {name: manifest[name] for name in ("origin", "question", "tree_size")}
+    sign_manifest(files, facts, segment.keys.receipt)
+    codes = {failure.code for failure in verify_pack(files).failures}
+    assert "timestamp" in codes

@@ -119,6 +119,8 @@ def build_pack(
         files["consistency.json"] = packs.write_json([one.hex() for one in path])
     for number, token in enumerate(segment.timestamps(checkpoint.size)):
         files[f"timestamps/{number}.tsr"] = token
+        # Authorities stamp what the log signed, before any witness did.
+        files["timestamps/checkpoint"] = checkpoint.note.encode()
     _add_pages(files, segment, question)
     # 5.
     facts = {"origin": segment.origin, "question": question, "tree_size": checkpoint.size}

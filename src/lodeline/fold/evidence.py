@@ -45,6 +45,7 @@ from lodeline.proof import (
     dsse,
     hash_leaf,
     packs,
+    parse_note,
     verify_consistency,
     verify_inclusion,
 )
@@ -223,9 +224,25 @@ class _Verification:
             self.report.fail(error.code, "checkpoint", "signed by a trusted key", error)
         manifest = packs.verify_manifest(self.files, certified.receipt)
         self.report.signatures += 1
+        self._verify_timestamps(note)
         if self.trust.threshold:
             self.report.signatures += self._verify_witnesses(note)
         return manifest
+
+    def _verify_timestamps(self, note: str) -> None:
+        """Each timestamp is of this checkpoint; its authority's signature is left to `openssl ts`.
+
+        The stamped bytes are the note without the lines of witnesses.
+        """
+        answers = [name for name in self.files if name.endswith(".tsr")]
+        if not answers:
+            return
+        stamped = self.files["timestamps/checkpoint"]
+        if parse_note(stamped.decode())[0] != parse_note(note)[0]:
+            self.report.fail("timestamp", "timestamps/checkpoint", "the pack's checkpoint", "other")
+        for name in sorted(answers):
+            if sha256(stamped).digest() not in self.files[name]:
+                self.report.fail("timestamp", name, "of the pack's checkpoint", "of other bytes")
 
     def _verify_witnesses(self, note: str) -> int:
         witnesses = [CosignatureVerifier.from_vkey(one) for one in self.trust.witnesses]
