@@ -6,6 +6,7 @@ name as open; who signs the certificate says the rest.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
@@ -16,10 +17,12 @@ _STYLE = """
 @page { size: A4; margin: 18mm }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem;
   color: #1b1b1b; background: #fff }
-h1 { font-size: 1.4rem; line-height: 1.25 } h2 { font-size: 1.05rem; margin-top: 1.8rem }
+h1 { font-size: 1.4rem; line-height: 1.25; overflow-wrap: anywhere }
+h2 { font-size: 1.05rem; margin-top: 1.8rem }
 table { border-collapse: collapse; width: 100%; font-size: .86rem } td, th { text-align: left;
-  padding: .25rem .5rem .25rem 0; border-bottom: 1px solid #ddd; vertical-align: top;
-  overflow-wrap: anywhere } code, td { font-variant-numeric: tabular-nums }
+  padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #ddd; vertical-align: top;
+  overflow-wrap: anywhere }
+th, td.word { white-space: nowrap } code, td { font-variant-numeric: tabular-nums }
 code { font-size: .86em; overflow-wrap: anywhere } .open { border-left: 3px solid #8a5a00;
   padding-left: .7rem } .line { border-bottom: 1px solid #444; height: 2.2rem }
 """
@@ -38,24 +41,28 @@ def render_summary(answer: Answer, question: Answer, keys: Sequence[Answer]) -> 
         f"<h1>{_text(answer['root'])}</h1>",
         f"<p>{told}</p>",
         _question_list(question, tree),
-        "<h2>Edges</h2>",
-        _table(("from", "to", "kind", "basis", "entries"), map(_edge_row, answer["edges"])),
-        "<h2>Nodes</h2>",
-        _table(("node", "depth"), ((node["id"], node["depth"]) for node in answer["nodes"])),
         "<h2>Known gaps</h2>",
         _table(("at", "reason", "detail"), ((g["at"], g["reason"], g["detail"]) for g in gaps))
         if gaps
         else "<p>None.</p>",
+        _LIMITS,
+        _CHECKING,
+        "<h2>Edges</h2>",
+        _table(("from", "to", "kind", "basis", "entries"), map(_edge_row, answer["edges"])),
+        "<h2>Nodes</h2>",
+        _table(("node", "depth"), ((node["id"], node["depth"]) for node in answer["nodes"])),
         "<h2>Keys</h2>",
         _table(("use", "key", "SHA-256"), ((k["use"], k["vkey"], k["sha256"]) for k in keys)),
-        _CHECKING,
-        _LIMITS,
     ]
     return _page(f"Evidence: {answer['root']}", parts)
 
 
 def _question_list(question: Answer, tree: Answer) -> str:
-    asked = ", ".join(f"{name} {value}" for name, value in question.items() if value is not None)
+    asked = ", ".join(
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in question.items()
+        if name != "id" and value not in (None, False)
+    )
     return (
         f"<p>Log <code>{_text(tree['origin'])}</code>, root <code>{_text(tree['root_hash'])}"
         f"</code>. Asked: {_text(asked)}.</p>"
@@ -63,11 +70,20 @@ def _question_list(question: Answer, tree: Answer) -> str:
 
 
 def _edge_row(edge: Answer) -> tuple[object, ...]:
-    entries = ", ".join(map(str, edge["entries"][:8]))
-    if len(edge["entries"]) > 8:
-        entries += f" and {len(edge['entries']) - 8} more"
     kind = edge["kind"] if edge["status"] == "current" else f"{edge['kind']} (stale)"
-    return edge["source"], edge["target"], kind, edge["basis"], entries
+    return edge["source"], edge["target"], kind, edge["basis"], _ranges(edge["entries"])
+
+
+def _ranges(positions: Sequence[int]) -> str:
+    """Write ascending positions as ranges: 9-13, 41."""
+    ranges: list[list[int]] = []
+    for one in positions:
+        if ranges and one == ranges[-1][1] + 1:
+            ranges[-1][1] = one
+        else:
+            ranges.append([one, one])
+    texts = [str(a) if a == b else f"{a}-{b}" for a, b in ranges[:12]]
+    return ", ".join(texts) + (f" and {len(ranges) - 12} ranges more" if len(ranges) > 12 else "")
 
 
 _CHECKING = """<h2>How to check this</h2>
@@ -126,10 +142,19 @@ def render_certificate(answer: Answer, keys: Sequence[Answer]) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     names = "".join(f"<th>{_text(name)}</th>" for name in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_text(value)}</td>" for value in row) + "</tr>\n" for row in rows
-    )
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>\n" for row in rows)
     return f"<table><thead><tr>{names}</tr></thead><tbody>\n{body}</tbody></table>"
+
+
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
+
+
+def _cell(value: object) -> str:
+    text = str(value)
+    short = _DIGEST.sub(r"\1…", text)
+    if short != text:  # The whole digest stands in answer.json, and where the pointer rests.
+        return f'<td title="{_text(text)}">{_text(short)}</td>'
+    return f"<td class=word>{_text(text)}</td>" if len(text) < 16 else f"<td>{_text(text)}</td>"
 
 
 def _text(value: object) -> str:
