@@ -20,17 +20,24 @@ from tests.property.test_the_questions import entries_of, roots_of
 from lodeline.errors import MalformedPackError, UnknownNodeError
 from lodeline.evidence import build_pack
 from lodeline.fold import fold
-from lodeline.fold.evidence import verify_pack
+from lodeline.fold.evidence import FAILURES_MAX, PackReport, _Verification, recompute, verify_pack
 from lodeline.ingest import accept
+from lodeline.ingest.predictions import accept_predictions
+from lodeline.model import PredictionId
 from lodeline.proof import Signer, TreeHead, Verifier, format_tree_head, parse_note, sign_note
 from lodeline.proof.cosignatures import Cosigner
+from lodeline.proof.leaves import LeafRecord
 from lodeline.proof.packs import (
+    DisclosedEntry,
+    DisclosedField,
     Trust,
     decode_pack,
     encode_pack,
+    find_head,
     read_json,
     read_policy,
     sign_manifest,
+    verify_entry,
     write_json,
 )
 from lodeline.query import ask
@@ -313,3 +320,218 @@ def test_an_answer_as_of_an_earlier_size_is_proven_consistent_with_the_head(real
         assert json.loads(pack["answer.json"])["trees"][0]["size"] == as_of
         broken = changed(pack, "consistency.json", lambda path: path.reverse() or path.pop())
         assert codes(signed_again(segment, broken))
+
+
+def said(
+    segment: SqliteSegment, files: dict[str, bytes], change: Any = lambda _: None, **facts: Any
+) -> dict[str, bytes]:
+    """A pack whose manifest asks another question, signed with the log's key."""
+    manifest = read_json(files["manifest.json"], "manifest")
+    change(manifest["question"])
+    facts = {name: manifest[name] for name in ("origin", "question", "tree_size")} | facts
+    kept = {name: data for name, data in files.items() if not name.startswith("manifest")}
+    sign_manifest(kept, facts, segment.keys.receipt)
+    return kept
+
+
+def test_an_answer_is_of_the_moment_that_it_states(real: Any) -> None:
+    segment, files = real
+    root = json.loads(files["answer.json"])["root"]
+    size = json.loads(files["manifest.json"])["tree_size"]
+    full = build_pack(segment, {"id": root, "as_of": size})
+    for as_of in range(size - 1, 1, -1):
+        try:
+            old = build_pack(segment, {"id": root, "as_of": as_of})
+        except UnknownNodeError:
+            break
+        lying = changed(
+            {**full, "consistency.json": old.get("consistency.json", b"[]\n")},
+            "answer.json",
+            lambda one: one.update(
+                {**json.loads(old["answer.json"]), "as_of": one["as_of"], "trees": one["trees"]}
+            ),
+        )
+        found = codes(said(segment, lying, lambda question: question.update(as_of=as_of)))  # noqa: B023
+        assert "answer.as_of" in found, as_of
+    dated = changed(
+        full, "answer.json", lambda one: one["as_of"].update(time="1999-01-01T00:00:00.000000Z")
+    )
+    assert "answer.as_of" in codes(signed_again(segment, dated))
+    later = build_pack(segment, {"id": root, "valid_at": "2999-01-01"})
+    silent = changed(later, "answer.json", lambda one: one["as_of"].pop("valid_at"))
+    assert "answer.as_of" in codes(signed_again(segment, silent))
+
+
+def test_an_answer_says_nothing_that_is_not_proven(real: Any) -> None:
+    segment, files = real
+    more = changed(files, "answer.json", lambda one: one.update(summarised={"dataset": 9}))
+    assert "answer.members" in codes(signed_again(segment, more))
+    for name, lie in (("restricted", 0), ("asserted_by_total", 1.0)):
+        lying = changed(files, "answer.json", lambda one: one["edges"][0].update({name: lie}))  # noqa: B023
+        assert "answer.edges" in codes(signed_again(segment, lying)), name
+    stray = {**files, "attestations/1.json": b"{}\n"}
+    assert "statement" in codes(signed_again(segment, stray))
+    for facts in ({"origin": "another.log"}, {"tree_size": 1}):
+        assert codes(said(segment, files, **facts)) == {"proof.malformed_pack"}
+
+
+ODD = [True, False, -1, 0, 1.5, 1e308, 10**400, "1", "\ud800", None, [], {}, [[]], [True], {"a": 1}]
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield at
+    if isinstance(value, (dict, list)):
+        items = value.items() if isinstance(value, dict) else list(enumerate(value))[:2]
+        for name, one in items:
+            yield from places(one, (*at, name))
+
+
+def odd(raw: bytes, at: tuple[Any, ...], value: Any) -> bytes:
+    """Put a value where another was; 1e999 reads as infinity, half a surrogate as text."""
+    whole = json.loads(raw)
+    holder = whole
+    for step in at[:-1]:
+        holder = holder[step]
+    if not at:
+        whole = value
+    else:
+        holder[at[-1]] = value
+    text = json.dumps(whole, separators=(",", ":"), sort_keys=True)
+    return text.replace("1e+308", "1e999").encode() + b"\n"
+
+
+def test_a_value_of_another_type_is_a_verdict_and_never_an_error(real: Any) -> None:
+    segment, files = real
+    pack = build_pack(segment, {"id": json.loads(files["answer.json"])["root"], "depth": 1})
+    rng = random.Random(17)
+    question = json.loads(pack["manifest.json"])["question"]
+    for name in question:
+        for value in ODD:
+            if "\ud800" not in str(value) and write_json(question[name]) != write_json(value):
+                asked = said(segment, pack, lambda one: one.update({name: value}))  # noqa: B023
+                # An answer without columns, or of another depth, may be the same answer.
+                if not (name in ("columns", "depth") and type(value) in (bool, int, type(None))):
+                    assert codes(asked), (name, value)
+                verify_pack(asked)
+    for name in ("answer.json", "map.json"):
+        every = list(places(json.loads(pack[name])))
+        for at in rng.sample(every, min(60, len(every))):
+            for value in rng.sample(ODD, 4):
+                written = odd(pack[name], at, value)
+                report = verify_pack(signed_again(segment, {**pack, name: written}))
+                assert json.dumps(report.to_json(), ensure_ascii=False).encode()
+                if name == "answer.json" and written != pack[name] and at[:1] != ("trees",):
+                    assert not report.ok, (at, value)
+    for name in ("answer.json", "map.json", "entries.ndjson"):
+        deep = {**pack, name: b"[" * 100_000 + b"]" * 100_000 + b"\n"}
+        assert codes(signed_again(segment, deep))
+        assert codes({other: data for other, data in pack.items() if other != name})
+
+
+def test_a_tree_of_endless_size_is_refused_in_time() -> None:
+    head = TreeHead("endless.log", 2**62, b"\0" * 32)
+    entry = DisclosedEntry(0, LeafRecord("0" * 32, 1, "map", bytes(32), bytes(32)), ())
+    payload = write_json({"keys": "0", "root": "00" * 32, "size": "0", "version": "1"})
+    entry = replace(entry, fields=(DisclosedField("", payload),))
+    report = PackReport()
+    check = _Verification({"map.json": write_json({"entry": 0, "nodes": []})}, Trust(), report)
+    check.entries[0] = entry
+    check._verify_map(head)
+    assert len(report.failures) == FAILURES_MAX
+
+
+BLOCK = 0x1234567890
+START = 1_700_000_000_000_000
+
+
+def reserved(block: int, name: str) -> dict[str, Any]:
+    deployment = {"namespace": "prod", "name": name, "digest": "sha256:" + "d" * 64}
+    common = {"type": "reservation", "block": f"{block:010x}", "time": START, "writer": "w"}
+    return {**common, "deployment": deployment, "model": None, "run": "r"}
+
+
+def delivered(block: int) -> tuple[dict[str, Any], str]:
+    drawn = str(PredictionId((START + 1000) * 4096 // 1000, block, 1))
+    row = {"id": drawn, "time": 0, "status": 200, "output": 1}
+    return {"type": "predictions", "block": f"{block:010x}", "rows": [row]}, drawn
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[SqliteSegment, dict[str, bytes]]]:
+    """A pack of a prediction whose deployment a run made."""
+    made = {
+        "eventType": "COMPLETE",
+        "eventTime": "2023-01-01T00:00:00Z",
+        "producer": "https://example.com",
+        "run": {"runId": "00000000-0000-4000-8000-000000000001"},
+        "job": {"namespace": "n", "name": "deploy"},
+        "inputs": [{"namespace": "n", "name": "m"}],
+        "outputs": [
+            {
+                "namespace": "prod",
+                "name": "api",
+                "facets": {
+                    "datasetType": {
+                        "_producer": "https://e.com",
+                        "_schemaURL": "https://e.com",
+                        "datasetType": "DEPLOYMENT",
+                    },
+                    "version": {
+                        "_producer": "https://e.com",
+                        "_schemaURL": "https://e.com",
+                        "datasetVersion": "sha256:" + "d" * 64,
+                    },
+                },
+            }
+        ],
+    }
+    with a_store(encoded([made])) as segment:
+        rows, drawn = delivered(BLOCK)
+        other, _ = delivered(BLOCK + 1)
+        taken = [reserved(BLOCK, "api"), rows, reserved(BLOCK + 1, "other"), other]
+        assert accept_predictions(segment, taken) == [None] * 4
+        yield segment, build_pack(segment, {"id": f"prediction:{drawn}", "up": True})
+
+
+def test_the_operator_cannot_hide_who_served_a_prediction(served: Any) -> None:
+    segment, files = served
+    answer = json.loads(files["answer.json"])
+    assert any(edge["kind"] == "predicts" and edge["asserted_by"] for edge in answer["edges"])
+    # No reservation, and an answer that follows without it.
+    without = changed(files, "prediction.json", lambda one: one.update(reservation=None))
+    assert codes(signed_again(segment, without))
+    # Every entry of the deployment is left out: then its absence would have to be proven.
+    stated = json.loads(files["prediction.json"])
+    kept = []
+    for line in files["entries.ndjson"].splitlines(keepends=True):
+        kind = json.loads(line)
+        if '"event"' not in kind["leaf"]:
+            kept.append(line)
+    bare = {**files, "entries.ndjson": b"".join(kept)}
+    checked = {one.index: one for one in map_entries(bare)}
+    question = json.loads(files["manifest.json"])["question"]
+    hollow, visited = recompute(checked, bare, question)
+    assert len(hollow["edges"]) == 1
+    lying = changed(
+        changed(
+            bare,
+            "answer.json",
+            lambda one: one.update(
+                nodes=hollow["nodes"],
+                edges=hollow["edges"],
+                gaps=hollow["gaps"],
+                complete=not hollow["gaps"],
+            ),
+        ),
+        "map.json",
+        lambda one: one["nodes"].clear(),
+    )
+    assert "deployment:prod:api" in visited
+    assert "map.unproven" in codes(signed_again(segment, lying))
+    assert stated["reservation"] is not None
+
+
+def map_entries(files: dict[str, bytes]) -> Iterator[DisclosedEntry]:
+    _, head = find_head(files)
+    for line in files["entries.ndjson"].splitlines():
+        yield verify_entry(line, head)

@@ -165,6 +165,8 @@ class _Collector:
             entry.position
             for entry in self.segment.iter_entries(0, self.head.size, kinds={"key", "erasure"})
         )
+        # Its leaf dates the answer.
+        self._add_entries([question["as_of"] - 1])
         if answer["root"].startswith("prediction:"):
             files["prediction.json"] = self._prediction(answer["root"], question["as_of"])
         visited = set(visited_nodes(answer))
@@ -206,7 +208,7 @@ class _Collector:
         own = [
             disclosure_gap(entry, answer["root"])
             for index, entry in self.checked.items()
-            if entry.record.kind == "event" and not entry.whole and index < as_of
+            if entry.record.kind in ("event", "block") and not entry.whole and index < as_of
         ]
         return [gap for gap in expected["gaps"] if gap in own]
 

@@ -24,6 +24,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import islice
 from typing import Any, Final
 
 from lodeline.errors import (
@@ -37,7 +38,13 @@ from lodeline.fold.answer import supported_trace
 from lodeline.fold.completeness import required_nodes
 from lodeline.fold.entries import Entry, group_key
 from lodeline.fold.graph import fold
-from lodeline.model import NodeId, find_prediction_id, format_time, parse_identifier
+from lodeline.model import (
+    NodeId,
+    PredictionId,
+    find_prediction_id,
+    format_time,
+    parse_identifier,
+)
 from lodeline.proof import (
     TreeHead,
     Verifier,
@@ -63,6 +70,13 @@ from lodeline.wire import canonical_bytes, decode_stored, parse_with_tokens
 FAILURES_MAX: Final = 1000
 # Gaps that the record itself does not show: an answer may admit more of them, never fewer.
 _ADMITTED: Final = frozenset({"summarised", "permission", "retention", "erased", "pending"})
+
+_QUESTION: Final = frozenset({"id", "direction", "depth", "columns", "as_of", "valid_at"})
+# What an answer says; more could not be proven.
+_MEMBERS: Final = frozenset(
+    {"root", "direction", "as_of", "trees", "complete", "gaps", "nodes", "edges", "next"}
+)
+_TREE: Final = frozenset({"segment", "origin", "size", "root_hash"})
 
 # Where facets stand in an event; other fields are personal values, sealed.
 _FACET: Final = re.compile(
@@ -116,7 +130,7 @@ class PackReport:
     def fail(self, code: str, at: str, expected: object, found: object) -> None:
         """Note what does not hold."""
         if len(self.failures) < FAILURES_MAX:
-            self.failures.append(PackFailure(code, at, _short(expected), _short(found)))
+            self.failures.append(PackFailure(code, _short(at), _short(expected), _short(found)))
 
     def to_json(self) -> Answer:
         """Give the answer of the contract."""
@@ -139,7 +153,8 @@ class PackReport:
 
 def _short(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-    return text[:2000]
+    # Half of a surrogate pair can be read from JSON, and printed nowhere.
+    return text[:2000].encode("utf-8", "replace").decode()
 
 
 def verify_pack(files: Mapping[str, bytes], trust: Trust | None = None) -> PackReport:
@@ -158,7 +173,9 @@ def verify_pack(files: Mapping[str, bytes], trust: Trust | None = None) -> PackR
         _Verification(files, trust, report).run()
     except LodelineError as error:
         report.fail(error.code, "pack", "a pack that can be read to its end", str(error))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+    except (
+        Exception
+    ) as error:  # A hostile pack finds errors that no list foresees: 1e999 as a size.
         report.fail("proof.malformed_pack", "pack", "the members of a pack", repr(error))
     return report
 
@@ -185,6 +202,7 @@ class _Verification:
         self._verify_map(head)
         self._verify_statements()
         # 4. and 5.
+        self._verify_question(manifest, answer, head)
         self._verify_answer(question, answer, head)
 
     def _read_entries(self, head: TreeHead) -> None:
@@ -256,6 +274,7 @@ class _Verification:
     def _verify_statements(self) -> None:
         """Statements of attesters that the reader knows verify, and are as many as asked for."""
         signed: set[bytes] = set()
+        shown: set[str] = set()
         for entry in self.entries.values():
             if entry.record.kind != "statement" or entry.payload is None:
                 continue
@@ -270,8 +289,12 @@ class _Verification:
             except ProofError as error:
                 self.report.fail("statement", at, "a statement as it was signed", error)
                 continue
+            shown.add(f"attestations/{entry.index}.json")
             self.report.signatures += len(found)
             signed.update(one.public for one in found)
+        for name in sorted(self.files):
+            if name.startswith("attestations/") and name not in shown:
+                self.report.fail("statement", name, "the statement of an entry of the pack", "none")
         if len(signed) < self.trust.attested:
             self.report.fail("statement", "pack", self.trust.attested, len(signed))
 
@@ -294,9 +317,10 @@ class _Verification:
                 "map.tail", f"entry {stated['entry']}", "a map of the past", known.size
             )
         # Whatever the map does not cover must be here, so that it hides nothing.
-        for index in range(known.size, head.size):
-            if index not in self.entries:
-                self.report.fail("map.tail", f"entry {index}", "carried: after the map", "missing")
+        # The size may be a lie of 2^60: what is missing is counted no further than it is reported.
+        tail = range(known.size, head.size)
+        for index in islice((one for one in tail if one not in self.entries), FAILURES_MAX):
+            self.report.fail("map.tail", f"entry {index}", "carried: after the map", "missing")
         for node in stated["nodes"]:
             self._verify_node(node, known.root)
 
@@ -326,6 +350,24 @@ class _Verification:
 
     # 4. and 5.
 
+    def _verify_question(self, manifest: Answer, answer: Answer, head: TreeHead) -> None:
+        """The answer is said to be of the moment that was asked about, and says nothing beside."""
+        question = manifest["question"]
+        if not _is_question(question):
+            raise MalformedPackError(f"{packs.MANIFEST}: question: {_short(question)}")
+        stated = {"origin": manifest.get("origin"), "tree_size": manifest.get("tree_size")}
+        _expect(self.report, "manifest", {"origin": head.origin, "tree_size": head.size}, stated)
+        size, valid_at = question["as_of"], question["valid_at"]
+        last = self.entries.get(size - 1)
+        if last is None:
+            self.report.fail("answer.as_of", f"entry {size - 1}", "carried: dates the answer", "no")
+            return
+        moment: Answer = {"time": format_time(last.record.log_time_us), "tree_size": size}
+        if valid_at is not None:
+            moment["valid_at"] = format_time(valid_at)
+        _expect(self.report, "as_of", moment, answer["as_of"])
+        _expect(self.report, "members", sorted(_MEMBERS), sorted(answer))
+
     def _verify_answer(self, question: Answer, answer: Answer, head: TreeHead) -> None:
         self._verify_tree(answer, head)
         try:
@@ -350,7 +392,9 @@ class _Verification:
         """The answer's tree head is the checkpoint's, or one that the checkpoint extends."""
         [tree] = answer["trees"]
         size, root = tree["size"], bytes.fromhex(tree["root_hash"])
-        if tree["origin"] != head.origin or answer["as_of"]["tree_size"] != size:
+        if tree["origin"] != head.origin or type(size) is not int or set(tree) != _TREE:
+            self.report.fail("answer.trees", "trees", head.origin, tree)
+        if answer["as_of"]["tree_size"] != size:
             self.report.fail("answer.trees", "trees", head.origin, tree)
         if (size, root) == (head.size, head.root_hash):
             return
@@ -374,7 +418,8 @@ class _Verification:
         for key in sorted(set(theirs) - set(ours)):
             self.report.fail(f"answer.{what}", key, "not in the answer", "no entry says so")
         for key in sorted(set(ours) & set(theirs)):
-            if ours[key] != theirs[key]:
+            # As written: to Python, true is 1 and 1 is 1.0.
+            if packs.write_json(ours[key]) != packs.write_json(theirs[key]):
                 self.report.fail(f"answer.{what}", key, ours[key], theirs[key])
         if len(theirs) != len(found):
             self.report.fail(f"answer.{what}", what, "each once", "repeated")
@@ -387,6 +432,27 @@ class _Verification:
         for gap in sorted(theirs - ours):
             if dict(gap)["reason"] not in _ADMITTED:
                 self.report.fail("answer.gaps", dict(gap)["at"], "no such gap", dict(gap))
+
+
+def _expect(report: PackReport, name: str, expected: Any, found: Any) -> None:
+    if packs.write_json(expected) != packs.write_json(found):
+        code = "proof.malformed_pack" if name == "manifest" else f"answer.{name}"
+        report.fail(code, name, expected, found)
+
+
+def _is_question(value: Any) -> bool:
+    """Whether a question is one: each member of its type, none beside."""
+    if not isinstance(value, dict) or set(value) != _QUESTION:
+        return False
+    depth, valid_at = value["depth"], value["valid_at"]
+    return (
+        isinstance(value["id"], str)
+        and value["direction"] in ("up", "down", "both")
+        and (depth is None or (type(depth) is int and depth >= 0))
+        and type(value["columns"]) is bool
+        and type(value["as_of"]) is int
+        and (valid_at is None or type(valid_at) is int)
+    )
 
 
 def _key(one: Answer) -> str:
@@ -514,13 +580,19 @@ def _from_prediction(
 ) -> tuple[Answer, set[str]]:
     batch = _verified_batch(entries, files, root, as_of=options["as_of"])
     deployment, answer = batch.deployment, _empty(root, direction)
-    visited: set[str] = set()
+    # The reservation is filed under the deployment that the batch names: none may be left out.
+    visited = {str(batch.named.at(""))}
     if direction != "down" and deployment is not None and depth != 0:
         below = None if depth is None else depth - 1
         try:
-            answer, visited = _trace(events, deployment, direction="up", depth=below, **options)
+            answer, more = _trace(events, deployment, direction="up", depth=below, **options)
         except UnknownNodeError:
+            # That no entry tells of it must be proven, as what entries tell.
+            known = fold(events, as_of=options["as_of"], valid_at=options["valid_at"])
+            asked, columns = str(deployment), options["columns"]
             answer = _empty(deployment, direction)
+            more = required_nodes(known, None, asked=asked, columns=columns)
+        visited |= more
         deployment = parse_identifier(answer["root"])
         for node in answer["nodes"]:
             node["depth"] += 1
@@ -533,6 +605,11 @@ def _from_prediction(
         detail = "no deployment is recorded for its block"
         answer["gaps"].append({"at": str(root), "reason": "capture", "detail": detail})
     answer |= {"root": str(root), "direction": direction}
+    answer["gaps"] += [
+        disclosure_gap(entry, str(root))
+        for index, entry in sorted(entries.items())
+        if entry.record.kind == "block" and not entry.whole and index < options["as_of"]
+    ]
     return answer, visited
 
 
@@ -543,6 +620,7 @@ def _empty(root: NodeId, direction: str) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
+    named: NodeId
     deployment: NodeId | None
     run_id: str | None
     entries: list[int]
@@ -560,33 +638,53 @@ def _verified_batch(
     line = stated["line"].encode()
     if packs.read_json(line, "prediction").get("id") != root.name:
         raise MalformedPackError(f"prediction.json: not the record of {root}")
-    index = int(stated["batch"])
-    if index >= as_of:
+    index, drawn = stated["batch"], find_prediction_id(root.name)
+    if type(index) is not int or index >= as_of or drawn is None:
         raise MalformedPackError(f"prediction.json: entry {index} came after the answer")
     facet = _batch_facet(entries, index)
+    if facet["block"] != drawn.block_text:
+        raise MalformedPackError(f"prediction.json: entry {index} is of another block")
+    salt = bytes.fromhex(stated["salt"])
+    if len(salt) != packs.SALT_BYTES:
+        raise MalformedPackError(f"prediction.json: a salt has {packs.SALT_BYTES} bytes")
     [block_root] = entries[index].record.roots
     verify_inclusion(
-        hash_leaf(commit_field(bytes.fromhex(stated["salt"]), "", line)),
+        hash_leaf(commit_field(salt, "", line)),
         [bytes.fromhex(one) for one in stated["path"]],
         leaf_index=int(stated["leaf"]),
         tree_size=int(facet["count"]),
         root=bytes.fromhex(block_root),
     )
-    named, used, run_id = facet.get("deployment"), [index], None
-    if stated.get("reservation") is not None:
-        reservation = int(stated["reservation"])
-        reserved = _batch_facet(entries, reservation)
-        if not reserved.get("reserved") or any(
-            reserved[name] != facet[name] for name in ("block", "time")
-        ):
-            raise MalformedPackError(f"prediction.json: entry {reservation} reserves another block")
-        named, run_id = reserved.get("deployment"), reserved.get("run")
-        used = sorted({index, reservation})
-    deployment = None
-    if named is not None:
-        version = str(named.get("version") or "")
-        deployment = NodeId("deployment", named["namespace"], named["name"], "", version)
-    return _Batch(deployment, run_id, used)
+    reservation = _reservation(entries, drawn, as_of=as_of)
+    if stated.get("reservation") != reservation:
+        raise MalformedPackError(f"prediction.json: its block is reserved by entry {reservation}")
+    named = _deployment(facet)
+    if reservation is None:
+        return _Batch(named, None, None, [index])
+    reserved = _batch_facet(entries, reservation)
+    used = sorted({index, reservation})
+    return _Batch(named, _deployment(reserved), reserved.get("run"), used)
+
+
+def _reservation(
+    entries: Mapping[int, DisclosedEntry], drawn: PredictionId, *, as_of: int
+) -> int | None:
+    """Find the reservation of an identifier's block: the latest before it was drawn."""
+    found: list[tuple[int, int]] = []
+    for index, entry in entries.items():
+        if entry.record.kind != "block" or entry.payload is None or index >= as_of:
+            continue
+        facet = _batch_facet(entries, index)
+        if facet.get("reserved") and facet["block"] == drawn.block_text:
+            found.append((int(facet["time"]), -index))
+    before = [one for one in found if one[0] <= drawn.time_us]
+    return -max(before)[1] if before else None
+
+
+def _deployment(facet: Answer) -> NodeId:
+    named = facet["deployment"]
+    version = str(named.get("version") or "")
+    return NodeId("deployment", named["namespace"], named["name"], "", version)
 
 
 def _batch_facet(entries: Mapping[int, DisclosedEntry], index: int) -> Answer:
