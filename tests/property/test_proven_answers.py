@@ -348,7 +348,7 @@ def test_an_answer_is_of_the_moment_that_it_states(real: Any) -> None:
             {**full, "consistency.json": old.get("consistency.json", b"[]\n")},
             "answer.json",
             lambda one: one.update(
-                {**json.loads(old["answer.json"]), "as_of": one["as_of"], "trees": one["trees"]}
+                {**json.loads(old["answer.json"]), "as_of": one["as_of"], "trees": one["trees"]}  # noqa: B023
             ),
         )
         found = codes(said(segment, lying, lambda question: question.update(as_of=as_of)))  # noqa: B023

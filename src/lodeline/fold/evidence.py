@@ -56,6 +56,7 @@ from lodeline.proof import (
     verify_consistency,
     verify_inclusion,
 )
+from lodeline.proof.commitments import SALT_BYTES
 from lodeline.proof.cosignatures import CosignatureVerifier, find_cosignatures
 from lodeline.proof.merkle_map import (
     MapHead,
@@ -645,8 +646,8 @@ def _verified_batch(
     if facet["block"] != drawn.block_text:
         raise MalformedPackError(f"prediction.json: entry {index} is of another block")
     salt = bytes.fromhex(stated["salt"])
-    if len(salt) != packs.SALT_BYTES:
-        raise MalformedPackError(f"prediction.json: a salt has {packs.SALT_BYTES} bytes")
+    if len(salt) != SALT_BYTES:
+        raise MalformedPackError(f"prediction.json: a salt has {SALT_BYTES} bytes")
     [block_root] = entries[index].record.roots
     verify_inclusion(
         hash_leaf(commit_field(salt, "", line)),
