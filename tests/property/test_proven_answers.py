@@ -471,16 +471,12 @@ def served() -> Iterator[tuple[SqliteSegment, dict[str, bytes]]]:
                 "namespace": "prod",
                 "name": "api",
                 "facets": {
-                    "datasetType": {
+                    "lodeline_deployment": {
                         "_producer": "https://e.com",
                         "_schemaURL": "https://e.com",
-                        "datasetType": "DEPLOYMENT",
-                    },
-                    "version": {
-                        "_producer": "https://e.com",
-                        "_schemaURL": "https://e.com",
-                        "datasetVersion": "sha256:" + "d" * 64,
-                    },
+                        "digest": "sha256:" + "d" * 64,
+                        "configuration": {},
+                    }
                 },
             }
         ],
@@ -496,6 +492,7 @@ def served() -> Iterator[tuple[SqliteSegment, dict[str, bytes]]]:
 def test_the_operator_cannot_hide_who_served_a_prediction(served: Any) -> None:
     segment, files = served
     answer = json.loads(files["answer.json"])
+    assert len(answer["edges"]) > 1
     assert any(edge["kind"] == "predicts" and edge["asserted_by"] for edge in answer["edges"])
     # No reservation, and an answer that follows without it.
     without = changed(files, "prediction.json", lambda one: one.update(reservation=None))

@@ -174,9 +174,8 @@ def verify_pack(files: Mapping[str, bytes], trust: Trust | None = None) -> PackR
         _Verification(files, trust, report).run()
     except LodelineError as error:
         report.fail(error.code, "pack", "a pack that can be read to its end", str(error))
-    except (
-        Exception
-    ) as error:  # A hostile pack finds errors that no list foresees: 1e999 as a size.
+    except Exception as error:
+        # A hostile pack finds errors that no list foresees, such as 1e999 as a size.
         report.fail("proof.malformed_pack", "pack", "the members of a pack", repr(error))
     return report
 

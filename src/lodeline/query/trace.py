@@ -146,6 +146,8 @@ def _walk_from_prediction(
         graph = Graph(root, direction, {root: 0})
         if direction != "down" and deployment is not None:
             graph.add_gap(Gap(str(root), "depth", "derivations beyond depth 0"))
+        elif direction != "down":
+            graph.add_gap(Gap(str(root), "capture", "no deployment is recorded for its block"))
         return graph, Describer(inquiry.groups, {})
     depth = None if question.depth is None else question.depth - 1
     graph, describer = _walk(
