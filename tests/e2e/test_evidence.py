@@ -109,6 +109,15 @@ def test_a_pack_zipped_anew_is_refused_and_its_folder_verified(packed: Any, tmp_
     assert shell.json("verify", tmp_path / "folder")["ok"]
 
 
+def test_a_pipe_in_an_unpacked_folder_is_refused_and_not_read(packed: Any, tmp_path: Path) -> None:
+    shell, pack, _ = packed
+    with ZipFile(pack) as archive:
+        archive.extractall(tmp_path / "folder")
+    os.mkfifo(tmp_path / "folder" / "more.json")
+    verdict = shell.json("verify", tmp_path / "folder", status=1, timeout=60)
+    assert "not a plain file" in verdict["failures"][0]["found"]
+
+
 def test_proof_copied_under_another_name_needs_only_cryptography(
     packed: Any, tmp_path: Path
 ) -> None:

@@ -37,6 +37,9 @@ def read_files(path: Path) -> dict[str, bytes]:
         # What Python leaves behind when the verifier has run in the folder is not the pack's.
         if found.is_dir() or "__pycache__" in found.parts:
             continue
+        if not found.is_file():
+            # Reading a pipe or a device would never end.
+            raise MalformedPackError(f"{found.relative_to(path)}: not a plain file")
         total += found.stat().st_size
         if len(files) >= MEMBERS_MAX or total > PACK_BYTES_MAX:
             raise MalformedPackError(f"over {MEMBERS_MAX} files or {PACK_BYTES_MAX} bytes")
