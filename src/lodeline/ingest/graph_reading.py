@@ -5,7 +5,6 @@ Any position and any event time can be asked for; rows are masked, nothing is fo
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -36,6 +35,7 @@ from lodeline.fold.relations import (
 )
 from lodeline.model import NodeId
 from lodeline.store import Segment
+from lodeline.store.connections import Connection, has_table
 
 _ENDLESS = 1 << 62
 
@@ -51,7 +51,7 @@ class GraphReader:
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         *,
         as_of: int | None = None,
         valid_at: int | None = None,
@@ -228,10 +228,7 @@ def graph_state(segment: Segment) -> GraphState:
     The caller folds first; without a view the digest is that of an empty graph.
     """
     with segment.reading() as connection:
-        exists = connection.execute(
-            "SELECT 1 FROM sqlite_master WHERE name = 'fold_state'"
-        ).fetchone()
-        if exists is None:
+        if not has_table(connection, "fold_state"):
             return GraphState(0, FOLD_VERSION, digest_lines(()))
         size, version = connection.execute(
             "SELECT folded_to, fold_version FROM fold_state"

@@ -7,7 +7,6 @@ course over event time is computed before and after, and the difference is writt
 
 from __future__ import annotations
 
-import sqlite3
 from bisect import insort
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from lodeline.fold.contributions import ENDS, Facets, Name, overwrite, run_state
 from lodeline.fold.relations import GroupKey, RunState
 from lodeline.ingest.contents import Content, Contents, UsesState
 from lodeline.ingest.rectangles import Fact, Interval, RectangleWriter, Row
+from lodeline.store.connections import Connection
 
 RunFacets = dict[str, msgspec.Raw]
 
@@ -118,7 +118,7 @@ class Group:
         position: int,
         contents: Contents,
         rectangles: RectangleWriter,
-        connection: sqlite3.Connection,
+        connection: Connection,
     ) -> None:
         """Fold one event in."""
         if self._events and event.order < self._events[-1].order:
@@ -152,7 +152,7 @@ class Group:
         position: int,
         contents: Contents,
         rectangles: RectangleWriter,
-        connection: sqlite3.Connection,
+        connection: Connection,
     ) -> None:
         """Fold an event into the group's past."""
         before = set(self._intervals(contents))

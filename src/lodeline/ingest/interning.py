@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Hashable
 from typing import Any, Final
 
 from lodeline.limits import INTERNED_AT_ONCE, INTERNED_MAX
 from lodeline.model import NodeId
+from lodeline.store.connections import Connection
 
 
 class _Interned:
     """One interning table, in memory as far as it fits."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, table: str, columns: tuple[str, ...]
-    ) -> None:
+    def __init__(self, connection: Connection, table: str, columns: tuple[str, ...]) -> None:
         self._connection = connection
         self._insert = f"INSERT INTO {table} VALUES ({', '.join('?' * (len(columns) + 1))})"
         where = " AND ".join(f"{column} IS ?" for column in columns)
@@ -46,7 +44,7 @@ class _Interned:
         self._new.append((number, *key))
         return number
 
-    def flush(self, connection: sqlite3.Connection) -> None:
+    def flush(self, connection: Connection) -> None:
         self._connection = connection
         if self._new:
             connection.executemany(self._insert, self._new)
@@ -67,7 +65,7 @@ _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 class Interning:
     """All interning tables of one view."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._tables = {
             name: _Interned(connection, name, columns) for name, columns in _COLUMNS.items()
         }
@@ -105,7 +103,7 @@ class Interning:
         """Give the number of a set of facets, written as canonical JSON."""
         return self._tables["facet_set"].number((facets,))
 
-    def flush(self, connection: sqlite3.Connection) -> None:
+    def flush(self, connection: Connection) -> None:
         """Write new rows."""
         for table in self._tables.values():
             table.flush(connection)

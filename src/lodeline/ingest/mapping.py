@@ -9,7 +9,6 @@ in the transaction that appends the leaf. What is what lies in `fold.subjects` (
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -19,6 +18,7 @@ from lodeline.limits import MAP_ENTRIES_MAX, MAP_INTERVAL_US, MAP_RECOMPUTED_MEN
 from lodeline.proof import MapHead, MapProof, map_key, positions_value
 from lodeline.proof.merkle_map import prove_in
 from lodeline.store import Segment
+from lodeline.store.connections import Connection
 from lodeline.store.map_tables import MapTables, last_map_position, map_all, map_batch
 
 # Rounds of catching up before the rest is mapped under the lock, however much it is.
@@ -78,7 +78,7 @@ def publish_map(segment: Segment, *, force: bool = False) -> int | None:
         return last_map_position(connection)
 
 
-def _head(connection: sqlite3.Connection, position: int) -> Mapping[str, object] | None:
+def _head(connection: Connection, position: int) -> Mapping[str, object] | None:
     """Map the rest and give the record, inside the transaction that appends it."""
     # Another process may have published since the first look.
     if not _has_news(connection, last_map_position(connection)):
@@ -88,7 +88,7 @@ def _head(connection: sqlite3.Connection, position: int) -> Mapping[str, object]
     return MapHead(position, tables.root(), tables.key_count()).to_json()
 
 
-def _has_news(connection: sqlite3.Connection, last: int | None) -> bool:
+def _has_news(connection: Connection, last: int | None) -> bool:
     row = connection.execute(
         "SELECT 1 FROM entry WHERE position > ? AND kind <> 'map' LIMIT 1",
         (-1 if last is None else last,),
@@ -96,7 +96,7 @@ def _has_news(connection: sqlite3.Connection, last: int | None) -> bool:
     return row.fetchone() is not None
 
 
-def _is_young(connection: sqlite3.Connection, last: int | None) -> bool:
+def _is_young(connection: Connection, last: int | None) -> bool:
     if last is None:
         return False
     (log_time_us,) = connection.execute(
@@ -165,7 +165,7 @@ def prove_nodes(
     return {node: (known.get(key, []), prove_in(items, key)) for node, key in keys.items()}
 
 
-def _check_map(connection: sqlite3.Connection, map_position: int) -> None:
+def _check_map(connection: Connection, map_position: int) -> None:
     row = connection.execute(
         "SELECT 1 FROM entry WHERE position = ? AND kind = 'map'", (map_position,)
     ).fetchone()

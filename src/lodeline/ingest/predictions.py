@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -26,6 +25,7 @@ from lodeline.ingest.prediction_blobs import encode_blob, iter_rows
 from lodeline.limits import PREDICTION_BLOB_ROWS_MAX
 from lodeline.model import NodeId, PredictionId, find_prediction_id, format_time
 from lodeline.store import Segment, StoredEntry
+from lodeline.store.connections import Connection
 from lodeline.store.prediction_tables import (
     create_prediction_tables,
     drop_prediction_tables,
@@ -308,14 +308,14 @@ def rebuild_predictions(segment: Segment) -> None:
     fold_blocks(segment)
 
 
-def _folded_to(connection: sqlite3.Connection) -> int:
+def _folded_to(connection: Connection) -> int:
     if not has_prediction_tables(connection):
         return 0
     row = connection.execute("SELECT max(folded_to) FROM prediction_state").fetchone()
     return row[0] or 0
 
 
-def _fold_entry(connection: sqlite3.Connection, entry: StoredEntry) -> int:
+def _fold_entry(connection: Connection, entry: StoredEntry) -> int:
     if entry.payload is None:
         return 0
     facet = json.loads(entry.payload).get("dataset", {}).get("facets", {}).get(FACET)

@@ -12,7 +12,6 @@ since, or a batch failed, it is thrown away and read again.
 from __future__ import annotations
 
 import gc
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -35,6 +34,7 @@ from lodeline.limits import (
 )
 from lodeline.model import NodeId, parse_identifier, parse_time
 from lodeline.store import Segment
+from lodeline.store.connections import Connection, has_table
 from lodeline.store.graph_tables import create_graph_tables, drop_graph_tables
 from lodeline.wire import content_digest
 
@@ -140,21 +140,20 @@ def _log_fold_version(segment: Segment) -> None:
         segment.append_record("fold", {"version": str(FOLD_VERSION)})
 
 
-def _size(connection: sqlite3.Connection) -> int:
+def _size(connection: Connection) -> int:
     row = connection.execute("SELECT position + 1 FROM entry ORDER BY position DESC LIMIT 1")
     return int((row.fetchone() or (0,))[0])
 
 
-def _state(connection: sqlite3.Connection) -> tuple[int, int, int]:
+def _state(connection: Connection) -> tuple[int, int, int]:
     """Read (folded to, fold version, epoch); zeros where no view is."""
-    exists = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'fold_state'").fetchone()
-    if exists is None:
+    if not has_table(connection, "fold_state"):
         return (0, 0, 0)
     row = connection.execute("SELECT folded_to, fold_version, epoch FROM fold_state").fetchone()
     return row or (0, 0, 0)
 
 
-def _start_over(connection: sqlite3.Connection, *, epoch: int) -> None:
+def _start_over(connection: Connection, *, epoch: int) -> None:
     drop_graph_tables(connection)
     create_graph_tables(connection)
     connection.execute("INSERT INTO fold_state VALUES (0, ?, ?)", (FOLD_VERSION, epoch))
@@ -163,7 +162,7 @@ def _start_over(connection: sqlite3.Connection, *, epoch: int) -> None:
 _PROJECTORS: WeakKeyDictionary[Segment, _Projector] = WeakKeyDictionary()
 
 
-def _projector(segment: Segment, connection: sqlite3.Connection) -> _Projector:
+def _projector(segment: Segment, connection: Connection) -> _Projector:
     """Give the projector that knows the view as it is, inside the writer's transaction."""
     folded_to, version, epoch = _state(connection)
     if version != FOLD_VERSION:
@@ -178,7 +177,7 @@ def _projector(segment: Segment, connection: sqlite3.Connection) -> _Projector:
 class _Projector:
     """One process's hold on the view of one segment."""
 
-    def __init__(self, connection: sqlite3.Connection, *, folded_to: int, epoch: int) -> None:
+    def __init__(self, connection: Connection, *, folded_to: int, epoch: int) -> None:
         self.folded_to = folded_to
         self.epoch = epoch
         self._connection = connection
@@ -200,14 +199,14 @@ class _Projector:
         self._load_numbers(connection)
 
     @staticmethod
-    def _max(connection: sqlite3.Connection, table: str, column: str) -> int:
+    def _max(connection: Connection, table: str, column: str) -> int:
         return int(
             connection.execute(f"SELECT coalesce(max({column}), 0) FROM {table}").fetchone()[0]
         )
 
     # Batches
 
-    def fold_batch(self, connection: sqlite3.Connection) -> bool:
+    def fold_batch(self, connection: Connection) -> bool:
         """Fold the next entries; False once there are none."""
         self._connection = connection
         rows: list[_Row] = connection.execute(
@@ -231,7 +230,7 @@ class _Projector:
         self._flush(connection, rows[-1][0] + 1)
         return True
 
-    def _flush(self, connection: sqlite3.Connection, folded_to: int) -> None:
+    def _flush(self, connection: Connection, folded_to: int) -> None:
         self._interning.flush(connection)
         self._rectangles.flush(connection)
         for name, rows in self._rows.items():
@@ -366,7 +365,7 @@ class _Projector:
 
     # Numbers
 
-    def _load_numbers(self, connection: sqlite3.Connection) -> None:
+    def _load_numbers(self, connection: Connection) -> None:
         for kind, namespace, name, version in connection.execute(
             "SELECT kind, namespace, name, version FROM number JOIN node USING (node_id) "
             "ORDER BY node_id, number"
@@ -462,7 +461,7 @@ class _Live:
         if group not in self._touched:
             self._touched[group] = group.uses
 
-    def flush(self, connection: sqlite3.Connection) -> None:
+    def flush(self, connection: Connection) -> None:
         """Write what moved; recount what lost an assertion."""
         # Per uses: least first, greatest last event time, groups gained.
         moved: dict[UsesState, list[int]] = {}
@@ -488,9 +487,7 @@ class _Live:
         self._add(connection, moved, dirty)
 
     @staticmethod
-    def _add(
-        connection: sqlite3.Connection, moved: dict[UsesState, list[int]], dirty: set[int]
-    ) -> None:
+    def _add(connection: Connection, moved: dict[UsesState, list[int]], dirty: set[int]) -> None:
         sums: dict[int, list[int]] = {}
         for uses, (first_us, last_us, groups) in moved.items():
             for derivation, rank in uses.basis.items():

@@ -7,9 +7,10 @@ is read. Rows that begin and end within one batch are changed in memory and writ
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from typing import Any, Final
+
+from lodeline.store.connections import Connection
 
 Fact = tuple[Any, ...]
 # A fact over an interval of event time; the end is None while it holds.
@@ -101,7 +102,7 @@ class RectangleWriter:
         table = fact[0]
         self._ends[table].append((position, *_KEYS[table][1](fact), group_id, valid_from))
 
-    def flush(self, connection: sqlite3.Connection) -> None:
+    def flush(self, connection: Connection) -> None:
         """Write what was collected."""
         self.batch += 1
         for collected, statements in ((self._ends, _ENDS), (self._begun, _BEGINS)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,6 +18,7 @@ from lodeline.query.parameters import Question
 from lodeline.query.permission import OPEN, Authoriser
 from lodeline.query.view import View
 from lodeline.store import Segment
+from lodeline.store.connections import Connection
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Inquiry:
     """
 
     segment: Segment
-    connection: sqlite3.Connection
+    connection: Connection
     moment: Moment
     authoriser: Authoriser = OPEN
     budget: Budget = field(default_factory=Budget)
@@ -82,7 +82,7 @@ def open_page(verb: str, question: Question, parameters: dict[str, Any]) -> tupl
 
 def find_inquiry(
     segment: Segment,
-    connection: sqlite3.Connection,
+    connection: Connection,
     question: Question,
     *,
     pinned: int | None,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
 from lodeline.errors import NotYetFoldedError, UsageError
 from lodeline.model import format_time, parse_time
 from lodeline.store import Segment
+from lodeline.store.connections import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def read_moment(text: str, *, name: str) -> int:
 
 def find_moment(
     segment: Segment,
-    connection: sqlite3.Connection,
+    connection: Connection,
     *,
     as_of: str | int | None,
     valid_at: str | None,

@@ -8,13 +8,13 @@ leave the query package.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from lodeline.model import NodeId
 from lodeline.query.moments import Moment
 from lodeline.store import Segment
+from lodeline.store.connections import Connection
 
 # SQLite's own bound on a compound's depth and our parameters' size: ids go in as one JSON text.
 _IDS_AT_A_TIME = 20_000
@@ -33,7 +33,7 @@ class View:
             them; `None` where only their key is not here.
     """
 
-    def __init__(self, connection: sqlite3.Connection, moment: Moment, segment: Segment) -> None:
+    def __init__(self, connection: Connection, moment: Moment, segment: Segment) -> None:
         self.connection = connection
         self.segment = segment
         self.unread: dict[tuple[int, str], int | None] = {}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from lodeline.model import NodeId, parse_time
 from lodeline.store import Segment, StoredEntry
+from lodeline.store.connections import Connection
 from lodeline.store.row_tables import create_row_tables, drop_row_tables, has_row_tables
 
 FACET: Final = "lodeline_rows"
@@ -67,7 +67,7 @@ class StepIndex:
         valid_us: only events up to this time; `None` for all.
     """
 
-    def __init__(self, connection: sqlite3.Connection, size: int, valid_us: int | None) -> None:
+    def __init__(self, connection: Connection, size: int, valid_us: int | None) -> None:
         self._connection = connection
         self._masks = (size, valid_us, valid_us)
         self._known = has_row_tables(connection)
@@ -168,7 +168,7 @@ def rebuild_steps(segment: Segment) -> None:
     fold_steps(segment)
 
 
-def _folded_to(connection: sqlite3.Connection) -> int:
+def _folded_to(connection: Connection) -> int:
     if not has_row_tables(connection):
         return 0
     row = connection.execute("SELECT max(folded_to) FROM row_state").fetchone()

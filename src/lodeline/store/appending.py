@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +29,7 @@ from lodeline.proof import (
     hash_leaf,
     record_id,
 )
+from lodeline.store.connections import Connection
 from lodeline.store.database import Database
 from lodeline.store.keys import KeyRing
 from lodeline.store.personal import PersonalFields, PersonalPart, take_out, with_sealed
@@ -115,7 +115,7 @@ class _Rows:
         self.secrets.append((position, secret))
         return leaf_hash
 
-    def insert(self, connection: sqlite3.Connection, tree: GrowingTree) -> None:
+    def insert(self, connection: Connection, tree: GrowingTree) -> None:
         """Write everything, and grow the tree."""
         if not self.entries:
             return
@@ -205,7 +205,7 @@ class LogWriter:
             return self._commit_locked(connection, lambda: records)
 
     def _commit_locked(
-        self, connection: sqlite3.Connection, prepare: Callable[[], Sequence[NewRecord]]
+        self, connection: Connection, prepare: Callable[[], Sequence[NewRecord]]
     ) -> list[Outcome]:
         with self._database.transaction(connection):
             # 2.
@@ -229,7 +229,7 @@ class LogWriter:
             return self._commit_locked(connection, prepare)
 
     def append_computed(
-        self, compute: Callable[[sqlite3.Connection, int], NewRecord | None]
+        self, compute: Callable[[Connection, int], NewRecord | None]
     ) -> Outcome | None:
         """Append a record that speaks of the log before it, as nobody can write in between.
 
@@ -246,7 +246,7 @@ class LogWriter:
             outcomes = self._commit_locked(connection, prepare)
         return outcomes[0] if outcomes else None
 
-    def initialise(self, connection: sqlite3.Connection, records: Sequence[NewRecord]) -> None:
+    def initialise(self, connection: Connection, records: Sequence[NewRecord]) -> None:
         """Write the first records inside the transaction that makes the tables."""
         tree = GrowingTree()
         self._sequence(connection, records, tree, self._keys())
@@ -256,12 +256,12 @@ class LogWriter:
         with self._database.locked() as connection:
             self.sign_locked(connection)
 
-    def sign_locked(self, connection: sqlite3.Connection) -> None:
+    def sign_locked(self, connection: Connection) -> None:
         """Sign what a crash left unsigned, on the locked writer's connection."""
         self._take_up(connection)
         self._sign(connection)
 
-    def _take_up(self, connection: sqlite3.Connection) -> None:
+    def _take_up(self, connection: Connection) -> None:
         size, log_time_us = connection.execute(
             "SELECT position + 1, log_time FROM entry ORDER BY position DESC LIMIT 1"
         ).fetchone() or (0, 0)
@@ -275,7 +275,7 @@ class LogWriter:
         except LodelineError as error:
             raise StoreCorruptError(self._database.url, str(error)) from error
 
-    def _note_keys(self, connection: sqlite3.Connection) -> None:
+    def _note_keys(self, connection: Connection) -> None:
         """Have the keys read again if the log has a `key` entry that they may not know of."""
         (position,) = connection.execute(
             "SELECT max(position) FROM entry WHERE kind = 'key' AND kind <> 'event'"
@@ -286,7 +286,7 @@ class LogWriter:
 
     def _sequence(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         records: Sequence[NewRecord],
         tree: GrowingTree,
         keys: KeyRing,
@@ -341,7 +341,7 @@ class LogWriter:
         rows.insert(connection, tree)
         return outcomes, log_time_us
 
-    def _sign(self, connection: sqlite3.Connection) -> None:
+    def _sign(self, connection: Connection) -> None:
         size = self._tree.size
         (signed,) = connection.execute("SELECT coalesce(max(size), 0) FROM checkpoint").fetchone()
         if signed >= size:
@@ -358,7 +358,7 @@ class LogWriter:
             insert_checkpoint(connection, checkpoint)
 
 
-def insert_checkpoint(connection: sqlite3.Connection, checkpoint: Checkpoint) -> None:
+def insert_checkpoint(connection: Connection, checkpoint: Checkpoint) -> None:
     """Store a checkpoint inside the caller's transaction."""
     connection.execute(
         "INSERT INTO checkpoint VALUES (?, ?, ?, ?)",
@@ -367,7 +367,7 @@ def insert_checkpoint(connection: sqlite3.Connection, checkpoint: Checkpoint) ->
 
 
 def _find_known(
-    connection: sqlite3.Connection, records: Sequence[NewRecord], identifiers: Sequence[bytes]
+    connection: Connection, records: Sequence[NewRecord], identifiers: Sequence[bytes]
 ) -> dict[bytes, int]:
     # One statement for each would cost more than the inserts; one for all is bounded by the
     # number of parameters that SQLite takes.

@@ -20,6 +20,7 @@ from lodeline.errors import (
     StoreUnreachableError,
 )
 from lodeline.limits import STORE_BUSY_MS, WRITER_CACHE_KB
+from lodeline.store.connections import Connection
 from lodeline.store.locks import WriterLock
 
 # Idle reader connections kept for reuse; more than threads usually asking at once.
@@ -143,14 +144,13 @@ class Database:
             yield self._writer
 
     @contextmanager
-    def transaction(
-        self, connection: sqlite3.Connection, *, durable: bool = True
-    ) -> Iterator[sqlite3.Connection]:
+    def transaction(self, connection: Connection, *, durable: bool = True) -> Iterator[Connection]:
         """Run a block as one transaction of the locked writer; undone whole if it raises.
 
         Without `durable` the commit is not fsynced: a power loss may undo it, never tear it, and
         never undoes an earlier durable one, since the write-ahead log is a sequence.
         """
+        assert isinstance(connection, sqlite3.Connection)
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
         connection.execute("BEGIN IMMEDIATE")
         try:

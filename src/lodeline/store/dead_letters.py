@@ -6,13 +6,13 @@ digest, length and fault are kept.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
 from lodeline.errors import UnknownDeadLetterError
 from lodeline.limits import DEAD_LETTER_BYTES_MAX, DEAD_LETTERS_BYTES_MAX
+from lodeline.store.connections import Connection
 from lodeline.store.segment import DeadLetter, Refusal
 
 _COLUMNS = (
@@ -22,7 +22,7 @@ _COLUMNS = (
 
 
 def add_letters(
-    connection: sqlite3.Connection, refused: Sequence[Refusal], *, now_us: int
+    connection: Connection, refused: Sequence[Refusal], *, now_us: int
 ) -> list[DeadLetter]:
     """Keep refused inputs inside the caller's transaction."""
     (kept_bytes,) = connection.execute(
@@ -71,7 +71,7 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def iter_letters(connection: sqlite3.Connection) -> Iterator[DeadLetter]:
+def iter_letters(connection: Connection) -> Iterator[DeadLetter]:
     """Walk the unresolved letters, oldest first."""
     for row in connection.execute(
         f"SELECT {_COLUMNS} FROM dead_letter WHERE resolved_at IS NULL ORDER BY letter_id"
@@ -79,7 +79,7 @@ def iter_letters(connection: sqlite3.Connection) -> Iterator[DeadLetter]:
         yield _letter(row)
 
 
-def read_letter_bytes(connection: sqlite3.Connection, letter_id: int) -> bytes | None:
+def read_letter_bytes(connection: Connection, letter_id: int) -> bytes | None:
     """Read the bytes of one unresolved letter; `None` where they were too many to keep.
 
     Raises:
@@ -93,7 +93,7 @@ def read_letter_bytes(connection: sqlite3.Connection, letter_id: int) -> bytes |
     return None if row[0] is None else bytes(row[0])
 
 
-def resolve_letter(connection: sqlite3.Connection, letter_id: int, *, now_us: int) -> None:
+def resolve_letter(connection: Connection, letter_id: int, *, now_us: int) -> None:
     """Strike a letter off the list; its bytes are let go, its fact stays."""
     connection.execute(
         "UPDATE dead_letter SET resolved_at = ?, raw = NULL "

@@ -7,13 +7,13 @@ record's commitment. Evidence packs are made of these.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
 
 from lodeline.errors import StoreCorruptError, UnknownPositionError
 from lodeline.proof import Field, combine_commitments, commit_field, decode_leaf, derive_salts
+from lodeline.store.connections import Connection
 from lodeline.store.personal import Erasures, SealedField, read_sealed, with_sealed
 from lodeline.store.sqlite import SqliteSegment
 from lodeline.wire import commitment_fields, parse_with_tokens
@@ -58,7 +58,7 @@ class Disclosure(NamedTuple):
 def disclosed_fields(
     segment: SqliteSegment,
     position: int,
-    connection: sqlite3.Connection | None = None,
+    connection: Connection | None = None,
     *,
     hold_back: Callable[[str], bool] = lambda _pointer: False,
 ) -> Disclosure:

@@ -8,13 +8,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from lodeline.errors import MissingExtraError, ProofError, TimestampMismatchError
 from lodeline.proof import CosignatureVerifier, parse_note, parse_signatures
+from lodeline.store.connections import Connection
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -24,7 +24,7 @@ Fault = tuple[str, str, str, str]
 
 
 def iter_cosignature_faults(
-    connection: sqlite3.Connection, *, count: Callable[[], None]
+    connection: Connection, *, count: Callable[[], None]
 ) -> Iterator[Fault]:
     """Check every cosignature; `count` is called for each that verifies."""
     # 1.
@@ -49,7 +49,7 @@ def iter_cosignature_faults(
 
 
 def iter_timestamp_faults(
-    connection: sqlite3.Connection, roots: Sequence[Certificate], *, count: Callable[[], None]
+    connection: Connection, roots: Sequence[Certificate], *, count: Callable[[], None]
 ) -> Iterator[Fault]:
     """Check every timestamp; `count` is called for each that verified against the roots.
 

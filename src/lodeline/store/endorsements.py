@@ -6,13 +6,13 @@ it is kept; whether a timestamp holds takes the authority's certificates, and is
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 from lodeline.errors import UnknownCheckpointError
 from lodeline.proof import CosignatureVerifier, NoteSignature, parse_note
+from lodeline.store.connections import Connection
 from lodeline.store.database import Database
 from lodeline.tlog import Checkpoint
 
@@ -159,7 +159,7 @@ class Endorsements:
             return [size for (size,) in rows]
 
 
-def get_checkpoint(connection: sqlite3.Connection, size: int) -> Checkpoint:
+def get_checkpoint(connection: Connection, size: int) -> Checkpoint:
     """Read the checkpoint of one size.
 
     Raises:
@@ -174,7 +174,7 @@ def get_checkpoint(connection: sqlite3.Connection, size: int) -> Checkpoint:
     return Checkpoint(*row)
 
 
-def _newest_cosignatures(connection: sqlite3.Connection, size: int) -> list[Cosignature]:
+def _newest_cosignatures(connection: Connection, size: int) -> list[Cosignature]:
     return [
         Cosignature(*row)
         for row in connection.execute(

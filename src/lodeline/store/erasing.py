@@ -12,13 +12,13 @@ next opened:
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lodeline.errors import StoreCorruptError, UnknownPositionError, UsageError
 from lodeline.proof import commit_field, derive_salts
+from lodeline.store.connections import Connection, has_table
 from lodeline.store.graph_tables import create_graph_tables, drop_graph_tables
 from lodeline.store.map_tables import map_all
 from lodeline.store.personal import (
@@ -122,7 +122,7 @@ def apply_erasures(segment: SqliteSegment, *, again: bool = False) -> None:
         connection.execute("INSERT INTO erasure_state VALUES (?)", (pending[-1][0],))
 
 
-def _pending(connection: sqlite3.Connection, *, again: bool) -> list[tuple[int, ErasureRecord]]:
+def _pending(connection: Connection, *, again: bool) -> list[tuple[int, ErasureRecord]]:
     (applied_to,) = connection.execute(
         "SELECT coalesce(max(applied_to), -1) FROM erasure_state"
     ).fetchone()
@@ -135,7 +135,7 @@ def _pending(connection: sqlite3.Connection, *, again: bool) -> list[tuple[int, 
     return [(position, read_erasure(payload)) for position, payload in rows]
 
 
-def _check_is_event(segment: SqliteSegment, connection: sqlite3.Connection, position: int) -> None:
+def _check_is_event(segment: SqliteSegment, connection: Connection, position: int) -> None:
     row = connection.execute("SELECT kind FROM entry WHERE position = ?", (position,)).fetchone()
     if row is None:
         raise UnknownPositionError(position, segment.size())
@@ -144,7 +144,7 @@ def _check_is_event(segment: SqliteSegment, connection: sqlite3.Connection, posi
 
 
 @contextmanager
-def secure(segment: SqliteSegment) -> Iterator[sqlite3.Connection]:
+def secure(segment: SqliteSegment) -> Iterator[Connection]:
     """Lend the locked writer with freed bytes overwritten."""
     with segment.database.locked() as connection:
         connection.execute("PRAGMA secure_delete=ON")
@@ -155,7 +155,7 @@ def secure(segment: SqliteSegment) -> Iterator[sqlite3.Connection]:
 
 
 def _committed(
-    segment: SqliteSegment, connection: sqlite3.Connection, position: int
+    segment: SqliteSegment, connection: Connection, position: int
 ) -> list[tuple[str, bytes | None, bytes]]:
     """Give pointer, salt (`None` once erased) and commitment of each field of an event."""
     kept = connection.execute(
@@ -184,7 +184,7 @@ def _committed(
 
 def _take_out(
     segment: SqliteSegment,
-    connection: sqlite3.Connection,
+    connection: Connection,
     position: int,
     pointers: frozenset[str],
     erased_by: int,
@@ -222,7 +222,7 @@ def _take_out(
     return True
 
 
-def _take_whole(connection: sqlite3.Connection, position: int, erased_by: int) -> bool:
+def _take_whole(connection: Connection, position: int, erased_by: int) -> bool:
     row = connection.execute("SELECT 1 FROM payload WHERE position = ?", (position,)).fetchone()
     if row is None:
         return False
@@ -232,15 +232,15 @@ def _take_whole(connection: sqlite3.Connection, position: int, erased_by: int) -
     return True
 
 
-def _name(connection: sqlite3.Connection, position: int, erased_by: int) -> None:
+def _name(connection: Connection, position: int, erased_by: int) -> None:
     known = connection.execute("SELECT 1 FROM erasure WHERE position = ?", (position,)).fetchone()
     if known is None:
         connection.execute("INSERT INTO erasure VALUES (?, ?)", (position, erased_by))
 
 
-def _empty_views(connection: sqlite3.Connection) -> None:
+def _empty_views(connection: Connection) -> None:
     """Empty every view that was made of what is gone; the next fold fills them again."""
-    exists = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'fold_state'").fetchone()
+    exists = has_table(connection, "fold_state")
     state = exists and connection.execute("SELECT fold_version, epoch FROM fold_state").fetchone()
     if state:
         drop_graph_tables(connection)

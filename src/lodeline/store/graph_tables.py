@@ -51,8 +51,9 @@ Notes for readers:
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Final
+
+from lodeline.store.connections import Connection
 
 _RECTANGLE = (
     "position_from INTEGER NOT NULL, position_to INTEGER, "
@@ -163,7 +164,7 @@ INDEXES: Final[dict[str, str]] = {
 }
 
 
-def create_graph_tables(connection: sqlite3.Connection) -> None:
+def create_graph_tables(connection: Connection) -> None:
     """Create the tables and indexes that are missing. The caller owns the transaction."""
     for name, body in TABLES.items():
         connection.execute(f"CREATE TABLE IF NOT EXISTS {name} {body}")
@@ -171,7 +172,7 @@ def create_graph_tables(connection: sqlite3.Connection) -> None:
         connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {columns}")
 
 
-def drop_graph_tables(connection: sqlite3.Connection) -> None:
+def drop_graph_tables(connection: Connection) -> None:
     """Drop every table of the view. The log is untouched; `rebuild` writes them again."""
     for name in TABLES:
         connection.execute(f"DROP TABLE IF EXISTS {name}")

@@ -11,7 +11,6 @@ is known here alone. So they are kept when the graph is rebuilt. The formula is 
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -30,6 +29,7 @@ from lodeline.proof.merkle_map import (
     subtree_of,
     value_of,
 )
+from lodeline.store.connections import Connection
 
 if TYPE_CHECKING:
     from lodeline.fold.subjects import EntryKeys
@@ -89,7 +89,7 @@ def _item(row: tuple[bytes, int, bytes]) -> tuple[bytes, bytes]:
 class MapTables:
     """The map in one transaction or snapshot of a store."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def state(self) -> tuple[int, int]:
@@ -237,7 +237,7 @@ class MapTables:
         return int(total)
 
 
-def last_map_position(connection: sqlite3.Connection) -> int | None:
+def last_map_position(connection: Connection) -> int | None:
     """Give the position of the newest `map` leaf."""
     row = connection.execute(
         "SELECT max(position) FROM entry WHERE kind = 'map' AND kind <> 'event'"
@@ -246,7 +246,7 @@ def last_map_position(connection: sqlite3.Connection) -> int | None:
 
 
 def iter_unmapped(
-    connection: sqlite3.Connection, start: int, limit: int
+    connection: Connection, start: int, limit: int
 ) -> Iterator[tuple[int, str, bytes | None]]:
     """Walk entries from a position on: position, kind and payload, None once it is erased."""
     return iter(
@@ -258,7 +258,7 @@ def iter_unmapped(
     )
 
 
-def map_batch(connection: sqlite3.Connection) -> int:
+def map_batch(connection: Connection) -> int:
     """Map up to a batch of entries, inside the caller's transaction; give how many there were."""
     tables = MapTables(connection)
     start = tables.state()[0]
@@ -273,7 +273,7 @@ def map_batch(connection: sqlite3.Connection) -> int:
     return position + 1 - start
 
 
-def map_all(connection: sqlite3.Connection) -> None:
+def map_all(connection: Connection) -> None:
     """Map every entry, inside the caller's transaction."""
     while map_batch(connection):
         pass

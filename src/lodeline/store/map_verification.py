@@ -11,7 +11,6 @@ The map is held in memory while it is computed: some 300 bytes a node.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +24,7 @@ from lodeline.proof.merkle_map import (
     subtree_of,
     value_of,
 )
+from lodeline.store.connections import Connection
 from lodeline.store.map_tables import BUCKET_BITS, MapTables, bucket_of, edge_of, iter_unmapped
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class GrowingMap:
         return levels[depth].get(prefix, EMPTY_SUBTREE) if depth < len(levels) else EMPTY_SUBTREE
 
 
-def verify_maps(connection: sqlite3.Connection, report: VerifyReport) -> None:
+def verify_maps(connection: Connection, report: VerifyReport) -> None:
     """Check every `map` leaf of one snapshot, and the tables beside the log."""
     try:
         _verify_maps(connection, report)
@@ -82,7 +82,7 @@ def verify_maps(connection: sqlite3.Connection, report: VerifyReport) -> None:
         report.fail("map.table", "map", "values of the tables' types", error)
 
 
-def _verify_maps(connection: sqlite3.Connection, report: VerifyReport) -> None:
+def _verify_maps(connection: Connection, report: VerifyReport) -> None:
     # Only here: verifying a store without the map must not pay for importing the fold.
     from lodeline.fold.subjects import EntryKeys
 
@@ -114,7 +114,7 @@ def _verify_maps(connection: sqlite3.Connection, report: VerifyReport) -> None:
         report.fail("map.table", "map_state", f"at most {start}", mapped_to)
 
 
-def _erased_mentions(connection: sqlite3.Connection) -> dict[int, frozenset[bytes]]:
+def _erased_mentions(connection: Connection) -> dict[int, frozenset[bytes]]:
     found: dict[int, set[bytes]] = defaultdict(set)
     if connection.execute("SELECT 1 FROM erasure LIMIT 1").fetchone() is not None:
         for position, key in connection.execute(
@@ -147,7 +147,7 @@ def _verify_leaf(
         )
 
 
-def _verify_tables(connection: sqlite3.Connection, grown: GrowingMap, report: VerifyReport) -> None:
+def _verify_tables(connection: Connection, grown: GrowingMap, report: VerifyReport) -> None:
     """Compare the tables with the map at the size that they have come to: number 3."""
     left = dict.fromkeys(grown.nodes)
     for number, key, count, edge in connection.execute(
@@ -178,7 +178,7 @@ def _verify_tables(connection: sqlite3.Connection, grown: GrowingMap, report: Ve
     _verify_parts(connection, report, grown)
 
 
-def _verify_parts(connection: sqlite3.Connection, report: VerifyReport, grown: GrowingMap) -> None:
+def _verify_parts(connection: Connection, report: VerifyReport, grown: GrowingMap) -> None:
     """Compare the kept subtrees, unless some are known to be behind."""
     if connection.execute("SELECT 1 FROM map_dirty LIMIT 1").fetchone() is not None:
         return

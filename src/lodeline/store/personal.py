@@ -14,7 +14,6 @@ index ever holds a personal value. `open_payload` is the one door back.
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +36,7 @@ from lodeline.proof import (
     open_value,
     seal_value,
 )
+from lodeline.store.connections import Connection
 from lodeline.store.keys import KeyRing
 from lodeline.store.subjects import SubjectKeys, subject_digest, subject_key_id
 from lodeline.wire import canonical_bytes, commitment_fields, parse_with_tokens
@@ -190,7 +190,7 @@ class Erasures:
         self.entries: dict[int, int] = {}
         self._seen = -1
 
-    def refresh(self, connection: sqlite3.Connection) -> bool:
+    def refresh(self, connection: Connection) -> bool:
         """Take in what was logged since; whether there was anything."""
         rows = connection.execute(
             "SELECT entry.position, log_time, payload FROM entry JOIN payload USING(position) "
@@ -284,7 +284,7 @@ class PersonalFields:
 
     # Sealing
 
-    def plan(self, connection: sqlite3.Connection, parts: Sequence[PersonalPart]) -> SealingPlan:
+    def plan(self, connection: Connection, parts: Sequence[PersonalPart]) -> SealingPlan:
         """Find or make the keys of a commit, under the writer's lock.
 
         Raises:
@@ -315,13 +315,13 @@ class PersonalFields:
                     plan.logged[key_id] = hash_subject_key(made[key_id])
         return plan
 
-    def _refresh(self, connection: sqlite3.Connection) -> None:
+    def _refresh(self, connection: Connection) -> None:
         if self.erasures.refresh(connection):
             for key_id in self._known.keys() & self.erasures.keys.keys():
                 del self._known[key_id]
 
     def _current_key(
-        self, connection: sqlite3.Connection, digest: str, erased_before: int
+        self, connection: Connection, digest: str, erased_before: int
     ) -> tuple[str, bytes | None]:
         """Give a subject's key, or the identifier of one to be made."""
         for key_id, position in self.iter_key_ids(connection, digest, erased_before):
@@ -331,7 +331,7 @@ class PersonalFields:
         raise AssertionError("the last identifier is one that the log does not know")
 
     def iter_key_ids(
-        self, connection: sqlite3.Connection, digest: str, erased_before: int
+        self, connection: Connection, digest: str, erased_before: int
     ) -> Iterator[tuple[str, int | None]]:
         """Walk the identifiers of a subject's keys since an erasure.
 
@@ -350,7 +350,7 @@ class PersonalFields:
             position = None if row is None else row[0]
             yield key_id, position
 
-    def _find_key(self, connection: sqlite3.Connection, key_id: str) -> bytes | None:
+    def _find_key(self, connection: Connection, key_id: str) -> bytes | None:
         """Give a key that the log certifies; `None` where it is not there.
 
         Raises:
@@ -372,7 +372,7 @@ class PersonalFields:
         self._known[key_id] = key
         return key
 
-    def find_erasures(self, connection: sqlite3.Connection) -> Erasures:
+    def find_erasures(self, connection: Connection) -> Erasures:
         """What the log says is erased, as of a snapshot or later."""
         with self._lock:
             self._refresh(connection)
@@ -380,9 +380,7 @@ class PersonalFields:
 
     # Opening
 
-    def open_payload(
-        self, connection: sqlite3.Connection, position: int, payload: bytes
-    ) -> OpenedPayload:
+    def open_payload(self, connection: Connection, position: int, payload: bytes) -> OpenedPayload:
         """Put back what the keys open; the one door from the kept form to the values.
 
         Args:
@@ -418,9 +416,7 @@ class PersonalFields:
             payload = canonical_bytes(event, finished=True)
         return OpenedPayload(payload, tuple(erased), tuple(missing))
 
-    def _open(
-        self, connection: sqlite3.Connection, record: bytes, one: SealedField
-    ) -> bytes | None:
+    def _open(self, connection: Connection, record: bytes, one: SealedField) -> bytes | None:
         try:
             key = self._find_key(connection, one.key_id or "")
             if key is None:
@@ -430,7 +426,7 @@ class PersonalFields:
             return None
 
 
-def read_sealed(connection: sqlite3.Connection, position: int) -> list[SealedField]:
+def read_sealed(connection: Connection, position: int) -> list[SealedField]:
     """Read the sealed values of an entry, in pointer order."""
     rows = connection.execute(
         "SELECT pointer, value, key_id FROM sealed_value WHERE position = ? ORDER BY pointer",

@@ -6,8 +6,9 @@ they name. `ingest.predictions` is the only writer. Times are microseconds since
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Final
+
+from lodeline.store.connections import Connection, has_table
 
 _SCRIPT: Final = """
 CREATE TABLE IF NOT EXISTS prediction_state(folded_to INTEGER NOT NULL);
@@ -49,22 +50,19 @@ CREATE INDEX IF NOT EXISTS prediction_batch_block
 TABLES: Final = ("prediction_state", "prediction_block", "prediction_batch")
 
 
-def create_prediction_tables(connection: sqlite3.Connection) -> None:
+def create_prediction_tables(connection: Connection) -> None:
     """Create the tables that are missing, within the caller's transaction."""
     for statement in _SCRIPT.split(";\n"):
         if statement.strip():
             connection.execute(statement)
 
 
-def drop_prediction_tables(connection: sqlite3.Connection) -> None:
+def drop_prediction_tables(connection: Connection) -> None:
     """Drop the view, so that it is made anew from the log."""
     for table in TABLES:
         connection.execute(f"DROP TABLE IF EXISTS {table}")
 
 
-def has_prediction_tables(connection: sqlite3.Connection) -> bool:
+def has_prediction_tables(connection: Connection) -> bool:
     """Whether predictions were ever recorded here."""
-    found = connection.execute(
-        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'prediction_state'"
-    )
-    return found.fetchone() is not None
+    return has_table(connection, "prediction_state")

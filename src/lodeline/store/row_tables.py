@@ -6,8 +6,9 @@ the log. `rows.steps` is the only writer. Times are microseconds since the epoch
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Final
+
+from lodeline.store.connections import Connection, has_table
 
 _SCRIPT: Final = """
 CREATE TABLE IF NOT EXISTS row_state(folded_to INTEGER NOT NULL);
@@ -40,22 +41,19 @@ CREATE INDEX IF NOT EXISTS row_step_input ON row_step(input_namespace, input_nam
 TABLES: Final = ("row_state", "row_step")
 
 
-def create_row_tables(connection: sqlite3.Connection) -> None:
+def create_row_tables(connection: Connection) -> None:
     """Create the tables that are missing, within the caller's transaction."""
     for statement in _SCRIPT.split(";\n"):
         if statement.strip():
             connection.execute(statement)
 
 
-def drop_row_tables(connection: sqlite3.Connection) -> None:
+def drop_row_tables(connection: Connection) -> None:
     """Drop the view, so that it is made anew from the log."""
     for table in TABLES:
         connection.execute(f"DROP TABLE IF EXISTS {table}")
 
 
-def has_row_tables(connection: sqlite3.Connection) -> bool:
+def has_row_tables(connection: Connection) -> bool:
     """Whether row steps were ever folded here."""
-    found = connection.execute(
-        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'row_state'"
-    )
-    return found.fetchone() is not None
+    return has_table(connection, "row_state")

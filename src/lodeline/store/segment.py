@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import msgspec
 
 from lodeline.errors import InvalidEventError
 from lodeline.proof import Field, Verifier
+from lodeline.store.connections import Connection
 from lodeline.store.personal import Erasures, OpenedPayload
 from lodeline.tlog import Checkpoint
 
@@ -149,7 +149,7 @@ class Segment(Protocol):
         """Append a record of another kind. Equal payloads are appended again."""
 
     def append_computed(
-        self, kind: str, compute: Callable[[sqlite3.Connection, int], Mapping[str, object] | None]
+        self, kind: str, compute: Callable[[Connection, int], Mapping[str, object] | None]
     ) -> Appended | None:
         """Append a record that speaks of the whole log before it.
 
@@ -215,18 +215,16 @@ class Segment(Protocol):
     ) -> Iterator[StoredEntry]:
         """Walk entries by position, those present when the walk begins."""
 
-    def open_payload(
-        self, connection: sqlite3.Connection, position: int, payload: bytes
-    ) -> OpenedPayload:
+    def open_payload(self, connection: Connection, position: int, payload: bytes) -> OpenedPayload:
         """Put the personal values back that keys open; the others stay null."""
 
-    def find_erasures(self, connection: sqlite3.Connection) -> Erasures:
+    def find_erasures(self, connection: Connection) -> Erasures:
         """What the log says is erased, as of a snapshot or later."""
 
-    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+    def reading(self) -> AbstractContextManager[Connection]:
         """A connection that sees one state and cannot write."""
 
-    def writing(self, *, durable: bool = True) -> AbstractContextManager[sqlite3.Connection]:
+    def writing(self, *, durable: bool = True) -> AbstractContextManager[Connection]:
         """The writer's lock and one transaction; undone whole if the block raises.
 
         Views, which can be rebuilt, may pass `durable=False` and spare the fsync: after a power

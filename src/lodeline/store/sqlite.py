@@ -38,6 +38,7 @@ from lodeline.proof import (
 from lodeline.store import dead_letters, endorsements
 from lodeline.store.appending import LogWriter, NewRecord, Outcome, to_records
 from lodeline.store.blobs import BlobFolder
+from lodeline.store.connections import Connection, has_table
 from lodeline.store.database import Database, translate_os_error
 from lodeline.store.declarations import read_declarations
 from lodeline.store.endorsements import Endorsements
@@ -331,11 +332,11 @@ class SqliteSegment:
         return removed
 
     def append_computed(
-        self, kind: str, compute: Callable[[sqlite3.Connection, int], Mapping[str, object] | None]
+        self, kind: str, compute: Callable[[Connection, int], Mapping[str, object] | None]
     ) -> Appended | None:
         """Append a record computed from the log before it, under the writer's lock."""
 
-        def record(connection: sqlite3.Connection, position: int) -> NewRecord | None:
+        def record(connection: Connection, position: int) -> NewRecord | None:
             payload = compute(connection, position)
             return None if payload is None else _to_record(kind, payload)
 
@@ -489,7 +490,7 @@ class SqliteSegment:
             )
 
     @staticmethod
-    def _check_size(connection: sqlite3.Connection, size: int) -> None:
+    def _check_size(connection: Connection, size: int) -> None:
         known = _size(connection)
         if not 0 <= size <= known:
             raise UnknownPositionError(size, known)
@@ -580,13 +581,11 @@ class SqliteSegment:
                 return
             start = rows[-1][0] + 1
 
-    def open_payload(
-        self, connection: sqlite3.Connection, position: int, payload: bytes
-    ) -> OpenedPayload:
+    def open_payload(self, connection: Connection, position: int, payload: bytes) -> OpenedPayload:
         """Put the personal values back that keys open; the others stay null."""
         return self.personal.open_payload(connection, position, payload)
 
-    def find_erasures(self, connection: sqlite3.Connection) -> Erasures:
+    def find_erasures(self, connection: Connection) -> Erasures:
         """What the log says is erased, as of a snapshot or later."""
         return self.personal.find_erasures(connection)
 
@@ -607,12 +606,12 @@ class SqliteSegment:
 
     # Connections
 
-    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+    def reading(self) -> AbstractContextManager[Connection]:
         """A connection that sees one state and cannot write."""
         return self.database.reading()
 
     @contextmanager
-    def reading_signed(self) -> Iterator[sqlite3.Connection]:
+    def reading_signed(self) -> Iterator[Connection]:
         """A snapshot in which a checkpoint covers every entry, whoever else is appending.
 
         Between the commit of entries and their signature the writer's lock is held; so the
@@ -625,7 +624,7 @@ class SqliteSegment:
                 connection = snapshot.enter_context(self.database.reading())
             yield connection
 
-    def writing(self, *, durable: bool = True) -> AbstractContextManager[sqlite3.Connection]:
+    def writing(self, *, durable: bool = True) -> AbstractContextManager[Connection]:
         """The writer's lock and one transaction; undone whole if the block raises."""
         return self.database.writing(durable=durable)
 
@@ -707,11 +706,10 @@ def _iter_statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-def _read_meta(connection: sqlite3.Connection) -> dict[str, str]:
-    found = connection.execute(
-        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'"
-    ).fetchone()
-    return {} if found is None else dict(connection.execute("SELECT name, value FROM meta"))
+def _read_meta(connection: Connection) -> dict[str, str]:
+    if not has_table(connection, "meta"):
+        return {}
+    return dict(connection.execute("SELECT name, value FROM meta"))
 
 
 def _to_record(kind: str, payload: Mapping[str, object], roots: Sequence[str] = ()) -> NewRecord:
@@ -719,19 +717,19 @@ def _to_record(kind: str, payload: Mapping[str, object], roots: Sequence[str] = 
     return NewRecord(kind, canonical, [("", canonical)], tuple(roots))
 
 
-def _size(connection: sqlite3.Connection) -> int:
+def _size(connection: Connection) -> int:
     (size,) = connection.execute("SELECT coalesce(max(position) + 1, 0) FROM entry").fetchone()
     return int(size)
 
 
-def _last_checkpoint(connection: sqlite3.Connection) -> Checkpoint | None:
+def _last_checkpoint(connection: Connection) -> Checkpoint | None:
     row = connection.execute(
         "SELECT size, root_hash, log_time, note FROM checkpoint ORDER BY size DESC LIMIT 1"
     ).fetchone()
     return None if row is None else Checkpoint(*row)
 
 
-def _read_tile(connection: sqlite3.Connection, level: int, number: int) -> bytes:
+def _read_tile(connection: Connection, level: int, number: int) -> bytes:
     row = connection.execute(
         "SELECT hashes FROM tile WHERE level = ? AND number = ?", (level, number)
     ).fetchone()

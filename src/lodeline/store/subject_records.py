@@ -7,7 +7,6 @@ and blobs of rows are not searched.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ import msgspec
 
 from lodeline.errors import StoreCorruptError
 from lodeline.limits import SUBJECT_PLACES_MAX
+from lodeline.store.connections import Connection
 from lodeline.store.erasing import apply_erasures, erase, secure
 from lodeline.store.prediction_tables import has_prediction_tables
 from lodeline.store.row_tables import has_row_tables
@@ -103,7 +103,7 @@ def find_subject(segment: SqliteSegment, subject: str) -> SubjectRecord:
     return record
 
 
-def _search(segment: SqliteSegment, connection: sqlite3.Connection, record: SubjectRecord) -> None:
+def _search(segment: SqliteSegment, connection: Connection, record: SubjectRecord) -> None:
     """Find the subject's text where it stands in the clear."""
     text = canonical_bytes(record.subject)[1:-1]
     for position, payload in connection.execute(

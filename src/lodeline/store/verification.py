@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,6 +55,7 @@ from lodeline.proof import (
     verify_checkpoint,
 )
 from lodeline.store.blob_references import iter_blob_references
+from lodeline.store.connections import Connection
 from lodeline.store.endorsement_checks import iter_cosignature_faults, iter_timestamp_faults
 from lodeline.store.keys import KeyRing
 from lodeline.store.map_verification import verify_maps
@@ -270,7 +270,7 @@ def _load_keys(segment: SqliteSegment, report: VerifyReport) -> KeyRing | None:
 
 
 def _find_verifiers(
-    connection: sqlite3.Connection,
+    connection: Connection,
     segment: SqliteSegment,
     keys: KeyRing | None,
     report: VerifyReport,
@@ -319,7 +319,7 @@ class _Walk:
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         segment: SqliteSegment,
         keys: KeyRing | None,
         verifiers: dict[int, _KeyChange],
@@ -702,7 +702,7 @@ def _verify_statement(payload: bytes, at: str, report: VerifyReport) -> None:
 
 
 def _verify_endorsements(
-    connection: sqlite3.Connection, roots: Sequence[Certificate], report: VerifyReport
+    connection: Connection, roots: Sequence[Certificate], report: VerifyReport
 ) -> None:
     def count() -> None:
         report.signatures += 1
@@ -713,7 +713,7 @@ def _verify_endorsements(
         report.fail(*fault)
 
 
-def _verify_belongings(connection: sqlite3.Connection, size: int, report: VerifyReport) -> None:
+def _verify_belongings(connection: Connection, size: int, report: VerifyReport) -> None:
     for table in ("payload", "record_secret", "sealed_value", "field_salt"):
         for (position,) in connection.execute(
             f"SELECT position FROM {table} WHERE position NOT IN (SELECT position FROM entry)"
@@ -721,7 +721,7 @@ def _verify_belongings(connection: sqlite3.Connection, size: int, report: Verify
             report.fail("stray", f"{table} {position}", f"below {size}", position)
 
 
-def iter_checkpoints(connection: sqlite3.Connection) -> Iterator[Checkpoint]:
+def iter_checkpoints(connection: Connection) -> Iterator[Checkpoint]:
     """Walk the checkpoints of one snapshot, smallest first."""
     for row in connection.execute(
         "SELECT size, root_hash, log_time, note FROM checkpoint ORDER BY size"
@@ -729,7 +729,7 @@ def iter_checkpoints(connection: sqlite3.Connection) -> Iterator[Checkpoint]:
         yield Checkpoint(*row)
 
 
-def _read_tile(connection: sqlite3.Connection, level: int, number: int) -> bytes:
+def _read_tile(connection: Connection, level: int, number: int) -> bytes:
     row = connection.execute(
         "SELECT hashes FROM tile WHERE level = ? AND number = ?", (level, number)
     ).fetchone() or connection.execute(
@@ -756,7 +756,7 @@ def _fields_of(kind: str, payload: bytes, sealed: Sequence[SealedField]) -> Sequ
     return with_sealed(fields, sealed) if sealed else fields
 
 
-def _certified_keys(connection: sqlite3.Connection) -> dict[str, str]:
+def _certified_keys(connection: Connection) -> dict[str, str]:
     """Give the hashes of subjects' keys that the log itself certifies."""
     certified: dict[str, str] = {}
     for (payload,) in connection.execute(
