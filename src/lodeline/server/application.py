@@ -1,28 +1,25 @@
 """The service as one ASGI application: routes to ingestion, questions, health and the page.
 
-Every read of the graph passes `query.ask`, the one door; the log's own files hold nothing that
-needs masking. Left out here: authentication (without it the
-service refuses to listen beyond loopback), the Marquez-compatible API, the UI.
+Every route is an `Endpoint` behind the one gate, and every read of the graph passes `query.ask`,
+the one door; the log's own files hold nothing that needs masking.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
 
 from lodeline.errors import LodelineError
 from lodeline.limits import SERVER_THREADS_MAX, SHUTDOWN_SECONDS_MAX
-from lodeline.server.asking import VERBS, Ask, Asking, Prove
-from lodeline.server.depositing import Deposits
-from lodeline.server.log_files import LogFiles
+from lodeline.server.asking import Ask, Asking, Prove
+from lodeline.server.endpoints import Caller, Endpoint, Gate, Permission, as_sent, route_all
 from lodeline.server.pages import STYLE, home_page
 from lodeline.server.taking import Receive, Scope, Send, Taking
 from lodeline.server.writing import Writer
@@ -35,6 +32,13 @@ _HEADERS = {
 }
 
 
+class EndpointGroup(Protocol):
+    """Gives endpoints that belong together."""
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Give them, in the order in which they are tried."""
+
+
 class Application:
     """The ASGI application.
 
@@ -42,8 +46,8 @@ class Application:
         ask: answers questions.
         prove: writes evidence packs.
         writer: takes events; started and stopped with the application.
-        deposits: takes predictions and blobs.
-        log_files: serves the log as static files.
+        groups: further endpoints.
+        gate: knows callers.
         close: called when all is stopped.
     """
 
@@ -53,37 +57,32 @@ class Application:
         ask: Ask,
         prove: Prove,
         writer: Writer,
-        deposits: Deposits,
-        log_files: LogFiles,
+        groups: Sequence[EndpointGroup],
+        gate: Gate,
         close: Callable[[], object],
     ) -> None:
         self._close = close
         self._ask = ask
         self._writer = writer
-        self._taking = Taking(writer)
+        self._taking = Taking(writer, gate)
         self._asking = Asking(ask, prove, threads=SERVER_THREADS_MAX)
+        self.endpoints: list[Endpoint] = [*self._own_endpoints(), *self._asking.endpoints()]
+        for group in groups:
+            self.endpoints += group.endpoints()
         self._rest = Starlette(
-            routes=[
-                Route("/", self._home),
-                Route("/style.css", self._style),
-                Route("/healthz", self._healthz),
-                Route("/readyz", self._readyz),
-                Route("/api/v2/predictions", deposits.predictions, methods=["POST"]),
-                Route("/api/v2/blobs/{digest}", deposits.blob, methods=["PUT"]),
-                Route("/log/{segment}/{path:path}", log_files.file),
-                Route("/api/v2/evidence", self._asking.prove),
-                Mount("/api/v2", routes=[Route("/{verb}", self._question)]),
-            ],
+            routes=route_all(self.endpoints, gate),
             exception_handlers={HTTPException: _not_served},
             lifespan=self._lifespan,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; ingestion skips the router."""
-        if scope["type"] == "http" and scope["path"] in _INGESTION and scope["method"] == "POST":
+        if scope["type"] != "http":
+            await self._rest(scope, receive, send)
+        elif scope["path"] in _INGESTION and scope["method"] == "POST":
             await self._taking(scope, receive, send)
         else:
-            await self._rest(scope, receive, send)
+            await self._rest(as_sent(scope), receive, send)
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -93,29 +92,33 @@ class Application:
         await asyncio.to_thread(self._asking.close)
         self._close()
 
-    async def _question(self, request: Request) -> Response:
-        if request.path_params["verb"] not in VERBS:
-            raise HTTPException(404)
-        return await self._asking.answer(request)
+    def _own_endpoints(self) -> list[Endpoint]:
+        public = Permission.PUBLIC
+        return [
+            Endpoint("GET", "/", Permission.READ, self._home, "The home page"),
+            Endpoint("GET", "/style.css", public, self._style, "The pages' style sheet"),
+            Endpoint("GET", "/healthz", public, self._healthz, "Whether the process answers"),
+            Endpoint("GET", "/readyz", public, self._readyz, "Whether events are taken"),
+        ]
 
-    async def _home(self, request: Request) -> Response:
+    async def _home(self, request: Request, caller: Caller) -> Response:
         stats: Mapping[str, Any] | None = None
         problem = None
         try:
-            stats = await asyncio.to_thread(self._ask, "stats", {})
+            stats = await asyncio.to_thread(self._ask, caller, "stats", {})
         except LodelineError as error:
             problem = str(error)
         base = str(request.base_url).rstrip("/")
         return HTMLResponse(home_page(stats=stats, problem=problem, base=base), headers=_HEADERS)
 
-    async def _style(self, _: Request) -> Response:
+    async def _style(self, _: Request, __: Caller) -> Response:
         return Response(STYLE, media_type="text/css", headers=_HEADERS)
 
-    async def _healthz(self, _: Request) -> Response:
+    async def _healthz(self, _: Request, __: Caller) -> Response:
         """Whether the process answers at all."""
         return PlainTextResponse("ok\n")
 
-    async def _readyz(self, _: Request) -> Response:
+    async def _readyz(self, _: Request, caller: Caller) -> Response:
         """Whether the store answers and the writer takes events."""
         problems = []
         if not self._writer.alive:
@@ -123,7 +126,7 @@ class Application:
         elif self._writer.failure:
             problems.append(f"the last write failed: {self._writer.failure}")
         try:
-            await asyncio.to_thread(self._ask, "stats", {})
+            await asyncio.to_thread(self._ask, caller, "stats", {})
         except LodelineError as error:
             problems.append(str(error))
         body = {"ready": not problems, "problems": problems}

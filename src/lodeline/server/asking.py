@@ -7,29 +7,37 @@ slow one delays neither ingestion nor the others.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from lodeline.errors import LodelineError, UsageError
-from lodeline.server.refusals import error_response
+from lodeline.errors import UsageError
+from lodeline.server.endpoints import Caller, Endpoint, Handler, Permission
 
-VERBS: Final = (
-    "trace", "path", "impact", "diff", "rows", "cohort", "show", "search", "stats",
-)  # fmt: skip
+VERBS: Final = {
+    "trace": "Where a node comes from, or what it affects",
+    "path": "Why two nodes are connected",
+    "impact": "What a change of a node reaches, and who owns it",
+    "diff": "What differs between two versions or runs",
+    "rows": "The rows behind a row, or ahead of it",
+    "cohort": "The population of a decision",
+    "show": "One node in detail",
+    "search": "Find nodes by name",
+    "stats": "Counts of what is recorded",
+}
 
-Ask = Callable[[str, Mapping[str, object]], dict[str, Any]]
-Prove = Callable[[Mapping[str, object]], bytes]
+Ask = Callable[[Caller, str, Mapping[str, object]], dict[str, Any]]
+Prove = Callable[[Caller, Mapping[str, object]], bytes]
 
 
 class Asking:
     """The endpoints of questions.
 
     Args:
-        ask: answers a verb with parameters, or raises `LodelineError`.
+        ask: answers a caller's verb with parameters, or raises `LodelineError`.
         prove: writes the evidence pack of a trace with parameters.
         threads: questions at a time.
     """
@@ -39,25 +47,30 @@ class Asking:
         self._prove = prove
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lodeline-question")
 
-    async def answer(self, request: Request) -> Response:
-        """Answer `GET /api/v2/{verb}`."""
-        verb = request.path_params["verb"]
-        try:
-            parameters = _parameters(request)
-            loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._pool, self._ask, verb, parameters)
-        except LodelineError as error:
-            return error_response(error)
-        return JSONResponse(answer)
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Give an endpoint a verb, and the one of evidence."""
+        verbs = [
+            Endpoint("GET", f"/api/v2/{verb}", Permission.READ, self._answering(verb), summary)
+            for verb, summary in VERBS.items()
+        ]
+        summary = "The evidence pack of a trace, a ZIP that verifies offline"
+        return [*verbs, Endpoint("GET", "/api/v2/evidence", Permission.READ, self.prove, summary)]
 
-    async def prove(self, request: Request) -> Response:
-        """Answer `GET /api/v2/evidence` with the pack of a trace answer."""
-        try:
+    def _answering(self, verb: str) -> Handler:
+        async def answer(request: Request, caller: Caller) -> Response:
             parameters = _parameters(request)
             loop = asyncio.get_running_loop()
-            pack = await loop.run_in_executor(self._pool, self._prove, parameters)
-        except LodelineError as error:
-            return error_response(error)
+            return JSONResponse(
+                await loop.run_in_executor(self._pool, self._ask, caller, verb, parameters)
+            )
+
+        return answer
+
+    async def prove(self, request: Request, caller: Caller) -> Response:
+        """Answer `GET /api/v2/evidence` with the pack of a trace answer."""
+        parameters = _parameters(request)
+        loop = asyncio.get_running_loop()
+        pack = await loop.run_in_executor(self._pool, self._prove, caller, parameters)
         headers = {"Content-Disposition": 'attachment; filename="evidence.zip"'}
         return Response(pack, media_type="application/zip", headers=headers)
 

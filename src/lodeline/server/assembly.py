@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from lodeline.errors import InvalidEventError
 from lodeline.evidence import build_pack
@@ -14,16 +14,20 @@ from lodeline.proof.packs import encode_pack
 from lodeline.query import ask
 from lodeline.server.application import Application
 from lodeline.server.depositing import Deposits
+from lodeline.server.endpoints import Caller, Gate, OpenGate
 from lodeline.server.log_files import LogFiles
 from lodeline.server.writing import Outcome, Writer
 from lodeline.store import AcceptedEvent, Refusal, Segment, open_segment
 
+_OPEN: Final = OpenGate()
 
-def build_application(store: str) -> Application:
+
+def build_application(store: str, *, gate: Gate = _OPEN) -> Application:
     """Open a store and build the service over it.
 
     Args:
         store: URL of the store; made when missing.
+        gate: knows callers; without one everyone may do everything.
 
     Raises:
         StoreUnreachableError: it cannot be opened.
@@ -31,10 +35,10 @@ def build_application(store: str) -> Application:
     segment = open_segment(store, create=True)
     fold_pending(segment)
 
-    def answer(verb: str, parameters: Mapping[str, object]) -> dict[str, Any]:
-        return ask(segment, verb, parameters)
+    def answer(caller: Caller, verb: str, parameters: Mapping[str, object]) -> dict[str, Any]:
+        return ask(segment, verb, parameters, authoriser=caller.authoriser)
 
-    def prove(parameters: Mapping[str, object]) -> bytes:
+    def prove(_: Caller, parameters: Mapping[str, object]) -> bytes:
         return encode_pack(build_pack(segment, parameters))
 
     def take_predictions(records: Sequence[dict[str, Any]]) -> list[str | None]:
@@ -46,8 +50,8 @@ def build_application(store: str) -> Application:
         ask=answer,
         prove=prove,
         writer=writer,
-        deposits=deposits,
-        log_files=LogFiles(segment),
+        groups=[deposits, LogFiles(segment)],
+        gate=gate,
         close=segment.close,
     )
 

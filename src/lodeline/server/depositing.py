@@ -14,9 +14,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from lodeline.errors import DigestMismatchError, InvalidEventError, LodelineError
+from lodeline.errors import DigestMismatchError, InvalidEventError
 from lodeline.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
-from lodeline.server.refusals import error_response
+from lodeline.server.endpoints import Caller, Endpoint, Permission
 from lodeline.server.taking import read_body
 
 TakePredictions = Callable[[Sequence[dict[str, Any]]], list[str | None]]
@@ -35,14 +35,21 @@ class Deposits:
         self._take_predictions = take_predictions
         self._keep_blob = keep_blob
 
-    async def predictions(self, request: Request) -> Response:
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Give the two endpoints."""
+        ingest = Permission.INGEST
+        summary = "Record predictions"
+        blob = "Keep a blob under its digest"
+        return [
+            Endpoint("POST", "/api/v2/predictions", ingest, self.predictions, summary),
+            Endpoint("PUT", "/api/v2/blobs/{digest}", ingest, self.blob, blob),
+        ]
+
+    async def predictions(self, request: Request, _: Caller) -> Response:
         """Take records of predictions; answered as a batch of events is."""
-        try:
-            body = await read_body(request.scope, request.receive, bytes_max=BATCH_BYTES_MAX)
-            records = _records(body)
-            outcomes = await asyncio.to_thread(self._take_predictions, records)
-        except LodelineError as error:
-            return error_response(error)
+        body = await read_body(request.scope, request.receive, bytes_max=BATCH_BYTES_MAX)
+        records = _records(body)
+        outcomes = await asyncio.to_thread(self._take_predictions, records)
         failed = [
             {"index": index, "reason": reason, "retriable": False}
             for index, reason in enumerate(outcomes)
@@ -60,17 +67,14 @@ class Deposits:
         status = "failure" if len(failed) == len(outcomes) else "partial_success"
         return JSONResponse({"status": status, "summary": summary, "failed_events": failed})
 
-    async def blob(self, request: Request) -> Response:
+    async def blob(self, request: Request, _: Caller) -> Response:
         """Keep a blob under the digest that the path states."""
         stated = request.path_params["digest"]
-        try:
-            body = await read_body(request.scope, request.receive, bytes_max=BATCH_BYTES_MAX)
-            digest = f"sha256:{sha256(body).hexdigest()}"
-            if digest != stated:
-                raise DigestMismatchError(stated, digest)
-            await asyncio.to_thread(self._keep_blob, body)
-        except LodelineError as error:
-            return error_response(error)
+        body = await read_body(request.scope, request.receive, bytes_max=BATCH_BYTES_MAX)
+        digest = f"sha256:{sha256(body).hexdigest()}"
+        if digest != stated:
+            raise DigestMismatchError(stated, digest)
+        await asyncio.to_thread(self._keep_blob, body)
         return Response(status_code=204)
 
 

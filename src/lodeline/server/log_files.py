@@ -8,13 +8,13 @@ checkpoint moves.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from lodeline.errors import LodelineError
-from lodeline.server.refusals import error_response
+from lodeline.server.endpoints import Caller, Endpoint, Permission
 from lodeline.tlog import Checkpoint
 from lodeline.tlog.publication import LogSource, read_resource
 from lodeline.tlog.resources import CHECKPOINT, find_resource, width_at
@@ -43,15 +43,18 @@ class LogFiles:
     def __init__(self, log: ServedLog) -> None:
         self._log = log
 
-    async def file(self, request: Request) -> Response:
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Give the one endpoint of all files."""
+        summary = "A checkpoint, tile or entry bundle of the log (C2SP tlog-tiles)"
+        path = "/log/{segment}/{path:path}"
+        return [Endpoint("GET", path, Permission.LOG, self.file, summary)]
+
+    async def file(self, request: Request, _: Caller) -> Response:
         """Answer with a checkpoint, a tile or a bundle that the checkpoint covers."""
         path = request.path_params["path"]
         if request.path_params["segment"] != self._log.segment_id:
             return _missing(request)
-        try:
-            found = await asyncio.to_thread(self._find, path)
-        except LodelineError as error:
-            return error_response(error)
+        found = await asyncio.to_thread(self._find, path)
         if found is None:
             return _missing(request)
         if path == CHECKPOINT:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 
 from lodeline.errors import InvalidEventError, InvalidInputError, LodelineError
 from lodeline.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, EVENT_BYTES_MAX
+from lodeline.server.endpoints import Gate, Permission
 from lodeline.server.refusals import RETRY_AFTER_SECONDS, error_object, error_status
 from lodeline.server.splitting import split_batch
 from lodeline.server.writing import Outcome, Writer
@@ -25,14 +26,21 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class Taking:
-    """The ingestion endpoints, over one writer."""
+    """The ingestion endpoints, over one writer.
 
-    def __init__(self, writer: Writer) -> None:
+    Args:
+        writer: takes the events.
+        gate: asked before anything is read; these two routes bypass the router.
+    """
+
+    def __init__(self, writer: Writer, gate: Gate) -> None:
         self._writer = writer
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request of either path."""
         try:
+            self._gate.admit(scope, Permission.INGEST)
             if scope["path"].endswith("/batch"):
                 await self._take_batch(scope, receive, send)
             else:
