@@ -12,7 +12,7 @@ from lodeline.settings import find_setting, store_url
 
 if TYPE_CHECKING:
     from lodeline.questions import Questions
-    from lodeline.store.sqlite import SqliteSegment
+    from lodeline.store.sql_segment import SqlSegment
 
 
 def print_json(answer: object) -> None:
@@ -21,9 +21,7 @@ def print_json(answer: object) -> None:
     print(json.dumps(answer, ensure_ascii=False, indent=indent))
 
 
-def open_segment(
-    arguments: Namespace, *, create: bool = False, drain: bool = True
-) -> SqliteSegment:
+def open_segment(arguments: Namespace, *, create: bool = False, drain: bool = True) -> SqlSegment:
     """Open the embedded store that the options name.
 
     Args:

@@ -24,7 +24,7 @@ from lodeline.limits import FUTURE_TOLERANCE_US
 from lodeline.model import format_time
 from lodeline.settings import store_url
 from lodeline.spool import iter_pending, measure_loss, spool_directory
-from lodeline.store import SqliteSegment
+from lodeline.store import SqlSegment
 from lodeline.store.tables import FORMAT_VERSION
 
 # Distribution extra -> a module that only it brings.
@@ -83,7 +83,7 @@ def _versions() -> dict[str, object]:
     }
 
 
-def _look_at_store(segment: SqliteSegment, url: str, findings: _Findings) -> None:
+def _look_at_store(segment: SqlSegment, url: str, findings: _Findings) -> None:
     try:
         # As every question does: a digest of a graph that lags behind would say nothing.
         fold_pending(segment)
@@ -98,7 +98,7 @@ def _look_at_store(segment: SqliteSegment, url: str, findings: _Findings) -> Non
             "url": url,
             "reachable": True,
             "path": str(segment.path),
-            "bytes": _bytes_of(segment.path),
+            "bytes": segment.database.size_bytes(),
         },
         "log": {
             "origin": segment.origin,
@@ -130,19 +130,14 @@ def _look_at_store(segment: SqliteSegment, url: str, findings: _Findings) -> Non
     _look_at_keys(segment, findings)
 
 
-def _bytes_of(path: Path) -> int:
-    files = [path, path.with_name(path.name + "-wal")]
-    return sum(file.stat().st_size for file in files if file.exists())
-
-
-def _look_at_dead_letters(segment: SqliteSegment, findings: _Findings) -> None:
+def _look_at_dead_letters(segment: SqlSegment, findings: _Findings) -> None:
     count = segment.count_dead_letters()
     findings.facts["dead_letters"] = count
     if count:
         findings.needs(f"{count} inputs were refused", "lodeline dead-letter list")
 
 
-def _look_at_keys(segment: SqliteSegment, findings: _Findings) -> None:
+def _look_at_keys(segment: SqlSegment, findings: _Findings) -> None:
     keys: list[dict[str, object]] = []
     for path in segment.key_files():
         try:

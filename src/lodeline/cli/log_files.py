@@ -14,7 +14,7 @@ from lodeline.limits import LOG_FILE_BYTES_MAX
 from lodeline.proof import Verifier, verify_note
 
 if TYPE_CHECKING:
-    from lodeline.store.sqlite import SqliteSegment
+    from lodeline.store.sql_segment import SqlSegment
     from lodeline.tlog.faults import Fault, FsckReport
 
 
@@ -32,7 +32,7 @@ def add_folder_options(parser: ArgumentParser) -> None:
     )
 
 
-def export(segment: SqliteSegment, arguments: Namespace) -> int:
+def export(segment: SqlSegment, arguments: Namespace) -> int:
     """Sequence and sign, then publish what is new."""
     from lodeline.tlog.folders import open_writable_folder
     from lodeline.tlog.publication import publish

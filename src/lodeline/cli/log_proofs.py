@@ -14,7 +14,7 @@ from lodeline.errors import UsageError
 from lodeline.proof import Verifier, hash_leaf, verify_by_policy, verify_tlog_proof
 
 if TYPE_CHECKING:
-    from lodeline.store.sqlite import SqliteSegment
+    from lodeline.store.sql_segment import SqlSegment
 
 # Twice what a tlog-proof or a leaf can have; a longer file is neither.
 _FILE_BYTES_MAX = 2_400_000
@@ -50,7 +50,7 @@ def configure_proofs(parser: ArgumentParser) -> None:
     )
 
 
-def write_proof(segment: SqliteSegment, position: int, arguments: Namespace) -> int:
+def write_proof(segment: SqlSegment, position: int, arguments: Namespace) -> int:
     """Write one entry's tlog-proof to a file or to standard output."""
     proof = segment.tlog_proof(position)
     if arguments.output is not None:

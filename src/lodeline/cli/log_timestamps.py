@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
     from lodeline.store.endorsements import TimestampAnswer
-    from lodeline.store.sqlite import SqliteSegment
+    from lodeline.store.sql_segment import SqlSegment
 
 
 def configure_timestamps(parser: ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def find_roots(argument: str | None = None) -> list[Certificate]:
     return load_roots(path)
 
 
-def stamp_or_check(segment: SqliteSegment, arguments: Namespace) -> int:
+def stamp_or_check(segment: SqlSegment, arguments: Namespace) -> int:
     """Ask for a timestamp of the newest checkpoint; without `--tsa` check those that are kept."""
     roots = find_roots(arguments.ca)
     if arguments.tsa is not None:
@@ -64,7 +64,7 @@ def stamp_or_check(segment: SqliteSegment, arguments: Namespace) -> int:
 
 
 def _request(
-    segment: SqliteSegment, arguments: Namespace, roots: list[Certificate]
+    segment: SqlSegment, arguments: Namespace, roots: list[Certificate]
 ) -> TimestampAnswer:
     from lodeline.tlog.timestamps import request_timestamp
 
@@ -75,7 +75,7 @@ def _request(
     return segment.endorsements.add_timestamp(checkpoint.size, answer, url=arguments.tsa)
 
 
-def _sizes(segment: SqliteSegment, arguments: Namespace) -> list[int]:
+def _sizes(segment: SqlSegment, arguments: Namespace) -> list[int]:
     if not arguments.values:
         return segment.endorsements.timestamped_sizes()
     if len(arguments.values) != 1 or not arguments.values[0].isdecimal():
@@ -84,7 +84,7 @@ def _sizes(segment: SqliteSegment, arguments: Namespace) -> list[int]:
 
 
 def _check(
-    segment: SqliteSegment, answer: TimestampAnswer, roots: list[Certificate]
+    segment: SqlSegment, answer: TimestampAnswer, roots: list[Certificate]
 ) -> dict[str, Any]:
     from lodeline.tlog.timestamps import verify_timestamp
 
@@ -113,7 +113,7 @@ def _line(one: dict[str, Any]) -> str:
     return f"the tree of {one['size']} existed at {one['time']} ({trust}; {one['url']})"
 
 
-def _export(segment: SqliteSegment, answers: list[TimestampAnswer], folder: Path) -> None:
+def _export(segment: SqlSegment, answers: list[TimestampAnswer], folder: Path) -> None:
     """Write what `openssl ts -verify -data SIZE.checkpoint -in SIZE.DIGEST.tsr` reads."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from lodeline.settings import find_setting
 
 if TYPE_CHECKING:
     from lodeline.store.endorsements import Cosignature
-    from lodeline.store.sqlite import SqliteSegment
+    from lodeline.store.sql_segment import SqlSegment
 
 
 def read_policy(argument: str | None = None) -> WitnessPolicy | None:
@@ -34,7 +34,7 @@ def read_policy(argument: str | None = None) -> WitnessPolicy | None:
         raise UsageError(f"cannot read the witness policy {path}: {error}") from error
 
 
-def ask_witnesses(segment: SqliteSegment, arguments: Namespace) -> int:
+def ask_witnesses(segment: SqlSegment, arguments: Namespace) -> int:
     """Ask one witness, or each of the policy's, to cosign the newest checkpoint."""
     if arguments.values:
         return _ask_one(segment, arguments)
@@ -55,7 +55,7 @@ def ask_witnesses(segment: SqliteSegment, arguments: Namespace) -> int:
     return 0 if policy.is_met_by(set(cosigned)) else 3
 
 
-def _ask_one(segment: SqliteSegment, arguments: Namespace) -> int:
+def _ask_one(segment: SqlSegment, arguments: Namespace) -> int:
     if len(arguments.values) != 1 or len(arguments.vkey or ()) != 1:
         raise UsageError("log witness takes one URL and the witness's --vkey")
     verifier = CosignatureVerifier.from_vkey(arguments.vkey[0])
@@ -63,7 +63,7 @@ def _ask_one(segment: SqliteSegment, arguments: Namespace) -> int:
     return 0
 
 
-def _request(segment: SqliteSegment, url: str, verifier: CosignatureVerifier) -> Cosignature:
+def _request(segment: SqlSegment, url: str, verifier: CosignatureVerifier) -> Cosignature:
     from lodeline.store.cosigning import request_cosignature
     from lodeline.tlog.witnesses import WitnessClient
 
@@ -71,7 +71,7 @@ def _request(segment: SqliteSegment, url: str, verifier: CosignatureVerifier) ->
 
 
 def _print(
-    segment: SqliteSegment,
+    segment: SqlSegment,
     cosigned: list[Cosignature],
     failures: dict[str, LodelineError],
     arguments: Namespace,

@@ -25,7 +25,7 @@ from lodeline.store.subject_records import (
 )
 
 if TYPE_CHECKING:
-    from lodeline.store.sqlite import SqliteSegment
+    from lodeline.store.sql_segment import SqlSegment
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -54,13 +54,13 @@ def execute(arguments: Namespace) -> int:
     return 0 if record.known else 1
 
 
-def _export(segment: SqliteSegment, record: SubjectRecord) -> int:
+def _export(segment: SqlSegment, record: SubjectRecord) -> int:
     values = list(iter_values(segment, record))
     print_json({**record.to_json(), "values": values})
     return 0 if record.known else 1
 
 
-def _erase(segment: SqliteSegment, record: SubjectRecord, arguments: Namespace) -> int:
+def _erase(segment: SqlSegment, record: SubjectRecord, arguments: Namespace) -> int:
     from lodeline.ingest import fold_pending
     from lodeline.ingest.predictions import fold_blocks
     from lodeline.rows.steps import fold_steps

@@ -45,7 +45,7 @@ from lodeline.proof.dsse import envelope_from_json, format_envelope
 from lodeline.query import ask
 from lodeline.query.moments import read_moment
 from lodeline.store.disclosure import disclosed_fields
-from lodeline.store.sqlite import SqliteSegment
+from lodeline.store.sql_segment import SqlSegment
 
 Answer = dict[str, Any]
 Progress = Callable[[int, int], None]
@@ -71,7 +71,7 @@ _ASKED: Final = frozenset(
 
 
 def build_pack(
-    segment: SqliteSegment,
+    segment: SqlSegment,
     parameters: Mapping[str, object],
     *,
     hold_back: Callable[[str], bool] = lambda _pointer: False,
@@ -149,7 +149,7 @@ def _question(answer: Answer, asked: Mapping[str, object]) -> Answer:
 class _Collector:
     """Entries, and the proofs that they are all there are."""
 
-    segment: SqliteSegment
+    segment: SqlSegment
     head: TreeHead
     map_position: int
     hold_back: Callable[[str], bool]
@@ -288,7 +288,7 @@ def _edge_key(edge: Answer) -> tuple[str, str, str, str | None]:
     return edge["source"], edge["target"], edge["kind"], edge["job"]
 
 
-def _add_pages(files: dict[str, bytes], segment: SqliteSegment, question: Answer) -> None:
+def _add_pages(files: dict[str, bytes], segment: SqlSegment, question: Answer) -> None:
     """Add what people read, the keys by fingerprint, a policy to start from, and the verifier."""
     keys = {use: segment.verifiers(use) for use in ("checkpoint", "receipt")}
     listed = [_key_json(use, key) for use, found in keys.items() for key in found]

@@ -1,4 +1,4 @@
-"""Segments: one log, one store, one key ring. SQLite here; others promise the same."""
+"""Segments: one log, one store, one key ring. SQLite keeps it, or PostgreSQL."""
 
 from lodeline.store.opening import open_segment
 from lodeline.store.segment import (
@@ -9,6 +9,7 @@ from lodeline.store.segment import (
     Segment,
     StoredEntry,
 )
+from lodeline.store.sql_segment import SqlSegment
 from lodeline.store.sqlite import SqliteSegment
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "DeadLetter",
     "Refusal",
     "Segment",
+    "SqlSegment",
     "SqliteSegment",
     "StoredEntry",
     "open_segment",

@@ -29,8 +29,7 @@ from lodeline.proof import (
     hash_leaf,
     record_id,
 )
-from lodeline.store.connections import Connection
-from lodeline.store.database import Database
+from lodeline.store.connections import Connection, Database
 from lodeline.store.keys import KeyRing
 from lodeline.store.personal import PersonalFields, PersonalPart, take_out, with_sealed
 from lodeline.store.segment import AcceptedEvent

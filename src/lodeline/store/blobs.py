@@ -10,11 +10,25 @@ import os
 import tempfile
 from hashlib import sha256
 from pathlib import Path
+from typing import Protocol
 
 from lodeline.errors import StoreCorruptError, UnknownBlobError
 from lodeline.store.database import translate_os_error
 
 _PREFIX = "sha256:"
+
+
+class Blobs(Protocol):
+    """Where a segment keeps blobs."""
+
+    def put(self, data: bytes) -> str:
+        """Keep bytes durably; give their digest."""
+
+    def get(self, digest: str) -> bytes:
+        """Read a blob and check it."""
+
+    def list_digests(self) -> list[str]:
+        """List the stored blobs."""
 
 
 class BlobFolder:

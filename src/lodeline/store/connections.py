@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
+
+from lodeline.store.guards import Script
 
 
 class Cursor(Protocol):
@@ -34,6 +37,53 @@ class Connection(Protocol):
 
     def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Cursor:
         """Run one statement for each row of parameters."""
+
+
+class Database(Protocol):
+    """What gives connections to one segment's tables: a writer behind the lock, and readers."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, as it may be shown."""
+
+    @property
+    def driver_error(self) -> type[Exception]:
+        """What its driver raises."""
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Lend a connection inside one read snapshot; it refuses to write."""
+
+    def locked(self) -> AbstractContextManager[Connection]:
+        """Hold the writer's lock and lend its connection, outside any transaction."""
+
+    def purging(self) -> AbstractContextManager[Connection]:
+        """Hold the writer's lock; what is deleted is to leave no copy where that can be had."""
+
+    def transaction(
+        self, connection: Connection, *, durable: bool = True
+    ) -> AbstractContextManager[Connection]:
+        """Run a block as one transaction of the locked writer; undone whole if it raises."""
+
+    def writing(self, *, durable: bool = True) -> AbstractContextManager[Connection]:
+        """Hold the writer's lock for one transaction. Not re-entrant."""
+
+    def prepare(self, connection: Connection) -> None:
+        """Do what must come before the first table is made, outside any transaction."""
+
+    def create_tables(self, connection: Connection, script: Script) -> None:
+        """Make tables and guards, inside the caller's transaction."""
+
+    def purge(self) -> bool:
+        """Let go of old forms of what was deleted; False where that has to wait."""
+
+    def iter_faults(self, connection: Connection) -> Iterator[str]:
+        """Tell what the database itself finds wrong with its files."""
+
+    def size_bytes(self) -> int:
+        """Bytes on disk."""
+
+    def close(self) -> None:
+        """Close every connection. Idempotent."""
 
 
 def has_table(connection: Connection, name: str) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from lodeline.errors import SignatureError, WitnessConflictError, WitnessUnavailableError
 from lodeline.proof import NoteSignature
 from lodeline.store.endorsements import Cosignature
-from lodeline.store.sqlite import SqliteSegment
+from lodeline.store.sql_segment import SqlSegment
 from lodeline.tlog import Checkpoint
 from lodeline.tlog.witnesses import OtherSize, WitnessClient
 
 
-def request_cosignature(segment: SqliteSegment, witness: WitnessClient) -> Cosignature:
+def request_cosignature(segment: SqlSegment, witness: WitnessClient) -> Cosignature:
     """Have the newest checkpoint cosigned, verify the cosignature and keep it.
 
     1. The proof starts at the size that the witness is known to have cosigned.
@@ -60,7 +60,7 @@ def request_cosignature(segment: SqliteSegment, witness: WitnessClient) -> Cosig
 
 
 def _submit(
-    segment: SqliteSegment, witness: WitnessClient, checkpoint: Checkpoint, old_size: int
+    segment: SqlSegment, witness: WitnessClient, checkpoint: Checkpoint, old_size: int
 ) -> NoteSignature | OtherSize:
     path: list[bytes] = []
     if 0 < old_size < checkpoint.size:

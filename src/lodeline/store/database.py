@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,10 +20,13 @@ from lodeline.errors import (
     StoreFullError,
     StoreUnreachableError,
 )
-from lodeline.limits import STORE_BUSY_MS, WRITER_CACHE_KB
+from lodeline.limits import CHECKPOINT_TRIES, STORE_BUSY_MS, WRITER_CACHE_KB
 from lodeline.store.connections import Connection
+from lodeline.store.guards import Guard, Script
 from lodeline.store.locks import WriterLock
 
+# The write-ahead log can't be emptied under a reader; snapshots last milliseconds.
+_CHECKPOINT_DELAY_SECONDS = 0.1
 # Idle reader connections kept for reuse; more than threads usually asking at once.
 _IDLE_READERS_MAX = 8
 
@@ -55,13 +59,28 @@ def translate_os_error(error: OSError, url: str, path: Path) -> LodelineError:
     return StoreUnreachableError(url, reason)
 
 
-class Database:
+def iter_statements(part: str | Guard) -> Iterator[str]:
+    """Give the statements of a script's part. `executescript` would commit first."""
+    if isinstance(part, str):
+        yield from (one for one in part.split(";\n") if one.strip())
+        return
+    act = "INSERT" if part.act == "REPLACE" else part.act
+    when = f"WHEN {part.when} " if part.when else ""
+    yield (
+        f"CREATE TRIGGER IF NOT EXISTS {part.name} BEFORE {act} ON {part.table} "
+        f"{when}BEGIN SELECT RAISE(ABORT, '{part.message}'); END"
+    )
+
+
+class SqliteDatabase:
     """One SQLite file.
 
     Attributes:
         path: of the file.
         url: as the user wrote it.
     """
+
+    driver_error = sqlite3.Error
 
     def __init__(self, path: Path, *, url: str) -> None:
         self.path = path
@@ -168,6 +187,50 @@ class Database:
         """Hold the writer's lock for one transaction. Not re-entrant."""
         with self.locked() as connection, self.transaction(connection, durable=durable):
             yield connection
+
+    def prepare(self, connection: Connection) -> None:
+        """Make sure of WAL mode: a crash may have come before it."""
+        connection.execute("PRAGMA journal_mode=WAL")
+
+    def create_tables(self, connection: Connection, script: Script) -> None:
+        """Make tables and guards, inside the caller's transaction."""
+        for part in script:
+            for statement in iter_statements(part):
+                connection.execute(statement)
+
+    @contextmanager
+    def purging(self) -> Iterator[sqlite3.Connection]:
+        """Hold the writer's lock; freed bytes are overwritten."""
+        with self.locked() as connection:
+            connection.execute("PRAGMA secure_delete=ON")
+            try:
+                yield connection
+            finally:
+                connection.execute("PRAGMA secure_delete=OFF")
+
+    def purge(self) -> bool:
+        """Move everything into the database file; False where a reader held on for seconds.
+
+        The write-ahead log keeps old forms of pages, so what is erased is gone only then.
+        """
+        with self.locked() as connection:
+            for _ in range(CHECKPOINT_TRIES):
+                (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if not busy:
+                    return True
+                time.sleep(_CHECKPOINT_DELAY_SECONDS)
+        return False
+
+    def iter_faults(self, connection: Connection) -> Iterator[str]:
+        """Have SQLite look through its pages; at most five faults."""
+        for (line,) in connection.execute("PRAGMA quick_check(5)"):
+            if line != "ok":
+                yield line
+
+    def size_bytes(self) -> int:
+        """Bytes of the file and its write-ahead log."""
+        files = [self.path, self.path.with_name(self.path.name + "-wal")]
+        return sum(file.stat().st_size for file in files if file.exists())
 
     def create(self) -> None:
         """Make the file, empty, in WAL mode. Does nothing to an existing one."""

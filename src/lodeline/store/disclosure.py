@@ -15,7 +15,7 @@ from lodeline.errors import StoreCorruptError, UnknownPositionError
 from lodeline.proof import Field, combine_commitments, commit_field, decode_leaf, derive_salts
 from lodeline.store.connections import Connection
 from lodeline.store.personal import Erasures, SealedField, read_sealed, with_sealed
-from lodeline.store.sqlite import SqliteSegment
+from lodeline.store.sql_segment import SqlSegment
 from lodeline.wire import commitment_fields, parse_with_tokens
 
 
@@ -56,7 +56,7 @@ class Disclosure(NamedTuple):
 
 
 def disclosed_fields(
-    segment: SqliteSegment,
+    segment: SqlSegment,
     position: int,
     connection: Connection | None = None,
     *,

@@ -12,8 +12,7 @@ from hashlib import sha256
 
 from lodeline.errors import UnknownCheckpointError
 from lodeline.proof import CosignatureVerifier, NoteSignature, parse_note
-from lodeline.store.connections import Connection
-from lodeline.store.database import Database
+from lodeline.store.connections import Connection, Database
 from lodeline.tlog import Checkpoint
 
 

@@ -12,8 +12,7 @@ next opened:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lodeline.errors import StoreCorruptError, UnknownPositionError, UsageError
@@ -34,11 +33,11 @@ from lodeline.wire import canonical_bytes, commitment_fields, parse_with_tokens
 from lodeline.wire.personal import redact
 
 if TYPE_CHECKING:
-    from lodeline.store.sqlite import SqliteSegment
+    from lodeline.store.sql_segment import SqlSegment
 
 
 def erase(
-    segment: SqliteSegment,
+    segment: SqlSegment,
     *,
     subjects: Sequence[str] = (),
     keys: Sequence[str] = (),
@@ -87,7 +86,7 @@ def erase(
     return position
 
 
-def apply_erasures(segment: SqliteSegment, *, again: bool = False) -> None:
+def apply_erasures(segment: SqlSegment, *, again: bool = False) -> None:
     """Carry out what the log says and a crash prevented.
 
     Args:
@@ -103,7 +102,7 @@ def apply_erasures(segment: SqliteSegment, *, again: bool = False) -> None:
         for key_id in record.keys:
             segment.personal.files.destroy(key_id)
     # 3.
-    with secure(segment) as connection, segment.database.transaction(connection):
+    with segment.database.purging() as connection, segment.database.transaction(connection):
         # What an erased entry mentioned is known to the map alone from here on.
         map_all(connection)
         changed = False
@@ -115,7 +114,7 @@ def apply_erasures(segment: SqliteSegment, *, again: bool = False) -> None:
         if changed:
             _empty_views(connection)
     # 4.
-    if not segment.empty_write_ahead_log():
+    if not segment.database.purge():
         return  # A reader held it; the next opening tries again.
     with segment.writing() as connection:
         connection.execute("DELETE FROM erasure_state")
@@ -135,7 +134,7 @@ def _pending(connection: Connection, *, again: bool) -> list[tuple[int, ErasureR
     return [(position, read_erasure(payload)) for position, payload in rows]
 
 
-def _check_is_event(segment: SqliteSegment, connection: Connection, position: int) -> None:
+def _check_is_event(segment: SqlSegment, connection: Connection, position: int) -> None:
     row = connection.execute("SELECT kind FROM entry WHERE position = ?", (position,)).fetchone()
     if row is None:
         raise UnknownPositionError(position, segment.size())
@@ -143,19 +142,8 @@ def _check_is_event(segment: SqliteSegment, connection: Connection, position: in
         raise UsageError(f"entry {position} is of kind {row[0]}; only events can be erased")
 
 
-@contextmanager
-def secure(segment: SqliteSegment) -> Iterator[Connection]:
-    """Lend the locked writer with freed bytes overwritten."""
-    with segment.database.locked() as connection:
-        connection.execute("PRAGMA secure_delete=ON")
-        try:
-            yield connection
-        finally:
-            connection.execute("PRAGMA secure_delete=OFF")
-
-
 def _committed(
-    segment: SqliteSegment, connection: Connection, position: int
+    segment: SqlSegment, connection: Connection, position: int
 ) -> list[tuple[str, bytes | None, bytes]]:
     """Give pointer, salt (`None` once erased) and commitment of each field of an event."""
     kept = connection.execute(
@@ -183,7 +171,7 @@ def _committed(
 
 
 def _take_out(
-    segment: SqliteSegment,
+    segment: SqlSegment,
     connection: Connection,
     position: int,
     pointers: frozenset[str],

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from lodeline.settings import store_path
+from lodeline.store.sql_segment import SqlSegment
 from lodeline.store.sqlite import SqliteSegment
 
 
-def open_segment(url: str, *, create: bool = True) -> SqliteSegment:
+def open_segment(url: str, *, create: bool = True) -> SqlSegment:
     """Open a segment; `sqlite:///relative/path` or `sqlite:////absolute/path`.
 
     Args:

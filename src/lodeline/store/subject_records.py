@@ -16,10 +16,10 @@ import msgspec
 from lodeline.errors import StoreCorruptError
 from lodeline.limits import SUBJECT_PLACES_MAX
 from lodeline.store.connections import Connection
-from lodeline.store.erasing import apply_erasures, erase, secure
+from lodeline.store.erasing import apply_erasures, erase
 from lodeline.store.prediction_tables import has_prediction_tables
 from lodeline.store.row_tables import has_row_tables
-from lodeline.store.sqlite import SqliteSegment
+from lodeline.store.sql_segment import SqlSegment
 from lodeline.store.subjects import subject_digest
 from lodeline.wire import canonical_bytes, commitment_fields, parse_with_tokens
 from lodeline.wire.personal import value_at
@@ -75,7 +75,7 @@ class SubjectRecord:
         }
 
 
-def find_subject(segment: SqliteSegment, subject: str) -> SubjectRecord:
+def find_subject(segment: SqlSegment, subject: str) -> SubjectRecord:
     """Find what the store holds of a subject.
 
     Args:
@@ -103,7 +103,7 @@ def find_subject(segment: SqliteSegment, subject: str) -> SubjectRecord:
     return record
 
 
-def _search(segment: SqliteSegment, connection: Connection, record: SubjectRecord) -> None:
+def _search(segment: SqlSegment, connection: Connection, record: SubjectRecord) -> None:
     """Find the subject's text where it stands in the clear."""
     text = canonical_bytes(record.subject)[1:-1]
     for position, payload in connection.execute(
@@ -138,7 +138,7 @@ def _search(segment: SqliteSegment, connection: Connection, record: SubjectRecor
             record.gaps.append(("capture", f"{name} are not searched"))
 
 
-def iter_values(segment: SqliteSegment, record: SubjectRecord) -> Iterator[dict[str, Any]]:
+def iter_values(segment: SqlSegment, record: SubjectRecord) -> Iterator[dict[str, Any]]:
     """Give each declared value, and each undeclared field, that can still be read."""
     pointers: dict[int, list[str]] = {}
     for (position, pointer), erased_by in record.fields.items():
@@ -159,7 +159,7 @@ def iter_values(segment: SqliteSegment, record: SubjectRecord) -> Iterator[dict[
 
 
 def erase_subject(
-    segment: SqliteSegment, record: SubjectRecord, *, undeclared: bool = False
+    segment: SqlSegment, record: SubjectRecord, *, undeclared: bool = False
 ) -> int | None:
     """Erase a subject: log it, destroy keys, take out what lies in the clear.
 
@@ -187,10 +187,10 @@ def erase_subject(
         # Keys may have come back with a backup, or a crash left a step undone.
         apply_erasures(segment, again=True)
     if undeclared and record.dead_letters:
-        with secure(segment) as connection, segment.database.transaction(connection):
+        with segment.database.purging() as connection, segment.database.transaction(connection):
             connection.executemany(
                 "DELETE FROM dead_letter WHERE letter_id = ?",
                 [(number,) for number in record.dead_letters],
             )
-        segment.empty_write_ahead_log()
+        segment.database.purge()
     return erased_by

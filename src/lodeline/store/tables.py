@@ -1,4 +1,4 @@
-"""Tables of an SQLite segment: the log, what can be erased beside it, and what refused to enter.
+"""Tables of a segment: the log, what can be erased beside it, and what refused to enter.
 
 `entry`, `event_id`, `tile` and `checkpoint` are the log; triggers refuse every UPDATE and DELETE.
 `payload` and `record_secret` may lose a row only when a logged erasure names its position.
@@ -9,32 +9,17 @@ from __future__ import annotations
 
 from typing import Final
 
+from lodeline.store.guards import (
+    Guard,
+    Script,
+    grow_only,
+    refuse_replace,
+    refuse_unless_erased,
+)
 from lodeline.store.map_tables import MAP_TABLES
 
 # Raised when a reader of the previous format would misread the tables.
 FORMAT_VERSION: Final = 2
-
-
-def append_only_triggers(table: str, key: str) -> str:
-    """Give the triggers of a table that only grows.
-
-    Args:
-        table: its name.
-        key: condition by which a row `NEW` has a key that is taken. INSERT OR REPLACE deletes
-            without firing DELETE triggers, so a taken key is refused at INSERT.
-    """
-    refuse = "SELECT RAISE(ABORT, 'the log is append-only: {act} on {table} refused'); END;"
-    triggers = [
-        f"CREATE TRIGGER IF NOT EXISTS {table}_refuses_{act.lower()} BEFORE {act} ON {table} "
-        f"BEGIN {refuse.format(act=act, table=table)}"
-        for act in ("UPDATE", "DELETE")
-    ]
-    triggers.append(
-        f"CREATE TRIGGER IF NOT EXISTS {table}_refuses_replace BEFORE INSERT ON {table} "
-        f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {key}) "
-        f"BEGIN {refuse.format(act='REPLACE', table=table)}"
-    )
-    return "\n".join(triggers)
 
 
 # What others say of checkpoints: witnesses, and timestamping authorities.
@@ -55,13 +40,9 @@ CREATE TABLE IF NOT EXISTS timestamp_answer(
     PRIMARY KEY(size, digest)
 ) WITHOUT ROWID;
 """
-_ENDORSEMENT_TRIGGERS: Final = "\n".join(
-    [
-        append_only_triggers(
-            "cosignature", "size = NEW.size AND vkey = NEW.vkey AND time = NEW.time"
-        ),
-        append_only_triggers("timestamp_answer", "size = NEW.size AND digest = NEW.digest"),
-    ]
+_ENDORSEMENT_GUARDS: Final = (
+    *grow_only("cosignature", "size = NEW.size AND vkey = NEW.vkey AND time = NEW.time"),
+    *grow_only("timestamp_answer", "size = NEW.size AND digest = NEW.digest"),
 )
 
 # Sealed personal values, the logged hashes of their keys, and, of entries that were erased in
@@ -90,22 +71,18 @@ CREATE TABLE IF NOT EXISTS field_salt(
 CREATE TABLE IF NOT EXISTS erasure_state(applied_to INTEGER NOT NULL);
 """
 # A value's row may go only where a logged erasure names its entry.
-_PERSONAL_TRIGGERS: Final = """
-CREATE TRIGGER IF NOT EXISTS sealed_value_refuses_delete BEFORE DELETE ON sealed_value
-WHEN NOT EXISTS (SELECT 1 FROM erasure WHERE position = OLD.position) BEGIN
-SELECT RAISE(ABORT, 'DELETE on sealed_value refused: no logged erasure names the entry'); END;
-CREATE TRIGGER IF NOT EXISTS sealed_value_refuses_update BEFORE UPDATE ON sealed_value BEGIN
-SELECT RAISE(ABORT, 'the log is append-only: UPDATE on sealed_value refused'); END;
-CREATE TRIGGER IF NOT EXISTS sealed_value_refuses_replace BEFORE INSERT ON sealed_value
-WHEN EXISTS (SELECT 1 FROM sealed_value WHERE position = NEW.position AND pointer = NEW.pointer)
-BEGIN SELECT RAISE(ABORT, 'the log is append-only: REPLACE on sealed_value refused'); END;
-""" + append_only_triggers("subject_key", "key_id = NEW.key_id")
-# What version 2 added to the tables of version 1, one script a subject, each of it `IF NOT EXISTS`.
-ADDED_IN_2: Final[tuple[str, ...]] = (
+_PERSONAL_GUARDS: Final = (
+    refuse_unless_erased("sealed_value", "DELETE"),
+    Guard("sealed_value", "UPDATE", "", "the log is append-only: UPDATE on sealed_value refused"),
+    refuse_replace("sealed_value", "position = NEW.position AND pointer = NEW.pointer"),
+    *grow_only("subject_key", "key_id = NEW.key_id"),
+)
+# What version 2 added to the tables of version 1, each of it `IF NOT EXISTS`.
+ADDED_IN_2: Final[Script] = (
     _ENDORSEMENTS,
-    _ENDORSEMENT_TRIGGERS,
+    *_ENDORSEMENT_GUARDS,
     _PERSONAL,
-    _PERSONAL_TRIGGERS,
+    *_PERSONAL_GUARDS,
     MAP_TABLES,
 )
 
@@ -171,44 +148,23 @@ CREATE TABLE dead_letter(
 CREATE INDEX dead_letter_open ON dead_letter(letter_id) WHERE resolved_at IS NULL;
 """
 
-_APPEND_ONLY: Final = ("entry", "event_id", "tile", "checkpoint", "erasure")
-_ERASABLE: Final = ("payload", "record_secret")
-# INSERT OR REPLACE deletes without firing DELETE triggers, so a taken key is refused at INSERT.
-_KEYS: Final = {
-    "entry": "position = NEW.position",
-    "event_id": "identifier = NEW.identifier",
-    "tile": "level = NEW.level AND number = NEW.number",
-    "checkpoint": "size = NEW.size",
-    "erasure": "position = NEW.position",
-    "payload": "position = NEW.position",
-    "record_secret": "position = NEW.position",
-}
+SCHEMA: Final[Script] = (
+    _TABLES,
+    *grow_only("entry", "position = NEW.position"),
+    *grow_only("event_id", "identifier = NEW.identifier"),
+    *grow_only("tile", "level = NEW.level AND number = NEW.number"),
+    *grow_only("checkpoint", "size = NEW.size"),
+    *grow_only("erasure", "position = NEW.position"),
+    refuse_unless_erased("payload", "UPDATE"),
+    refuse_unless_erased("payload", "DELETE"),
+    refuse_replace("payload", "position = NEW.position"),
+    refuse_unless_erased("record_secret", "UPDATE"),
+    refuse_unless_erased("record_secret", "DELETE"),
+    refuse_replace("record_secret", "position = NEW.position"),
+    *ADDED_IN_2,
+)
 
 
-def schema() -> str:
-    """Give the script that makes an empty segment's tables and triggers."""
-    triggers = [
-        f"CREATE TRIGGER {table}_refuses_{act.lower()} BEFORE {act} ON {table} "
-        f"BEGIN SELECT RAISE(ABORT, 'the log is append-only: {act} on {table} refused'); END;"
-        for table in _APPEND_ONLY
-        for act in ("UPDATE", "DELETE")
-    ]
-    triggers += [
-        f"CREATE TRIGGER {table}_refuses_{act.lower()} BEFORE {act} ON {table} "
-        "WHEN NOT EXISTS (SELECT 1 FROM erasure WHERE position = OLD.position) BEGIN "
-        f"SELECT RAISE(ABORT, '{act} on {table} refused: no logged erasure names the entry'); END;"
-        for table in _ERASABLE
-        for act in ("UPDATE", "DELETE")
-    ]
-    triggers += [
-        f"CREATE TRIGGER {table}_refuses_replace BEFORE INSERT ON {table} "
-        f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {match}) BEGIN "
-        f"SELECT RAISE(ABORT, 'the log is append-only: REPLACE on {table} refused'); END;"
-        for table, match in _KEYS.items()
-    ]
-    return _TABLES + "\n".join([*triggers, *ADDED_IN_2])
-
-
-def migration(version: str) -> str | None:
-    """Give the script that brings tables of an earlier format version to this one, if there is."""
-    return "\n".join(ADDED_IN_2) if version == "1" else None
+def migration(version: str) -> Script | None:
+    """Give what brings tables of an earlier format version to this one, if there is."""
+    return ADDED_IN_2 if version == "1" else None

@@ -60,7 +60,7 @@ from lodeline.store.endorsement_checks import iter_cosignature_faults, iter_time
 from lodeline.store.keys import KeyRing
 from lodeline.store.map_verification import verify_maps
 from lodeline.store.personal import Erasures, SealedField, read_sealed, with_sealed
-from lodeline.store.sqlite import SqliteSegment
+from lodeline.store.sql_segment import SqlSegment
 from lodeline.store.statements import read_statement
 from lodeline.tlog import Checkpoint, GrowingTree
 from lodeline.wire import canonical_bytes, commitment_fields, parse_with_tokens
@@ -166,7 +166,7 @@ def _text(value: object) -> str:
 
 
 def verify_segment(
-    segment: SqliteSegment,
+    segment: SqlSegment,
     *,
     block_root: Callable[[bytes], str] | None = None,
     timestamp_roots: Sequence[Certificate] = (),
@@ -196,7 +196,7 @@ def verify_segment(
 
 
 def _verify(
-    segment: SqliteSegment,
+    segment: SqlSegment,
     report: VerifyReport,
     block_root: Callable[[bytes], str] | None,
     timestamp_roots: Sequence[Certificate],
@@ -204,9 +204,8 @@ def _verify(
 ) -> None:
     # 1.
     with segment.reading() as connection:
-        for (line,) in connection.execute("PRAGMA quick_check(5)"):
-            if line != "ok":
-                report.fail("store.damaged", str(segment.path), "ok", line)
+        for line in segment.database.iter_faults(connection):
+            report.fail("store.damaged", str(segment.path), "ok", line)
     with segment.reading_signed() as connection:
         # 2.
         keys = _load_keys(segment, report)
@@ -225,7 +224,7 @@ def _verify(
 
 
 def _verify_blobs(
-    segment: SqliteSegment,
+    segment: SqlSegment,
     references: Mapping[str, tuple[str, str | None]],
     block_root: Callable[[bytes], str] | None,
     report: VerifyReport,
@@ -261,7 +260,7 @@ class _KeyChange:
         return kept + [one for one in self.added if one not in kept]
 
 
-def _load_keys(segment: SqliteSegment, report: VerifyReport) -> KeyRing | None:
+def _load_keys(segment: SqlSegment, report: VerifyReport) -> KeyRing | None:
     try:
         return segment.keys
     except KeyMissingError as error:
@@ -271,7 +270,7 @@ def _load_keys(segment: SqliteSegment, report: VerifyReport) -> KeyRing | None:
 
 def _find_verifiers(
     connection: Connection,
-    segment: SqliteSegment,
+    segment: SqlSegment,
     keys: KeyRing | None,
     report: VerifyReport,
 ) -> dict[int, _KeyChange]:
@@ -320,7 +319,7 @@ class _Walk:
     def __init__(
         self,
         connection: Connection,
-        segment: SqliteSegment,
+        segment: SqlSegment,
         keys: KeyRing | None,
         verifiers: dict[int, _KeyChange],
         report: VerifyReport,

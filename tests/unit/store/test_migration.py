@@ -39,7 +39,7 @@ def _added(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     from lodeline.store.tables import ADDED_IN_2
 
     other = sqlite3.connect(":memory:")
-    other.executescript("\n".join(script for script in ADDED_IN_2 if "TRIGGER" not in script))
+    other.executescript("\n".join(part for part in ADDED_IN_2 if isinstance(part, str)))
     return list(
         other.execute("SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")
     )
