@@ -85,6 +85,10 @@ ANSWER_BYTES_MAX = 256 * 1024 * 1024
 # Nodes that one closure may reach: a few hundred megabytes of a process's memory.
 CLOSURE_NODES_MAX = 500_000
 
+# Derivations that one closure may walk. A few hubs can join every node with every other, so that
+# nodes alone bound nothing; a derivation costs a few hundred bytes of a process's memory.
+CLOSURE_DERIVATIONS_MAX = 2_000_000
+
 # The largest record of the spool: an event of the largest size in its envelope.
 SPOOL_RECORD_BYTES_MAX = EVENT_BYTES_MAX + 64 * 1024
 

@@ -63,10 +63,10 @@ class NodeId(NamedTuple):
             return NodeId("dataset", self.namespace, self.name)
         return self.at("")
 
-    def to_json(self) -> dict[str, str | None]:
-        """Give the keys that every answer carries beside `id`."""
+    def to_json(self, text: str | None = None) -> dict[str, str | None]:
+        """Give the keys that every answer carries, `id` (`text`, if that is known) among them."""
         answer: dict[str, str | None] = {
-            "id": format_identifier(self),
+            "id": format_identifier(self) if text is None else text,
             "kind": self.kind,
             "namespace": None if self.kind in KINDS_OF_ONE_PART else self.namespace,
             "name": self.name,
@@ -78,10 +78,14 @@ class NodeId(NamedTuple):
 
 
 def _encode(part: str) -> str:
+    if ":" not in part and "%" not in part and "#" not in part:
+        return part  # Nearly always, and identifiers are written by the ten thousand.
     return part.replace("%", "%25").replace("#", "%23").replace(":", "%3A")
 
 
 def _encode_keeping_colons(part: str) -> str:
+    if "%" not in part and "#" not in part:
+        return part
     return part.replace("%", "%25").replace("#", "%23")
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from lodeline.errors import UsageError
-from lodeline.limits import ASSERTED_BY_MAX
 from lodeline.model import NodeId, format_identifier, format_time
 from lodeline.query.moments import Moment
 from lodeline.query.permission import Authoriser
@@ -41,6 +41,8 @@ class Gap:
         return {"at": self.at, "reason": self.reason, "detail": self.detail}
 
 
+# Writes a node.
+Text = Callable[[NodeId], str]
 EdgeKey = tuple[NodeId, NodeId, str, NodeId | None]
 # (source, target, kind, job), canonical and without versions; a half-derivation lacks an end.
 DerivationKey = tuple[NodeId | None, NodeId | None, str, NodeId | None]
@@ -58,27 +60,63 @@ class Ground(NamedTuple):
     group: int | None = None
 
 
-@dataclass(slots=True)
-class Edge:
-    """One edge; its identity is (source, target, kind, job).
+@dataclass(slots=True, eq=False)
+class Sight:
+    """When an edge was asserted, and by whom. Many edges may share one.
 
-    `grounds` are for whoever describes it; the attributes after them are filled in when the edge
-    is about to be shown.
+    Attributes:
+        asserted_by: runs, newest first, at most `ASSERTED_BY_MAX`.
+        asserted_by_total: how many there are.
+        first_seen, last_seen: event times, microseconds.
+        entries: leaf indexes, ascending, at most `ASSERTED_BY_MAX`.
+        future: whether only events dated in the future assert it.
     """
 
-    source: NodeId
-    target: NodeId
-    kind: str
-    job: NodeId | None
-    grounds: set[Ground] = field(default_factory=set)
-    basis: str = "inferred"
-    status: str = "current"
     asserted_by: Sequence[str] = ()
     asserted_by_total: int = 0
     first_seen: int | None = None
     last_seen: int | None = None
     entries: Sequence[int] = ()
     future: bool = False
+    _body: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Give its part of the contract's object; made once, so a caller copies before changes."""
+        body = self._body
+        if body is None:
+            first, last = self.first_seen, self.last_seen
+            body = self._body = {
+                "asserted_by": list(self.asserted_by),
+                "asserted_by_total": self.asserted_by_total,
+                "first_seen": None if first is None else format_time(first),
+                "last_seen": None if last is None else format_time(last),
+                "entries": list(self.entries),
+            }
+            if self.future:
+                body["future"] = True
+        return body
+
+
+_UNSEEN: Final = Sight()
+
+
+@dataclass(slots=True)
+class Edge:
+    """One edge; its identity is (source, target, kind, job).
+
+    `grounds` and `steps` (rows of `derivation`) are for whoever describes it; the attributes after
+    them are filled in when the edge is about to be shown.
+    """
+
+    source: NodeId
+    target: NodeId
+    kind: str
+    job: NodeId | None
+    grounds: AbstractSet[Ground] = frozenset()
+    steps: Sequence[int] = ()
+    basis: str = "inferred"
+    status: str = "current"
+    sight: Sight = _UNSEEN
     transformations: Sequence[Any] = ()
 
     @property
@@ -86,7 +124,7 @@ class Edge:
         """The edge's identity."""
         return (self.source, self.target, self.kind, self.job)
 
-    def to_json(self, text: Callable[[NodeId], str] = str) -> dict[str, Any]:
+    def to_json(self, text: Text = str) -> dict[str, Any]:
         """Give the contract's object.
 
         Args:
@@ -100,17 +138,27 @@ class Edge:
             "status": self.status,
             "basis": self.basis,
             "restricted": False,
-            "asserted_by": list(self.asserted_by[:ASSERTED_BY_MAX]),
-            "asserted_by_total": self.asserted_by_total,
-            "first_seen": None if self.first_seen is None else format_time(self.first_seen),
-            "last_seen": None if self.last_seen is None else format_time(self.last_seen),
+            **self.sight.to_json(),
         }
-        body["entries"] = list(self.entries)
-        if self.future:
-            body["future"] = True
+        body["asserted_by"] = [*body["asserted_by"]]
+        body["entries"] = [*body["entries"]]
         if self.transformations:
             body["transformations"] = list(self.transformations)
         return body
+
+
+class Cut(NamedTuple):
+    """A page of a closure.
+
+    Attributes:
+        nodes: with their depths, by depth, then identifier.
+        edges: by their ends, not described yet.
+        total: nodes of all pages.
+    """
+
+    nodes: Sequence[tuple[NodeId, int]]
+    edges: list[Edge]
+    total: int
 
 
 @dataclass(slots=True)
@@ -133,6 +181,37 @@ class Graph:
         if known is None or depth < known:
             self.nodes[node] = depth
 
+    def nodes_of(self, kinds: Collection[str]) -> list[NodeId]:
+        """List the nodes that are of some kinds."""
+        return [node for node in self.nodes if node.kind in kinds]
+
+    def shown(self) -> Iterable[NodeId]:
+        """Walk the nodes that the whole answer shows."""
+        return self.nodes
+
+    def cut(self, page: Page, text: Text = str) -> Cut:
+        """Cut a page out.
+
+        Nodes are ordered by depth, then identifier; an edge stands on the page of its later end,
+        so that the union of all pages is the whole answer.
+        """
+        order = sorted(self.nodes, key=lambda node: (self.nodes[node], text(node)))
+        rank = {node: i for i, node in enumerate(order)}
+        start, stop = page.offset, page.offset + page.limit
+        edges = [
+            edge
+            for edge in self.edges.values()
+            if start <= max(rank.get(edge.source, -1), rank.get(edge.target, -1)) < stop
+        ]
+        edges.sort(
+            key=lambda edge: (rank[edge.target], rank[edge.source], edge.kind, edge.job or ())
+        )
+        return Cut([(node, self.nodes[node]) for node in order[start:stop]], edges, len(order))
+
+    def to_graph(self) -> Graph:
+        """Give the graph itself."""
+        return self
+
     def include(self, other: Graph) -> None:
         """Take in all of another closure of the same root and direction."""
         for node, depth in other.nodes.items():
@@ -154,8 +233,9 @@ class Graph:
         key = (source, target, kind, job)
         edge = self.edges.get(key)
         if edge is None:
-            edge = self.edges[key] = Edge(*key)
-        edge.grounds.add(ground)
+            self.edges[key] = Edge(source, target, kind, job, {ground})
+        else:
+            edge.grounds |= {ground}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,32 +285,44 @@ def read_cursor(cursor: str) -> tuple[int, int, str]:
 Describe = Callable[[list[Edge]], None]
 
 
-def write_answer(
-    graph: Graph, *, moment: Moment, page: Page, authoriser: Authoriser, describe: Describe
-) -> dict[str, Any]:
-    """Write a page of a graph as the contract's JSON.
+class Closure(Protocol):
+    """What `write_answer` writes: a `Graph`, or a closure that makes its pages when asked."""
 
-    Nodes are ordered by depth, then identifier; an edge stands on the page of its later end, so
-    that the union of all pages is the whole answer. Only the edges shown are described.
-    """
+    root: NodeId
+    direction: str
+    gaps: dict[Gap, None]
+    summarised: dict[str, int]
+
+    def add_gap(self, gap: Gap) -> None:
+        """Take a gap in, once."""
+
+    def nodes_of(self, kinds: Collection[str]) -> list[NodeId]:
+        """List the nodes reached that are of some kinds."""
+
+    def shown(self) -> Iterable[NodeId]:
+        """Walk the nodes that the whole answer shows."""
+
+    def cut(self, page: Page, text: Text = str) -> Cut:
+        """Cut a page out; `text` writes a node, a cached one where there are many."""
+
+    def to_graph(self) -> Graph:
+        """Give all of it with names."""
+
+
+def write_answer(
+    graph: Closure, *, moment: Moment, page: Page, authoriser: Authoriser, describe: Describe
+) -> dict[str, Any]:
+    """Write a page of a graph as the contract's JSON. Only the edges shown are described."""
     text = lru_cache(maxsize=None)(format_identifier)
-    order = sorted(graph.nodes, key=lambda node: (graph.nodes[node], text(node)))
-    rank = {node: i for i, node in enumerate(order)}
-    start, stop = page.offset, page.offset + page.limit
-    shown = order[start:stop]
-    edges = [
-        edge
-        for edge in graph.edges.values()
-        if start <= max(rank.get(edge.source, -1), rank.get(edge.target, -1)) < stop
-    ]
-    edges.sort(key=lambda edge: (rank[edge.target], rank[edge.source], edge.kind, edge.job or ()))
+    shown, edges, total = graph.cut(page, text)
     describe(edges)
     gaps = [gap.to_json() for gap in sorted(graph.gaps)]
     cursor = None
-    if stop < len(order):
+    rest = total - page.offset - page.limit
+    if rest > 0:
         cursor = page.next_cursor(moment)
-        rest = f"{len(order) - stop} more nodes behind the cursor"
-        gaps.append(Gap(str(graph.root), "size", rest).to_json())
+        detail = f"{rest} more nodes behind the cursor"
+        gaps.append(Gap(str(graph.root), "size", detail).to_json())
     return {
         "root": str(graph.root),
         "direction": graph.direction,
@@ -238,14 +330,18 @@ def write_answer(
         "trees": moment.trees_json(),
         "complete": not gaps,
         "gaps": gaps,
-        "nodes": write_nodes(shown, graph.nodes, authoriser),
+        "nodes": write_nodes(shown, authoriser, text),
         "edges": [edge.to_json(text) for edge in edges],
         "next": cursor,
     }
 
 
 def write_nodes(
-    shown: Iterable[NodeId], depths: Mapping[NodeId, int], authoriser: Authoriser
+    shown: Iterable[tuple[NodeId, int]], authoriser: Authoriser, text: Text = str
 ) -> list[dict[str, Any]]:
     """Write nodes, those that the reader may see."""
-    return [{**node.to_json(), "depth": depths[node]} for node in shown if authoriser.may_see(node)]
+    return [
+        {**node.to_json(text(node)), "depth": depth}
+        for node, depth in shown
+        if authoriser.may_see(node)
+    ]

@@ -82,10 +82,25 @@ class Currency:
         )
         return [CompletedRun(end_us, code, bool(wrote)) for end_us, code, wrote in rows]
 
+    def is_surely_current(self, job: int | None, asserting: Iterable[Group]) -> bool:
+        """Tell that a derivation is current where no look at the job's other runs is needed.
+
+        Args:
+            job: by number.
+            asserting: every group that asserts the derivation at the moment.
+        """
+        if self._has_endings:
+            return False
+        newest_us = max([group.last_us for group in asserting if not group.future], default=None)
+        return newest_us is None or job is None or self._newest_end(job) <= newest_us
+
     def look_ahead(self, jobs: Iterable[NodeId]) -> None:
         """Fetch at once what judging derivations of many jobs will ask for one by one."""
-        numbers = {number for job in set(jobs) for number in self.view.members(job)}
-        missing = numbers - self._newest.keys()
+        self.look_ahead_numbers({n for job in set(jobs) for n in self.view.members(job)})
+
+    def look_ahead_numbers(self, jobs: Iterable[int | None]) -> None:
+        """Fetch as `look_ahead` does, for jobs by number."""
+        missing = {job for job in jobs if job is not None} - self._newest.keys()
         self._newest.update(dict.fromkeys(missing, _NEVER))
         sql = (
             "SELECT s.job_node, max(s.end_us) FROM run_state s JOIN run_group g USING (group_id)"
@@ -96,7 +111,7 @@ class Currency:
 
     def _newest_end(self, job: int) -> int:
         if job not in self._newest:
-            self.look_ahead([self.view.name(job)])
+            self.look_ahead_numbers([job])
         return self._newest.get(job, _NEVER)
 
     def _written_as(self, target: NodeId | None) -> list[int]:

@@ -6,20 +6,70 @@ An edge stands on derivations (job level: all their assertions) or on what singl
 
 from __future__ import annotations
 
-import heapq
+import itertools
 import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from lodeline.limits import ASSERTED_BY_MAX
 from lodeline.model import NodeId
-from lodeline.query.answers import DerivationKey, Edge
+from lodeline.query.answers import DerivationKey, Edge, Ground, Sight
 from lodeline.query.currency import Currency
 from lodeline.query.groups import Group, Groups, Said
 
 # From strongest to weakest.
 BASES: Final = ("lineage", "columnLineage", "observed", "content", "inferred")
 _RANK: Final = {basis: rank for rank, basis in enumerate(BASES)}
+
+
+class Told(NamedTuple):
+    """What a ground contributes: whether it is stale, its best basis, its groups, its details."""
+
+    stale: bool
+    rank: int
+    groups: frozenset[int]
+    details: frozenset[int]
+
+
+def join_told(told: list[Told]) -> Told:
+    """Tell of an edge what its grounds tell together."""
+    if len(told) == 1:
+        return told[0]
+    stale, ranks, groups, details = zip(*told, strict=True)
+    return Told(
+        all(stale), min(ranks), groups[0].union(*groups[1:]), details[0].union(*details[1:])
+    )
+
+
+class Sights:
+    """When and by whom edges were asserted; many edges share one set of groups."""
+
+    def __init__(self, groups: Mapping[int, Group], entries: Mapping[int, list[int]]) -> None:
+        self.groups = groups
+        self._entries = entries
+        self._known: dict[frozenset[int], Sight] = {}
+
+    def of(self, numbers: frozenset[int]) -> Sight:
+        """Give what is said of edges that exactly these groups assert."""
+        known = self._known.get(numbers)
+        if known is None:
+            known = self._known[numbers] = self._sum_up(numbers)
+        return known
+
+    def _sum_up(self, numbers: frozenset[int]) -> Sight:
+        groups = [self.groups[number] for number in numbers]
+        groups.sort(key=lambda group: (-group.last_us, group.run_id))
+        runs = list(dict.fromkeys([group.run_id for group in groups if group.run_id]))
+        positions = [self._entries[number] for number in numbers]
+        entries = positions[0] if len(positions) == 1 else sorted(itertools.chain(*positions))
+        return Sight(
+            asserted_by=tuple(runs[:ASSERTED_BY_MAX]),
+            asserted_by_total=len(runs),
+            first_seen=min([group.first_us for group in groups]),
+            last_seen=groups[0].last_us,
+            entries=tuple(entries[:ASSERTED_BY_MAX]),
+            future=all(group.future for group in groups),
+        )
 
 
 class Describer:
@@ -37,54 +87,47 @@ class Describer:
 
     def describe(self, edges: list[Edge]) -> None:
         """Fill in edges of the job level and the version level."""
-        grounds = {ground for edge in edges for ground in edge.grounds}
-        self._find_rows({one.derivation for one in grounds if one.derivation is not None})
-        wanted = {
-            number
-            for ground in grounds
-            if ground.derivation is not None
-            for number in self._rows[ground.derivation]
-        }
-        self.currency.look_ahead(
-            one.derivation[3]
-            for one in grounds
-            if one.derivation is not None and one.derivation[3] is not None
-        )
-        said = self.groups.said_of(wanted)
+        grounds = set().union(*(edge.grounds for edge in edges))
+        keys = {ground.derivation for ground in grounds if ground.derivation is not None}
+        self._find_rows(keys)
+        self.currency.look_ahead(key[3] for key in keys if key[3] is not None)
+        said = self.groups.said_of(number for key in keys for number in self._rows[key])
         numbers = {one.group for some in said.values() for one in some}
-        numbers |= {ground.group for ground in grounds if ground.group is not None}
-        groups = self.groups.load(numbers)
-        entries = self.groups.entries_of(numbers)
+        numbers.update(ground.group for ground in grounds if ground.group is not None)
+        sights = Sights(self.groups.load(numbers), self.groups.entries_of(numbers))
+        told = {ground: self._tell(ground, said, sights.groups) for ground in grounds}
         for edge in edges:
             if edge.grounds:  # An edge without came described: no event asserts it.
-                asserted = self._describe(edge, said, groups)
-                edge.entries = heapq.nsmallest(
-                    ASSERTED_BY_MAX, (one for group in asserted for one in entries[group])
-                )
+                self._describe(edge, join_told([told[ground] for ground in edge.grounds]), sights)
 
-    def _describe(
-        self, edge: Edge, said: Mapping[int, list[Said]], groups: Mapping[int, Group]
-    ) -> set[int]:
-        asserted: list[Said] = []
-        stale = True
-        for key, only in edge.grounds:
-            if key is None:
-                assert only is not None
-                asserted.append(Said(0, only, "lineage", None))
-                stale = False
-                continue
-            rows = [one for number in self._rows[key] for one in said[number]]
-            asserted += [one for one in rows if only is None or one.group == only]
-            asserting = [groups[one.group] for one in rows]
-            stale = stale and self.currency.is_stale(key, asserting=asserting)
-        edge.status = "stale" if stale else "current"
-        edge.basis = min((one.basis for one in asserted), key=_RANK.__getitem__)
-        _fill(edge, {groups[one.group] for one in asserted})
-        numbers = {one.detail for one in asserted if one.detail is not None}
-        if numbers:
-            bodies = sorted(self.groups.details_of(numbers).values())
+    def _tell(
+        self, ground: Ground, said: Mapping[int, list[Said]], groups: Mapping[int, Group]
+    ) -> Told:
+        """Tell what one ground contributes to the edges that stand on it."""
+        key, only = ground
+        if key is None:
+            assert only is not None
+            return Told(False, _RANK["lineage"], frozenset((only,)), frozenset())
+        numbers = self._rows[key]
+        if len(numbers) == 1:
+            [number] = numbers
+            rows = said[number]
+        else:
+            rows = [one for number in numbers for one in said[number]]
+        stale = self.currency.is_stale(key, asserting=[groups[one.group] for one in rows])
+        if only is not None:
+            rows = [one for one in rows if one.group == only]
+        details = frozenset(one.detail for one in rows if one.detail is not None)
+        rank = min([_RANK[one.basis] for one in rows])
+        return Told(stale, rank, frozenset([one.group for one in rows]), details)
+
+    def _describe(self, edge: Edge, told: Told, sights: Sights) -> None:
+        edge.status = "stale" if told.stale else "current"
+        edge.basis = BASES[told.rank]
+        edge.sight = sights.of(told.groups)
+        if told.details:
+            bodies = sorted(self.groups.details_of(told.details).values())
             edge.transformations = [step for body in bodies for step in json.loads(body)]
-        return {one.group for one in asserted}
 
     def _find_rows(self, keys: set[DerivationKey]) -> None:
         """Look up all rows of derivations that a walk did not collect itself."""
@@ -108,12 +151,3 @@ def _is_among(column: str, node: NodeId | None) -> str:
     if node is None:
         return f"{column} IS NULL"
     return f"{column} IN (SELECT value FROM json_each(:{column[2:]}))"
-
-
-def _fill(edge: Edge, groups: set[Group]) -> None:
-    ordered = sorted(groups, key=lambda group: (-group.last_us, group.run_id))
-    edge.asserted_by = list(dict.fromkeys(group.run_id for group in ordered if group.run_id))
-    edge.asserted_by_total = len(edge.asserted_by)
-    edge.first_seen = min(group.first_us for group in ordered)
-    edge.last_seen = max(group.last_us for group in ordered)
-    edge.future = all(group.future for group in ordered)

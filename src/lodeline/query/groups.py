@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from lodeline.model import NodeId
@@ -17,8 +16,7 @@ from lodeline.query.view import View
 _AMONG = "IN (SELECT value FROM json_each(:ids))"
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """One group at the moment.
 
     Attributes:
@@ -98,15 +96,16 @@ class Groups:
         """Give the assertions behind derivations."""
         wanted = set(derivations)
         missing = wanted - self._said.keys()
+        said = self._said
         sql = (
             "SELECT a.derivation_id, a.group_id, a.basis, a.detail_id FROM assertion a"
             f" WHERE a.derivation_id {_AMONG} AND {self.view.rectangle('a')}"
         )
         for number in missing:
-            self._said[number] = []
+            said[number] = []
         for row in self.view.select_among(sql, missing):
-            self._said[row[0]].append(Said(*row))
-        return {number: self._said[number] for number in wanted}
+            said[row[0]].append(Said._make(row))
+        return {number: said[number] for number in wanted}
 
     def entries_of(self, numbers: Iterable[int]) -> dict[int, list[int]]:
         """Give the positions of the log entries that each group consists of, ascending."""

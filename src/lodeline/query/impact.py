@@ -20,9 +20,9 @@ def impact(inquiry: Inquiry, question: ImpactQuestion, page: Page) -> Answer:
     Counts and owners are of the whole closure, whichever page is shown; the root is not counted.
     """
     root = find_root(inquiry, question.id)
-    graph, describer = walk(inquiry, root, question, direction="down")
-    answer = write(inquiry, graph, describer, page)
-    seen = [node for node in graph.nodes if inquiry.authoriser.may_see(node)]
+    graph, describe = walk(inquiry, root, question, direction="down")
+    answer = write(inquiry, graph, describe, page)
+    seen = [node for node in graph.shown() if inquiry.authoriser.may_see(node)]
     owners = Registers(inquiry.view).owners_of(seen)
     answer["owners"] = owners
     counts = Counter(node.kind for node in seen if node != root)

@@ -10,9 +10,8 @@ from typing import Any
 
 from lodeline.limits import PATHS_MAX
 from lodeline.model import NodeId
-from lodeline.query.answers import Edge, EdgeKey, Graph, Page
+from lodeline.query.answers import Describe, Edge, EdgeKey, Graph, Page
 from lodeline.query.asking import Inquiry
-from lodeline.query.describing import Describer
 from lodeline.query.parameters import PathQuestion
 from lodeline.query.trace import walk, write
 
@@ -33,11 +32,11 @@ def path(inquiry: Inquiry, question: PathQuestion, page: Page) -> Answer:
     where the other end has one.
     """
     a, b = inquiry.resolve(question.a), inquiry.resolve(question.b)
-    graph, describer, paths = _between(inquiry, question, a, b)
+    graph, describe, paths = _between(inquiry, question, a, b)
     if not paths:
-        other, other_describer, paths = _between(inquiry, question, b, a)
+        other, describe_other, paths = _between(inquiry, question, b, a)
         if paths:
-            graph, describer = other, other_describer
+            graph, describe = other, describe_other
             graph.direction = "up"
         else:
             for gap in other.gaps:
@@ -45,20 +44,21 @@ def path(inquiry: Inquiry, question: PathQuestion, page: Page) -> Answer:
     graph.root = a
     if not paths:
         graph.add_node(a, 0)
-    answer = write(inquiry, graph, describer, page)
+    answer = write(inquiry, graph, describe, page)
     answer["paths"] = [[str(node) for node in nodes] for nodes in paths]
     return answer
 
 
 def _between(
     inquiry: Inquiry, question: PathQuestion, top: NodeId, bottom: NodeId
-) -> tuple[Graph, Describer, Paths]:
+) -> tuple[Graph, Describe, Paths]:
     """Find what lies on the ways from `top` down to `bottom`."""
     # Versions are walked from the end that has one; between two that have none, jobs are.
     upwards = not _is_versioned(top) and _is_versioned(bottom)
     start, direction = (bottom, "up") if upwards else (top, "down")
     versions = _is_versioned(start)
-    graph, describer = walk(inquiry, start, question, direction=direction, versions=versions)
+    closure, describe = walk(inquiry, start, question, direction=direction, versions=versions)
+    graph = closure.to_graph()
     edges = [edge for edge in graph.edges.values() if _is_step(edge, top, bottom)]
     tops, bottoms = _standing_for(top, graph), _standing_for(bottom, graph)
     ahead: dict[NodeId, set[NodeId]] = defaultdict(set)
@@ -74,7 +74,7 @@ def _between(
     paths = list(islice(_iter_paths(tops, bottoms, ahead, above), PATHS_MAX))
     # Gaps matter only while they may hide a path that was not found.
     found = Graph(top, "down", nodes, kept, {} if paths else dict(graph.gaps))
-    return found, describer, paths
+    return found, describe, paths
 
 
 def _is_versioned(node: NodeId) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from lodeline.errors import MissingPredictionError, UnknownNodeError
 from lodeline.ingest.predictions import FoundPrediction, PredictionBlock, find_prediction
 from lodeline.model import NodeId, find_prediction_id
-from lodeline.query.answers import Edge, Gap, Graph
+from lodeline.query.answers import Edge, Gap, Graph, Sight
 from lodeline.query.asking import Inquiry
 from lodeline.store.prediction_tables import has_prediction_tables
 
@@ -56,12 +56,15 @@ def add_prediction(graph: Graph, found: FoundPrediction, deployment: NodeId | No
         return
     edge = Edge(deployment, root, "predicts", None, basis="observed")
     time_us = _time_of(found)
-    edge.first_seen = edge.last_seen = time_us
     run = found.block.run_id if found.block is not None else None
-    edge.asserted_by = [run] if run else []
-    edge.asserted_by_total = len(edge.asserted_by)
     reserved = [] if found.block is None else [found.block.position]
-    edge.entries = sorted({*reserved, *([] if found.position is None else [found.position])})
+    edge.sight = Sight(
+        asserted_by=[run] if run else [],
+        asserted_by_total=1 if run else 0,
+        first_seen=time_us,
+        last_seen=time_us,
+        entries=sorted({*reserved, *([] if found.position is None else [found.position])}),
+    )
     graph.edges[edge.key] = edge
 
 

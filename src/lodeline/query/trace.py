@@ -6,7 +6,16 @@ from typing import Any
 
 from lodeline.errors import UnknownNodeError
 from lodeline.model import NodeId, iter_readings
-from lodeline.query.answers import DerivationKey, Edge, Gap, Graph, Page, write_answer
+from lodeline.query.answers import (
+    Closure,
+    DerivationKey,
+    Describe,
+    Edge,
+    Gap,
+    Graph,
+    Page,
+    write_answer,
+)
 from lodeline.query.asking import Inquiry
 from lodeline.query.closure import JobWalk
 from lodeline.query.describing import Describer
@@ -18,6 +27,7 @@ from lodeline.query.predictions import (
     get_prediction,
     served_by,
 )
+from lodeline.query.reach import Reach, ReachWalk, StoredSteps
 from lodeline.query.registry import find_verb
 from lodeline.query.versions import VersionWalk, newest_version
 
@@ -36,8 +46,8 @@ def trace(inquiry: Inquiry, question: TraceQuestion, page: Page) -> Answer:
     """Answer a trace question."""
     root = find_root(inquiry, question.id)
     direction = question.asked_direction()
-    graph, describer = walk(inquiry, root, question, direction=direction)
-    answer = write(inquiry, graph, describer, page)
+    graph, describe = walk(inquiry, root, question, direction=direction)
+    answer = write(inquiry, graph, describe, page)
     if question.rows:
         found = _rows(inquiry, question, root)
         answer["gaps"] += [gap for gap in found.pop("gaps") if gap not in answer["gaps"]]
@@ -78,8 +88,8 @@ def walk(
     *,
     direction: str,
     versions: bool | None = None,
-) -> tuple[Graph, Describer]:
-    """Compute a closure.
+) -> tuple[Closure, Describe]:
+    """Compute a closure, and give what describes its edges.
 
     Args:
         inquiry: under way.
@@ -93,12 +103,28 @@ def walk(
     if root.kind == "row":
         return _walk_from_row(inquiry, root, question, direction=direction)
     versions = is_about_versions(root) if versions is None else versions
-    graph, describer = _walk(
+    if not versions and not question.columns and root.kind not in COLUMN_KINDS:
+        reach = _reach(inquiry, root, question, direction=direction)
+        if direction != "up":
+            _note_predictions(inquiry, reach)
+        return reach, reach.describe
+    graph, describe = _walk(
         inquiry, root, question, depth=question.depth, direction=direction, versions=versions
     )
     if direction != "up":
         _note_predictions(inquiry, graph)
-    return graph, describer
+    return graph, describe
+
+
+def _reach(inquiry: Inquiry, root: NodeId, question: GraphQuestion, *, direction: str) -> Reach:
+    """Walk between whole nodes without versions."""
+    walker = ReachWalk(
+        Reach(inquiry.groups, root, direction),
+        StoredSteps(inquiry.view),
+        depth=question.depth,
+        budget=inquiry.budget,
+    )
+    return walker.run()
 
 
 def _walk(
@@ -109,12 +135,14 @@ def _walk(
     depth: int | None,
     direction: str,
     versions: bool,
-) -> tuple[Graph, Describer]:
-    shape: type[VersionWalk | JobWalk] = VersionWalk if versions else JobWalk
+) -> tuple[Graph, Describe]:
+    """Walk between versions, or between columns."""
     # With columns, a whole node is asked about at both levels; a column at its own alone.
     levels = sorted({question.columns, question.columns and root.kind in COLUMN_KINDS})
-    walkers = [
-        shape(
+    shape: type[VersionWalk | JobWalk] = VersionWalk if versions else JobWalk
+    graph, rows = Graph(root, direction), dict[DerivationKey, set[int]]()
+    for columns in levels:
+        walker = shape(
             inquiry.groups,
             root,
             direction=direction,
@@ -122,21 +150,15 @@ def _walk(
             depth=depth,
             budget=inquiry.budget,
         )
-        for columns in levels
-    ]
-    graph, *others = [walker.run() for walker in walkers]
-    rows: dict[DerivationKey, set[int]] = {}
-    for other in others:
-        graph.include(other)
-    for walker in walkers:
+        graph.include(walker.run())
         for key, found in walker.rows.items():
             rows.setdefault(key, set()).update(found)
-    return graph, Describer(inquiry.groups, rows)
+    return graph, Describer(inquiry.groups, rows).describe
 
 
 def _walk_from_prediction(
     inquiry: Inquiry, root: NodeId, question: GraphQuestion, *, direction: str
-) -> tuple[Graph, Describer]:
+) -> tuple[Graph, Describe]:
     """Walk from a prediction: up through the deployment that served it; down there is nothing."""
     found = get_prediction(inquiry, root)
     deployment, _ = served_by(found.block)
@@ -148,25 +170,25 @@ def _walk_from_prediction(
             graph.add_gap(Gap(str(root), "depth", "derivations beyond depth 0"))
         elif direction != "down":
             graph.add_gap(Gap(str(root), "capture", "no deployment is recorded for its block"))
-        return graph, Describer(inquiry.groups, {})
+        return graph, Describer(inquiry.groups, {}).describe
     depth = None if question.depth is None else question.depth - 1
-    graph, describer = _walk(
+    graph, describe = _walk(
         inquiry, deployment, question, depth=depth, direction="up", versions=True
     )
     add_prediction(graph, found, deployment)
     graph.direction = direction
-    return graph, describer
+    return graph, describe
 
 
 def _walk_from_row(
     inquiry: Inquiry, root: NodeId, question: GraphQuestion, *, direction: str
-) -> tuple[Graph, Describer]:
+) -> tuple[Graph, Describe]:
     """Walk from a row: it stands in a version of its dataset, and that is where the walk goes on.
 
     Which rows of the other datasets are meant, `rows` says.
     """
     home = root.dataset.at(root.version)
-    graph, describer = _walk(
+    graph, describe = _walk(
         inquiry, home, question, depth=question.depth, direction=direction, versions=True
     )
     graph.root = root
@@ -175,12 +197,12 @@ def _walk_from_row(
     graph.edges[edge.key] = edge
     if direction != "up":
         _note_predictions(inquiry, graph)
-    return graph, describer
+    return graph, describe
 
 
-def _note_predictions(inquiry: Inquiry, graph: Graph) -> None:
+def _note_predictions(inquiry: Inquiry, graph: Closure) -> None:
     """Say how many predictions stand below the deployments of an answer; they are not listed."""
-    for node in [node for node in graph.nodes if node.kind == "deployment"]:
+    for node in graph.nodes_of({"deployment"}):
         count = count_predictions(inquiry, node)
         if count:
             detail = f"{count} predictions, not listed; ask rows or cohort"
@@ -188,14 +210,14 @@ def _note_predictions(inquiry: Inquiry, graph: Graph) -> None:
             graph.summarised["prediction"] = graph.summarised.get("prediction", 0) + count
 
 
-def write(inquiry: Inquiry, graph: Graph, describer: Describer, page: Page) -> Answer:
+def write(inquiry: Inquiry, graph: Closure, describe: Describe, page: Page) -> Answer:
     """Write a page of a closure."""
     return write_answer(
         graph,
         moment=inquiry.moment,
         page=page,
         authoriser=inquiry.authoriser,
-        describe=describer.describe,
+        describe=describe,
     )
 
 

@@ -18,6 +18,9 @@ from lodeline.store.connections import Connection
 
 # SQLite's own bound on a compound's depth and our parameters' size: ids go in as one JSON text.
 _IDS_AT_A_TIME = 20_000
+# Aliases that one question takes up at once; where there are more, each node's are looked up.
+_ALIASES_AT_ONCE_MAX = 20_000
+_AMONG = "IN (SELECT value FROM json_each(:ids))"
 
 
 class View:
@@ -42,7 +45,10 @@ class View:
         self._names: dict[int, NodeId] = {}
         self._numbers: dict[NodeId, int | None] = {}
         self._components: dict[int, frozenset[int]] = {}
-        self._has_aliases = bool(self.select("SELECT 1 FROM alias LIMIT 1"))
+        self._least: dict[frozenset[int], int] = {}
+        # Whether `_components` holds every component of several nodes; None until asked.
+        self._whole: bool | None = None
+        self.has_aliases = bool(self.select("SELECT 1 FROM alias LIMIT 1"))
 
     def rectangle(self, table: str) -> str:
         """SQL condition: the row of a rectangle table holds at the moment."""
@@ -139,23 +145,42 @@ class View:
 
     def component(self, number: int) -> frozenset[int]:
         """Give all nodes that the alias assertions of the moment make one with this."""
-        if not self._has_aliases:
+        if not self.has_aliases:
             return frozenset((number,))
         known = self._components.get(number)
+        if known is None and self._has_all_components():
+            known = self._components.get(number) or frozenset((number,))
         if known is None:
             known = self._spread(number)
             for member in known:
                 self._components[member] = known
         return known
 
-    def _spread(self, number: int) -> frozenset[int]:
-        reached = {number}
-        frontier = {number}
-        alive = (
+    def _alias_holds(self) -> str:
+        """SQL condition: a row of `alias`, as `a`, makes one of two nodes at the moment."""
+        return (
             f"a.node_b IS NOT NULL AND {self.point('a')} AND NOT EXISTS (SELECT 1 FROM alias r"
             f" WHERE r.node_a = a.node_a AND r.node_b IS NULL AND {self.point('r')}"
             " AND (r.event_time, r.digest) > (a.event_time, a.digest))"
         )
+
+    def _has_all_components(self) -> bool:
+        """Take up all aliases at once where they are few; tell whether that is done."""
+        if self._whole is None:
+            sql = (
+                f"SELECT DISTINCT a.node_a, a.node_b FROM alias a WHERE {self._alias_holds()}"
+                f" LIMIT {_ALIASES_AT_ONCE_MAX + 1}"
+            )
+            pairs = self.select(sql)
+            self._whole = len(pairs) <= _ALIASES_AT_ONCE_MAX
+            if self._whole:
+                self._components.update(_components_of(pairs))
+        return self._whole
+
+    def _spread(self, number: int) -> frozenset[int]:
+        reached = {number}
+        frontier = {number}
+        alive = self._alias_holds()
         among = "IN (SELECT value FROM json_each(:ids))"
         sql = (
             f"SELECT a.node_b FROM alias a WHERE a.node_a {among} AND {alive}"
@@ -169,7 +194,7 @@ class View:
     def _namesakes(self, node: NodeId) -> list[NodeId]:
         """Give all names of a node, its own among them; a column goes by its dataset's names."""
         home = _home(node)
-        number = self.find_number(home) if self._has_aliases else None
+        number = self.find_number(home) if self.has_aliases else None
         if number is None:
             return [node]
         homes = self.names(self.component(number)).values()
@@ -177,7 +202,7 @@ class View:
 
     def members(self, node: NodeId) -> list[int]:
         """Give the numbers of all nodes that a canonical node stands for (versions aside)."""
-        if not self._has_aliases:
+        if not self.has_aliases:
             number = self.find_number(node)
             return [] if number is None else [number]
         found = (self.find_number(name) for name in self._namesakes(node))
@@ -185,12 +210,12 @@ class View:
 
     def canonical(self, node: NodeId) -> NodeId:
         """Give the canonical name: the least (namespace, name) among aliases; version kept."""
-        return min(self._namesakes(node)) if self._has_aliases else node
+        return min(self._namesakes(node)) if self.has_aliases else node
 
     def canonical_names(self, numbers: Collection[int]) -> dict[int, NodeId]:
         """Look up the canonical names of node numbers."""
         names = self.names(numbers)
-        if not self._has_aliases:
+        if not self.has_aliases:
             # Whoever is named by a row of the moment is known at the moment.
             for number, name in names.items():
                 self._numbers.setdefault(name, number)
@@ -214,6 +239,43 @@ class View:
         """Give the other names of a node at the moment."""
         return sorted(set(self._namesakes(node.at(""))) - {node.at("")})
 
+    def number_of(self, node: NodeId) -> int:
+        """Look up the number of a canonical node that is known at the moment."""
+        number = self.find_number(node)
+        if number is not None:
+            return number
+        # Under one of its other names alone.
+        return self.representatives(self.members(node)[:1]).popitem()[1]
+
+    def representatives(self, numbers: Iterable[int]) -> dict[int, int]:
+        """Give the numbers of the canonical nodes that nodes (no columns) stand for."""
+        return {number: self._representative(number) for number in numbers}
+
+    def _representative(self, number: int) -> int:
+        component = self.component(number)
+        if len(component) == 1:
+            return number
+        known = self._least.get(component)
+        if known is None:
+            names = self.names(component)
+            known = self._least[component] = min(component, key=names.__getitem__)
+        return known
+
+    def members_among(self, numbers: Collection[int]) -> Collection[int]:
+        """Give all nodes that canonical nodes stand for."""
+        if not self.has_aliases:
+            return numbers
+        return {member for number in numbers for member in self.component(number)}
+
+    def numbers_of_kinds(self, numbers: Iterable[int], kinds: Collection[str]) -> list[int]:
+        """Give those of some nodes that are of some kinds."""
+        sql = (
+            f"SELECT node_id FROM node WHERE node_id {_AMONG}"
+            " AND kind IN (SELECT value FROM json_each(:kinds))"
+        )
+        rows = self.select_among(sql, numbers, kinds=json.dumps(sorted(kinds)))
+        return [row[0] for row in rows]
+
     # -- runs ----------------------------------------------------------------------------------
 
     def groups_of_run(self, run_id: str) -> list[int]:
@@ -229,3 +291,19 @@ class View:
 def _home(node: NodeId) -> NodeId:
     """Give the node whose aliases a node goes by."""
     return node.dataset if node.kind == "datasetField" else node.at("")
+
+
+def _components_of(pairs: Iterable[tuple[int, int]]) -> dict[int, frozenset[int]]:
+    """Give, by node, the nodes that pairs connect it with, itself among them."""
+    found: dict[int, set[int]] = {}
+    for one, other in pairs:
+        here, there = found.get(one, {one}), found.get(other, {other})
+        if here is there:
+            continue
+        if len(here) < len(there):
+            here, there = there, here
+        here |= there
+        for node in here if one not in found or other not in found else there:
+            found[node] = here
+    frozen = {id(nodes): frozenset(nodes) for nodes in found.values()}
+    return {node: frozen[id(nodes)] for node, nodes in found.items()}

@@ -1,0 +1,518 @@
+"""Reach: a closure between datasets and jobs, kept as numbers of nodes and derivations.
+
+The same closure as `closure.JobWalk` gives without columns. Names are looked up, and edges made,
+for the page that is shown; the rest stays numbers. Where derivations come from is a `Steps`: SQL
+for small levels, the index for large ones.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
+
+from lodeline.model import NodeId
+from lodeline.query.answers import Cut, Edge, Gap, Graph, Page, Text
+from lodeline.query.bounds import Budget
+from lodeline.query.currency import Currency
+from lodeline.query.describing import BASES, Sights, Told, join_told
+from lodeline.query.groups import Group, Groups, Said
+from lodeline.query.view import View
+
+_AMONG = "IN (SELECT value FROM json_each(:ids))"
+# What of a derivation is in the closure: the derivation itself, and its two projections.
+DERIVES: Final = 1
+READS: Final = 2
+WRITES: Final = 4
+WHOLE: Final = DERIVES | READS | WRITES
+_RANK: Final = {basis: rank for rank, basis in enumerate(BASES)}
+
+
+class Step(NamedTuple):
+    """One row of `derivation`; its ends are canonical nodes by number."""
+
+    source: int | None
+    target: int | None
+    kind: str
+    job: int | None
+
+
+class Parent(NamedTuple):
+    """A job whose group names another job as its parent."""
+
+    above: int
+    job: int
+    group: int
+
+
+class Steps(Protocol):
+    """Where derivations are found."""
+
+    def incident(self, numbers: Collection[int], end: str) -> Iterable[tuple[int, Step]]:
+        """Give derivations of the dataset level that hold at the moment.
+
+        Args:
+            numbers: nodes as named in the log.
+            end: `source`, `target` or `job`: which end is among them.
+        """
+        ...
+
+
+class StoredSteps:
+    """Derivations from the store's tables."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def incident(self, numbers: Collection[int], end: str) -> Iterator[tuple[int, Step]]:
+        """Give derivations; see `Steps`."""
+        rows = self._view.select_among(
+            "SELECT d.derivation_id, d.source, d.target, d.kind, d.job FROM derivation d"
+            f" WHERE d.{end} {_AMONG} AND d.columns = 0 AND EXISTS"
+            " (SELECT 1 FROM assertion a WHERE a.derivation_id = d.derivation_id"
+            f" AND {self._view.rectangle('a')})",
+            numbers,
+        )
+        for number, source, target, kind, job in rows:
+            yield number, Step(source, target, kind, job)
+
+
+@dataclass(slots=True)
+class Narrowing:
+    """What of a closure is shown; None for all.
+
+    Attributes:
+        nodes: numbers of the nodes shown.
+        edge_kinds: kinds of the edges shown.
+    """
+
+    nodes: Collection[int] | None = None
+    edge_kinds: Collection[str] | None = None
+
+    def shows(self, kind: str) -> bool:
+        """Whether edges of a kind are shown."""
+        return self.edge_kinds is None or kind in self.edge_kinds
+
+
+class Reach:
+    """A closure under way or done.
+
+    Args:
+        groups: the question's view of groups.
+        root: canonical, without version.
+        direction: `up`, `down` or `both`.
+    """
+
+    def __init__(self, groups: Groups, root: NodeId, direction: str) -> None:
+        self.groups = groups
+        self.view = groups.view
+        self.root = root
+        self.direction = direction
+        self.gaps: dict[Gap, None] = {}
+        self.summarised: dict[str, int] = {}
+        # Node -> least number of derivations between it and the root.
+        self.depths: dict[int, int] = {}
+        # Rows of `derivation` walked, and which parts of each count.
+        self.steps: dict[int, Step] = {}
+        self.parts: dict[int, int] = {}
+        self.parents: list[Parent] = []
+        self.narrowing = Narrowing()
+        self.judge = Judge(groups)
+
+    def add_gap(self, gap: Gap) -> None:
+        """Take a gap in, once."""
+        self.gaps[gap] = None
+
+    def nodes_of(self, kinds: Collection[str]) -> list[NodeId]:
+        """List the nodes reached that are of some kinds."""
+        numbers = self.view.numbers_of_kinds(self.depths, kinds)
+        return sorted(self.view.names(numbers).values())
+
+    def shown(self) -> Iterator[NodeId]:
+        """Walk the nodes that the whole answer shows, the root among them."""
+        kept = self._kept()
+        yield from self.view.names(self.depths if kept is None else kept).values()
+
+    def cut(self, page: Page, text: Text = str) -> Cut:
+        """Cut a page out: names and edges of it, and of nothing else."""
+        kept = self._kept()
+        depths = self.depths
+        if kept is not None:
+            depths = {number: depths[number] for number in kept}
+        start, stop = page.offset, page.offset + page.limit
+        last = _last_depth(depths, stop)
+        near = [number for number, depth in depths.items() if depth <= last]
+        names = self.view.names(near)
+        order = sorted(near, key=lambda number: (depths[number], text(names[number])))
+        rank = {number: i for i, number in enumerate(order)}
+        edges = self._edges(names, rank, start, stop)
+        shown = [(names[number], depths[number]) for number in order[start:stop]]
+        return Cut(shown, edges, len(depths))
+
+    def to_graph(self) -> Graph:
+        """Give the whole closure with names."""
+        names = self.view.names(self.depths)
+        nodes = {names[number]: depth for number, depth in self.depths.items()}
+        rank = {number: i for i, number in enumerate(self.depths)}
+        edges = self._edges(names, rank, 0, len(rank))
+        return Graph(
+            self.root,
+            self.direction,
+            nodes,
+            {edge.key: edge for edge in edges},
+            dict(self.gaps),
+            dict(self.summarised),
+        )
+
+    def describe(self, edges: Sequence[Edge]) -> None:
+        """Fill edges in."""
+        self.judge.describe(edges, self.steps)
+
+    def _kept(self) -> set[int] | None:
+        """Give the nodes that the narrowing leaves, None for all."""
+        nodes, kinds = self.narrowing.nodes, self.narrowing.edge_kinds
+        if nodes is None and kinds is None:
+            return None
+        kept = set(self.depths) if nodes is None else set(nodes) & self.depths.keys()
+        if kinds is not None:
+            kept &= {end for edge in self._projections() for end in edge[:2]}
+        kept.add(next(iter(self.depths)))
+        return kept
+
+    def _projections(self) -> Iterator[tuple[int, int, str, int | None, int]]:
+        """Walk (source, target, kind, job, derivation row) of every edge shown."""
+        shows = self.narrowing.shows
+        parts = self.parts
+        reads, writes = shows("reads"), shows("writes")
+        for number, (source, target, kind, job) in self.steps.items():
+            part = parts[number]
+            if source is not None and target is not None and part & DERIVES and shows(kind):
+                yield source, target, kind, job, number
+            if job is None:
+                continue
+            if source is not None and part & READS and reads:
+                yield source, job, "reads", job, number
+            if target is not None and part & WRITES and writes:
+                yield job, target, "writes", job, number
+        if shows("parent"):
+            for above, job, group in self.parents:
+                yield above, job, "parent", None, -group
+
+    def _edges(
+        self, names: Mapping[int, NodeId], rank: Mapping[int, int], start: int, stop: int
+    ) -> list[Edge]:
+        """Make the edges whose later end is ranked from `start` to `stop`, in order."""
+        found: dict[tuple[int, int, str, int], list[int]] = defaultdict(list)
+        find = rank.get
+        for source, target, kind, job, number in self._projections():
+            near, far = find(source), find(target)
+            if near is None or far is None or not start <= max(near, far) < stop:
+                continue
+            found[far, near, kind, job or 0].append(number)
+        by_rank = list(rank)
+        nameless: dict[int, NodeId | None] = {0: None}
+        jobs = self.view.names({key[3] for key in found if key[3]}) | nameless
+        ordered = sorted(found, key=lambda key: (key[0], key[1], key[2], jobs[key[3]] or ()))
+        return [
+            Edge(names[by_rank[near]], names[by_rank[far]], kind, jobs[job], steps=tuple(numbers))
+            for far, near, kind, job in ordered
+            for numbers in (found[far, near, kind, job],)
+        ]
+
+
+def _last_depth(depths: Mapping[int, int], stop: int) -> int:
+    """Give the depth of the last node of a page."""
+    counts: dict[int, int] = defaultdict(int)
+    for depth in depths.values():
+        counts[depth] += 1
+    before = 0
+    for depth in sorted(counts):
+        before += counts[depth]
+        if before >= stop:
+            return depth
+    return max(counts, default=0)
+
+
+class ReachWalk:
+    """Walks a closure, level by level.
+
+    Args:
+        reach: to fill.
+        steps: where derivations are found.
+        depth: derivations to walk; `None` for all.
+        budget: bounds of time and size.
+        only_current: whether stale derivations are passed over.
+    """
+
+    def __init__(
+        self,
+        reach: Reach,
+        steps: Steps,
+        *,
+        depth: int | None,
+        budget: Budget,
+        only_current: bool = False,
+    ) -> None:
+        self.reach = reach
+        self.view = reach.view
+        self._steps = steps
+        self._depth = depth
+        self._budget = budget
+        self._only_current = only_current
+
+    def run(self) -> Reach:
+        """Walk every direction asked for."""
+        reach = self.reach
+        root = self.view.number_of(reach.root)
+        reach.depths[root] = 0
+        directions = ("up", "down") if reach.direction == "both" else (reach.direction,)
+        for direction in directions:
+            self._walk(root, direction)
+        self._note_gaps()
+        self._find_parents()
+        return reach
+
+    def _walk(self, root: int, direction: str) -> None:
+        reach, depths = self.reach, self.reach.depths
+        at_job = reach.root.kind == "job"
+        end = "target" if direction == "up" else "source"
+        part = WHOLE
+        if at_job:
+            end, part = "job", READS if direction == "up" else WRITES
+        level, depth = {root}, 0
+        seen = {root}
+        while level:
+            passed = self._budget.exhausted_by(len(depths), len(reach.steps))
+            if passed is not None:
+                reach.add_gap(Gap(str(reach.root), *passed))
+                return
+            found = self._incident(level, end, direction)
+            if depth == self._depth:
+                self._note_depth(
+                    step.job if end == "job" else getattr(step, end) for _, step in found
+                )
+                return
+            depth += 1
+            ahead = self._take(found, part, direction, depth)
+            level = ahead - seen
+            seen |= level
+            end, part = ("target" if direction == "up" else "source"), WHOLE
+
+    def _incident(self, level: set[int], end: str, direction: str) -> list[tuple[int, Step]]:
+        """Find the derivations that enter (up) or leave (down) a level, under canonical ends."""
+        view = self.view
+        numbers = level if end == "job" else view.members_among(level)
+        found = list(self._steps.incident(numbers, end))
+        if end == "job":
+            # A job is a near end only as the root, and half-derivations lead nowhere from it.
+            far = 0 if direction == "up" else 1
+            found = [one for one in found if one[1][far] is not None]
+        if view.has_aliases:
+            ends = {n for _, step in found for n in step[:2] if n is not None}
+            least = view.representatives(ends)
+            found = [
+                (
+                    number,
+                    Step(
+                        None if source is None else least[source],
+                        None if target is None else least[target],
+                        kind,
+                        job,
+                    ),
+                )
+                for number, (source, target, kind, job) in found
+            ]
+        if self._only_current:
+            stale = self.reach.judge.find_stale(dict(found))
+            found = [one for one in found if one[0] not in stale]
+        return found
+
+    def _take(
+        self, found: Iterable[tuple[int, Step]], part: int, direction: str, depth: int
+    ) -> set[int]:
+        """Put derivations into the closure; give the nodes where the walk goes on."""
+        reach = self.reach
+        steps, parts, depths = reach.steps, reach.parts, reach.depths
+        upwards = direction == "up"
+        ahead: set[int] = set()
+        for number, step in found:
+            source, target, _, job = step
+            steps[number] = step
+            parts[number] = parts.get(number, 0) | part
+            far = source if upwards else target
+            if far is not None:
+                ahead.add(far)
+                if depths.get(far, depth) >= depth:
+                    depths[far] = depth
+            if job is not None and depths.get(job, depth) >= depth:
+                depths[job] = depth
+        return ahead
+
+    def _note_depth(self, nodes: Iterable[int | None]) -> None:
+        numbers = {number for number in nodes if number is not None}
+        for node in self.view.names(numbers).values():
+            detail = f"derivations beyond depth {self._depth}"
+            self.reach.add_gap(Gap(str(node), "depth", detail))
+
+    def _note_gaps(self) -> None:
+        """Note what the newest capture of each derivation knows that it did not see."""
+        reach, groups, view = self.reach, self.reach.groups, self.view
+        if not groups.has_gaps:
+            return
+        # Few groups have gaps; only what those assert has to be looked at.
+        rows = view.select_among(
+            f"SELECT DISTINCT a.derivation_id FROM assertion a WHERE a.derivation_id {_AMONG}"
+            f" AND {view.rectangle('a')} AND EXISTS (SELECT 1 FROM capture_gap c"
+            f" WHERE c.group_id = a.group_id AND {view.rectangle('c')})",
+            reach.steps,
+        )
+        suspects = [row[0] for row in rows]
+        if not suspects:
+            return
+        same = reach.judge.same_steps(reach.steps)
+        newest = {
+            reach.judge.newest_of(numbers).number
+            for numbers in {same(number) for number in suspects}
+        }
+        for gap in groups.gaps_of(newest):
+            reach.add_gap(gap)
+
+    def _find_parents(self) -> None:
+        """Join jobs whose runs name another job of the answer as their parent."""
+        reach = self.reach
+        jobs = {step.job for step in reach.steps.values() if step.job is not None}
+        if reach.root.kind == "job":
+            jobs.add(next(iter(reach.depths)))
+        for job, parents in reach.groups.parents_of(jobs).items():
+            for group, _, above in parents:
+                if above in jobs and above != job:
+                    reach.parents.append(Parent(above, job, group))
+
+
+@dataclass(slots=True)
+class Judge:
+    """Describes edges that stand on derivations by number; each derivation once."""
+
+    groups: Groups
+    currency: Currency = field(init=False)
+    _told: dict[tuple[int, ...], Told] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.currency = Currency(self.groups)
+
+    def describe(self, edges: Sequence[Edge], steps: Mapping[int, Step]) -> None:
+        """Fill in edges by the derivations that they stand on.
+
+        Args:
+            edges: with `steps`; a negative number is that of a parent's group.
+            steps: all derivations of the closure.
+        """
+        wanted = {number for edge in edges for number in edge.steps if number > 0}
+        parents = {-number for edge in edges for number in edge.steps if number < 0}
+        same = self.same_steps(steps)
+        keys = {number: same(number) for number in wanted}
+        said, groups = self._load(keys.values(), steps)
+        groups |= self.groups.load(parents)
+        told: dict[int, Told] = {
+            -group: Told(False, _RANK["lineage"], frozenset((group,)), frozenset())
+            for group in parents
+        }
+        for number, key in keys.items():
+            told[number] = self._tell(key, steps, said, groups)
+        sights = Sights(groups, self.groups.entries_of(groups))
+        bodies: dict[int, str] = {}
+        details = {detail for one in told.values() for detail in one.details}
+        if details:
+            bodies = self.groups.details_of(details)
+        for edge in edges:
+            numbers = edge.steps
+            if len(numbers) == 1:
+                one = told[numbers[0]]
+            elif numbers:
+                one = join_told([told[number] for number in numbers])
+            else:
+                continue  # It came described: no event asserts it.
+            edge.status = "stale" if one.stale else "current"
+            edge.basis = BASES[one.rank]
+            edge.sight = sights.of(one.groups)
+            if one.details:
+                made = sorted(bodies[detail] for detail in one.details)
+                edge.transformations = [step for body in made for step in json.loads(body)]
+
+    def find_stale(self, steps: Mapping[int, Step]) -> set[int]:
+        """Tell which of some derivations are stale."""
+        same = self.same_steps(steps)
+        keys = {number: same(number) for number in steps}
+        said, groups = self._load(keys.values(), steps)
+        return {n for n, key in keys.items() if self._tell(key, steps, said, groups).stale}
+
+    def newest_of(self, numbers: tuple[int, ...]) -> Group:
+        """Give the newest group that asserts a derivation, known by all its rows."""
+        said = self.groups.said_of(numbers)
+        groups = self.groups.load(one.group for some in said.values() for one in some)
+        return max(groups.values(), key=lambda group: group.order)
+
+    def same_steps(self, steps: Mapping[int, Step]) -> _Same:
+        """Give what finds all rows of a derivation, under any of the names of its ends."""
+        return _Same(steps if self.groups.view.has_aliases else {})
+
+    def _load(
+        self, keys: Iterable[tuple[int, ...]], steps: Mapping[int, Step]
+    ) -> tuple[dict[int, list[Said]], dict[int, Group]]:
+        numbers = {number for key in keys for number in key}
+        self.currency.look_ahead_numbers({steps[number].job for number in numbers} - {None})
+        said = self.groups.said_of(numbers)
+        return said, self.groups.load({one.group for some in said.values() for one in some})
+
+    def _tell(
+        self,
+        key: tuple[int, ...],
+        steps: Mapping[int, Step],
+        said: Mapping[int, Sequence[Said]],
+        groups: Mapping[int, Group],
+    ) -> Told:
+        known = self._told.get(key)
+        if known is not None:
+            return known
+        if len(key) == 1:
+            rows: Sequence[Said] = said[key[0]]
+        else:
+            rows = [one for number in key for one in said[number]]
+        asserting = [groups[one.group] for one in rows]
+        source, target, kind, job = steps[key[0]]
+        if self.currency.is_surely_current(job, asserting):
+            stale = False
+        else:
+            names = self.groups.view.names({n for n in (source, target, job) if n is not None})
+            ends = [None if n is None else names[n] for n in (source, target, job)]
+            stale = self.currency.is_stale((ends[0], ends[1], kind, ends[2]), asserting=asserting)
+        if len(rows) == 1:
+            [one] = rows
+            details = frozenset(() if one.detail is None else (one.detail,))
+            told = Told(stale, _RANK[one.basis], frozenset((one.group,)), details)
+        else:
+            details = frozenset([one.detail for one in rows if one.detail is not None])
+            rank = min([_RANK[one.basis] for one in rows])
+            told = Told(stale, rank, frozenset([one.group for one in rows]), details)
+        self._told[key] = told
+        return told
+
+
+class _Same:
+    """All rows of a derivation, by any of them."""
+
+    def __init__(self, steps: Mapping[int, Step]) -> None:
+        by_step: dict[Step, list[int]] = defaultdict(list)
+        for number, step in steps.items():
+            by_step[step].append(number)
+        self._rows = {
+            number: tuple(sorted(numbers))
+            for numbers in by_step.values()
+            if len(numbers) > 1
+            for number in numbers
+        }
+
+    def __call__(self, number: int) -> tuple[int, ...]:
+        return self._rows.get(number) or (number,)
