@@ -182,6 +182,61 @@ class UnprotectedAddressError(UsageError):
 
 
 @dataclass(eq=False)
+class UnauthenticatedError(CouldNotTellError):
+    """The service asks for a key, and got none, or one that does not count.
+
+    Attributes:
+        reason: what is wrong with it; never the key itself.
+        presented: whether a key was sent.
+    """
+
+    code: ClassVar[str] = "could_not_tell.unauthenticated"
+    reason: str
+    presented: bool = False
+
+    def __str__(self) -> str:
+        return f"not authenticated: {self.reason}"
+
+    @property
+    def next_step(self) -> str | None:
+        """Where keys come from, and where they go."""
+        return "lodeline key create, then set LODELINE_API_KEY"
+
+
+@dataclass(eq=False)
+class ForbiddenError(CouldNotTellError):
+    """The caller is known, and may not do or see this.
+
+    Attributes:
+        reason: what is missing.
+        scope: the scope that would do, where one would.
+    """
+
+    code: ClassVar[str] = "could_not_tell.forbidden"
+    reason: str
+    scope: str = ""
+
+    def __str__(self) -> str:
+        return f"not allowed: {self.reason}"
+
+
+@dataclass(eq=False)
+class UnknownApiKeyError(NoError):
+    """No API key has that identifier or name."""
+
+    code: ClassVar[str] = "no.unknown_key"
+    named: str
+
+    def __str__(self) -> str:
+        return f"no key {self.named!r}"
+
+    @property
+    def next_step(self) -> str | None:
+        """List those there are."""
+        return "lodeline key list"
+
+
+@dataclass(eq=False)
 class AddressInUseError(CouldNotTellError):
     """The address cannot be listened on."""
 

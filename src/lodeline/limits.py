@@ -339,3 +339,17 @@ WITNESS_PAUSE_SECONDS_MAX = 300.0
 # An evidence pack is read into memory whole by whoever verifies it; at 3 kB an entry this is
 # 300 MB. A question with more behind it is asked with --depth.
 EVIDENCE_ENTRIES_MAX = 100_000
+
+# A key's name: a team, a tool, a place. Longer ones would break the list.
+API_KEY_NAME_CHARACTERS_MAX = 100
+
+# How long a look-up of a key may be shared by requests. Shorter than `lodeline key revoke` takes to
+# end, so that a revocation counts once the command is done; long enough that thousands of requests
+# a second cost fifty look-ups.
+API_KEY_CACHE_SECONDS = 0.02
+
+# Between two notes of a key's use; a note is a write to the store.
+API_KEY_USE_SECONDS = 3600
+
+# Keys whose look-up is remembered. Unknown identifiers are remembered, too: this bounds them.
+API_KEYS_CACHED_MAX = 10_000

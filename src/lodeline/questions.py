@@ -23,7 +23,7 @@ from lodeline.errors import (
     UsageError,
 )
 from lodeline.limits import ANSWER_BYTES_MAX, ANSWER_SECONDS_MAX
-from lodeline.settings import find_setting, store_url
+from lodeline.settings import bearer_header, find_setting, store_url
 
 Answer = dict[str, Any]
 
@@ -92,6 +92,9 @@ class ServerQuestions:
         request = Request(  # noqa: S310  # the scheme is checked above
             f"{self.url}/api/v2/{verb}?{query}", headers={"Accept": "application/json"}
         )
+        for name, value in bearer_header().items():
+            # Where the server sends us elsewhere, the key is not sent along.
+            request.add_unredirected_header(name, value)
         try:
             with urlopen(request, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310
                 body = response.read(ANSWER_BYTES_MAX + 1)
@@ -133,6 +136,8 @@ def _error_from(status: int, body: bytes, *, url: str) -> LodelineError:
         return AmbiguousIdentifierError(message.partition("\n")[0], tuple(said["candidates"]))
     if status == 404:
         return ServerNoError(code, message)
+    if status in {401, 403}:
+        return ServerCouldNotTellError(code, message)
     return (ServerUsageError if status < 500 else ServerCouldNotTellError)(code, message)
 
 

@@ -38,6 +38,17 @@ class Setting:
 SETTINGS: Final = (
     Setting("store", ("LODELINE_STORE",), "URL of the store, as `sqlite:///path/lodeline.db`."),
     Setting("url", ("LODELINE_URL", "OPENLINEAGE_URL"), "URL of a Lodeline server to ask."),
+    Setting(
+        "api_key",
+        ("LODELINE_API_KEY", "OPENLINEAGE_API_KEY"),
+        "Key that is sent to the server, as `lodeline key create` gave it.",
+    ),
+    Setting(
+        "authentication",
+        ("LODELINE_AUTHENTICATION",),
+        "Of `lodeline serve`: `keys` asks every caller for a key; `none`, the default, asks nobody,"
+        " and serves loopback alone.",
+    ),
     Setting("namespace", ("LODELINE_NAMESPACE", "OPENLINEAGE_NAMESPACE"), "Namespace of jobs."),
     Setting("autocapture", ("LODELINE_AUTOCAPTURE",), "`1` starts capture in a Python program."),
     Setting("rows", ("LODELINE_ROWS",), "`1` records row provenance too."),
@@ -122,6 +133,24 @@ def personal_tables(store: Path) -> list[tuple[Path, Mapping[str, object]]]:
         if isinstance(table, dict):
             found.append((Path.cwd(), table))
     return found
+
+
+def authentication(argument: str | None = None) -> str:
+    """How a service knows its callers: `keys` or `none`.
+
+    Raises:
+        UsageError: set to something else.
+    """
+    value = find_setting("authentication", argument=argument) or "none"
+    if value not in {"keys", "none"}:
+        raise UsageError(f"authentication is keys or none, not {value[:64]!r}")
+    return value
+
+
+def bearer_header() -> dict[str, str]:
+    """The header by which a client says who it is, if a key is set."""
+    key = find_setting("api_key")
+    return {} if key is None else {"Authorization": f"Bearer {key.strip()}"}
 
 
 def is_on(value: str | None) -> bool:

@@ -22,6 +22,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("demo", "run a real pipeline on real data, captured, then ask about it"),
     "run": ("run", "run a Python program with capture on"),
     "serve": ("serve", "serve the store over HTTP"),
+    "key": ("key", "make, list and revoke the keys that a service asks its callers for"),
     "trace": ("trace", "where it came from, and what it affects"),
     "path": ("path", "how two nodes are connected"),
     "impact": ("impact", "what breaks, and who owns it"),

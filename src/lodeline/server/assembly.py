@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from lodeline.errors import InvalidEventError
@@ -22,18 +22,23 @@ from lodeline.store import AcceptedEvent, Refusal, Segment, open_segment
 _OPEN: Final = OpenGate()
 
 
-def build_application(store: str, *, gate: Gate = _OPEN) -> Application:
+def build_application(
+    store: str, *, gate: Gate = _OPEN, make_gate: Callable[[Segment], Gate] | None = None
+) -> Application:
     """Open a store and build the service over it.
 
     Args:
         store: URL of the store; made when missing.
         gate: knows callers; without one everyone may do everything.
+        make_gate: makes one that looks callers up in the segment.
 
     Raises:
         StoreUnreachableError: it cannot be opened.
     """
     segment = open_segment(store, create=True)
     fold_pending(segment)
+    if make_gate is not None:
+        gate = make_gate(segment)
 
     def answer(caller: Caller, verb: str, parameters: Mapping[str, object]) -> dict[str, Any]:
         return ask(segment, verb, parameters, authoriser=caller.authoriser)

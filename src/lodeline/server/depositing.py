@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from lodeline.errors import DigestMismatchError, InvalidEventError
 from lodeline.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
+from lodeline.server.confinement import find_forbidden_record
 from lodeline.server.endpoints import Caller, Endpoint, Permission
 from lodeline.server.taking import read_body
 
@@ -45,11 +46,14 @@ class Deposits:
             Endpoint("PUT", "/api/v2/blobs/{digest}", ingest, self.blob, blob),
         ]
 
-    async def predictions(self, request: Request, _: Caller) -> Response:
+    async def predictions(self, request: Request, caller: Caller) -> Response:
         """Take records of predictions; answered as a batch of events is."""
         body = await read_body(request.scope, request.receive, bytes_max=BATCH_BYTES_MAX)
         records = _records(body)
-        outcomes = await asyncio.to_thread(self._take_predictions, records)
+        forbidden = [find_forbidden_record(caller, record) for record in records]
+        allowed = [one for one, error in zip(records, forbidden, strict=True) if error is None]
+        taken = iter(await asyncio.to_thread(self._take_predictions, allowed) if allowed else [])
+        outcomes = [next(taken) if error is None else str(error) for error in forbidden]
         failed = [
             {"index": index, "reason": reason, "retriable": False}
             for index, reason in enumerate(outcomes)

@@ -7,7 +7,7 @@ routes. Handlers get the caller, and pass its authoriser to whatever reads.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Protocol
@@ -42,11 +42,17 @@ class Caller:
         name: as authenticated; `None` where nobody had to say who they are.
         permissions: what they may do.
         authoriser: what they may see.
+        key_id: of the key that they came with.
+        namespaces: of the jobs and datasets whose events they may bring; `None` for all.
+        segments: that they may use; `None` for all.
     """
 
     name: str | None
     permissions: frozenset[Permission]
     authoriser: Authoriser = OPEN
+    key_id: str | None = None
+    namespaces: Container[str] | None = None
+    segments: frozenset[str] | None = None
 
 
 ANYONE: Final = Caller(None, frozenset(Permission))

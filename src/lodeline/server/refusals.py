@@ -1,6 +1,7 @@
 """Our errors as HTTP answers: the same objects as the command line prints, with a status.
 
-No is 404 for a question and 400 for refused input, wrong usage 400, could not tell 503.
+No is 404 for a question and 400 for refused input, wrong usage 400, could not tell 503; who does
+not say who they are gets 401, who may not gets 403.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from starlette.responses import JSONResponse
 
 from lodeline.errors import (
     AmbiguousIdentifierError,
+    ForbiddenError,
     InvalidEventError,
     InvalidInputError,
     LodelineError,
     NoError,
+    UnauthenticatedError,
     UnknownNodeError,
     UsageError,
 )
@@ -39,6 +42,10 @@ def error_status(error: LodelineError) -> int:
     """Give the HTTP status of an error."""
     if error.code == "event.too_large":
         return 413
+    if isinstance(error, UnauthenticatedError):
+        return 401
+    if isinstance(error, ForbiddenError):
+        return 403
     if isinstance(error, NoError):
         return 404
     if isinstance(error, UsageError | InvalidInputError):
@@ -46,8 +53,20 @@ def error_status(error: LodelineError) -> int:
     return 503
 
 
+def error_headers(error: LodelineError) -> dict[str, str]:
+    """Give the headers that go with an error's status."""
+    if isinstance(error, UnauthenticatedError):
+        # RFC 6750: no reason is stated to who sent no key.
+        fault = ', error="invalid_token"' if error.presented else ""
+        return {"WWW-Authenticate": f'Bearer realm="lodeline"{fault}'}
+    if isinstance(error, ForbiddenError):
+        scope = f', scope="{error.scope}"' if error.scope else ""
+        challenge = f'Bearer realm="lodeline", error="insufficient_scope"{scope}'
+        return {"WWW-Authenticate": challenge}
+    return {"Retry-After": str(RETRY_AFTER_SECONDS)} if error_status(error) == 503 else {}
+
+
 def error_response(error: LodelineError) -> JSONResponse:
     """Answer with an error."""
-    status = error_status(error)
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
+    status, headers = error_status(error), error_headers(error)
     return JSONResponse(error_object(error), status_code=status, headers=headers)

@@ -1,7 +1,6 @@
 """Listening: sockets, signals, and the refusal to listen in the open.
 
-Without configured authentication only loopback is served; there is no authentication yet, so
-every other address is refused.
+Without authentication only loopback is served. With it any address is; TLS is another matter.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ import uvicorn
 from lodeline.errors import AddressInUseError, UnprotectedAddressError
 from lodeline.limits import SHUTDOWN_SECONDS_MAX
 from lodeline.server.assembly import build_application
+from lodeline.server.key_gate import KeyGate
+from lodeline.settings import authentication
 
 
 def serve(store: str, *, host: str, port: int) -> None:
@@ -25,17 +26,18 @@ def serve(store: str, *, host: str, port: int) -> None:
 
     Args:
         store: URL of the store; made when missing.
-        host: a loopback address or name.
+        host: an address or name; of loopback where the service asks for no keys.
         port: 0 takes a free one; the line printed tells which.
 
     Raises:
-        UnprotectedAddressError: the host is not loopback.
+        UnprotectedAddressError: the host is not loopback, and nobody would be asked for a key.
         AddressInUseError: the port is taken.
         StoreUnreachableError: the store cannot be opened.
     """
-    listener = _listen(host, port)
+    gated = authentication() == "keys"
+    listener = _listen(host, port, gated=gated)
     try:
-        application = build_application(store)
+        application = build_application(store, make_gate=KeyGate if gated else None)
         number = listener.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         print(f"Lodeline serves {store} at http://{shown}:{number}", flush=True)  # noqa: T201
@@ -62,9 +64,11 @@ def check(store: str, *, host: str, port: int) -> list[str]:
     Raises:
         LodelineError: what `serve` would raise.
     """
-    _listen(host, port).close()
-    build_application(store)
-    return [f"address: {host}:{port} is free, loopback only", f"store: {store} opens"]
+    gated = authentication() == "keys"
+    _listen(host, port, gated=gated).close()
+    build_application(store, make_gate=KeyGate if gated else None)
+    reach = "callers need a key" if gated else "loopback only, callers need no key"
+    return [f"address: {host}:{port} is free, {reach}", f"store: {store} opens"]
 
 
 def require_loopback(host: str) -> None:
@@ -80,13 +84,15 @@ def require_loopback(host: str) -> None:
         raise AddressInUseError(host, str(error)) from error
     if not all(ipaddress.ip_address(str(address).split("%")[0]).is_loopback for address in found):
         raise UnprotectedAddressError(
-            f"refusing to listen on {host or 'every address'}: no authentication is configured, "
-            "so only loopback (127.0.0.1, ::1, localhost) is served"
+            f"refusing to listen on {host or 'every address'}: authentication is off, so only "
+            "loopback (127.0.0.1, ::1, localhost) is served; "
+            "make a key with `lodeline key create` and set LODELINE_AUTHENTICATION=keys"
         )
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    require_loopback(host)
+def _listen(host: str, port: int, *, gated: bool) -> socket.socket:
+    if not gated:
+        require_loopback(host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from lodeline.errors import InvalidEventError, InvalidInputError, LodelineError
+from lodeline.errors import ForbiddenError, InvalidEventError, InvalidInputError, LodelineError
 from lodeline.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, EVENT_BYTES_MAX
-from lodeline.server.endpoints import Gate, Permission
-from lodeline.server.refusals import RETRY_AFTER_SECONDS, error_object, error_status
+from lodeline.server.confinement import find_forbidden
+from lodeline.server.endpoints import Caller, Gate, Permission
+from lodeline.server.refusals import error_headers, error_object, error_status
 from lodeline.server.splitting import split_batch
 from lodeline.server.writing import Outcome, Writer
 
@@ -40,17 +41,20 @@ class Taking:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request of either path."""
         try:
-            self._gate.admit(scope, Permission.INGEST)
+            caller = self._gate.admit(scope, Permission.INGEST)
             if scope["path"].endswith("/batch"):
-                await self._take_batch(scope, receive, send)
+                await self._take_batch(scope, receive, send, caller)
             else:
-                await self._take_one(scope, receive, send)
+                await self._take_one(scope, receive, send, caller)
         except LodelineError as error:
             await _refuse(send, error)
 
-    async def _take_one(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _take_one(self, scope: Scope, receive: Receive, send: Send, caller: Caller) -> None:
         wait = _wait_of(scope)
         raw = await read_body(scope, receive, bytes_max=EVENT_BYTES_MAX)
+        forbidden = find_forbidden(caller, raw)
+        if forbidden is not None:
+            raise forbidden
         [outcome] = await self._writer.write([raw], folded=wait == "folded")
         if outcome.error is not None:
             await _refuse(send, outcome.error)
@@ -64,7 +68,7 @@ class Taking:
         kind = (b"content-type", b"text/plain; charset=utf-8")
         await _send(send, 201, proof.encode(), [kind, *receipt])
 
-    async def _take_batch(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _take_batch(self, scope: Scope, receive: Receive, send: Send, caller: Caller) -> None:
         # An event is sequenced before it is acknowledged, so `sequenced` waits for nothing more.
         folded = _wait_of(scope) == "folded"
         body = await read_body(scope, receive, bytes_max=BATCH_BYTES_MAX)
@@ -73,7 +77,10 @@ class Taking:
             raise InvalidEventError(
                 "event.too_large", "", f"{len(raws)} events in a batch; at most {BATCH_EVENTS_MAX}"
             )
-        outcomes = await self._writer.write(raws, folded=folded) if raws else []
+        forbidden = [find_forbidden(caller, raw) for raw in raws]
+        allowed = [raw for raw, error in zip(raws, forbidden, strict=True) if error is None]
+        written = iter(await self._writer.write(allowed, folded=folded) if allowed else [])
+        outcomes = [next(written) if error is None else Outcome(error) for error in forbidden]
         if all(outcome.error is None for outcome in outcomes):
             await _send(send, 204, b"", [])
             return
@@ -86,8 +93,8 @@ def _summary(outcomes: list[Outcome]) -> dict[str, Any]:
         {
             "index": index,
             "reason": str(outcome.error),
-            # What is refused for its content is refused again; the rest may pass later.
-            "retriable": not isinstance(outcome.error, InvalidInputError),
+            # What is refused for its content, or its sender, is refused again; the rest may pass.
+            "retriable": not isinstance(outcome.error, InvalidInputError | ForbiddenError),
             "code": outcome.error.code,
             "path": getattr(outcome.error, "path", None),
         }
@@ -168,9 +175,10 @@ def _decompress(body: bytes, *, bytes_max: int) -> bytes:
 
 
 async def _refuse(send: Send, error: LodelineError) -> None:
-    status = error_status(error)
-    headers = [(b"retry-after", str(RETRY_AFTER_SECONDS).encode())] if status == 503 else []
-    await _send_json(send, status, error_object(error), headers)
+    headers = [
+        (name.lower().encode(), value.encode()) for name, value in error_headers(error).items()
+    ]
+    await _send_json(send, error_status(error), error_object(error), headers)
 
 
 async def _send_json(

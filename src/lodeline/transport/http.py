@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from lodeline.errors import DeliveryError
 from lodeline.limits import HTTP_TIMEOUT_SECONDS
+from lodeline.settings import bearer_header
 
 # Below this size compressing costs more than it saves.
 _GZIP_BYTES_MIN: Final = 1024
@@ -99,7 +100,7 @@ class HttpTransport:
 
     def _request(self, method: str, path: str, body: bytes, content: str) -> tuple[int, bytes]:
         """Send one request; a status that says the request is at fault is returned."""
-        headers = {"Content-Type": content, "Accept": "application/json"}
+        headers = {"Content-Type": content, "Accept": "application/json", **bearer_header()}
         if len(body) >= _GZIP_BYTES_MIN:
             body, headers["Content-Encoding"] = gzip.compress(body, 1, mtime=0), "gzip"
         request = urllib.request.Request(  # noqa: S310  # the scheme was chosen by open_transport

@@ -1,0 +1,70 @@
+"""Callers confined to namespaces bring events of those alone.
+
+An event belongs to the namespace of its job; one that is about a dataset alone, to the dataset's.
+What a job reads and writes lies in namespaces of stores, which teams share, and is not asked about.
+Only what a confined caller sends is looked into here; what cannot be read is left to the decoder,
+which refuses it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from lodeline.errors import ForbiddenError
+from lodeline.server.endpoints import Caller
+
+
+class _Named(msgspec.Struct, gc=False):
+    namespace: str
+
+
+class _Event(msgspec.Struct, gc=False):
+    job: _Named | None = None
+    dataset: _Named | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Event)
+
+
+def find_forbidden(caller: Caller, raw: bytes) -> ForbiddenError | None:
+    """Tell why a caller may not bring an event; `None` if they may.
+
+    Args:
+        caller: who brings it.
+        raw: the event as sent.
+    """
+    if caller.namespaces is None:
+        return None
+    try:
+        event = _DECODER.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return next(
+        (
+            _forbidden(caller, named.namespace)
+            for named in (event.job, event.dataset)
+            if named is not None and named.namespace not in caller.namespaces
+        ),
+        None,
+    )
+
+
+def find_forbidden_record(caller: Caller, record: dict[str, Any]) -> ForbiddenError | None:
+    """Tell why a caller may not bring a record of predictions; `None` if they may.
+
+    A block is reserved for a deployment, whose namespace counts. Predictions name their block, a
+    random number that nobody but its process knows.
+    """
+    if caller.namespaces is None or record.get("type") != "reservation":
+        return None
+    deployment = record.get("deployment")
+    namespace = deployment.get("namespace") if isinstance(deployment, dict) else None
+    if isinstance(namespace, str) and namespace in caller.namespaces:
+        return None
+    return _forbidden(caller, str(namespace))
+
+
+def _forbidden(caller: Caller, namespace: str) -> ForbiddenError:
+    return ForbiddenError(f"the key {caller.key_id} brings nothing of namespace {namespace!r}")
