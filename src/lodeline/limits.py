@@ -76,6 +76,10 @@ BATCH_EVENTS_MAX = 10_000
 # Questions that a service answers at a time; more wait for a thread.
 SERVER_THREADS_MAX = 16
 
+# Edges that a diff of the graph compares in all they say. Of more it tells those that came or went:
+# describing an edge costs a hundred times what knowing of it does.
+DIFF_EDGES_MAX = 100_000
+
 # Seconds that a stopping service waits for requests under way and for the writer's queue.
 SHUTDOWN_SECONDS_MAX = 10
 

@@ -119,6 +119,8 @@ class ServerQuestions:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return json.dumps(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -175,8 +177,8 @@ def impact(node: str, /, **options: object) -> Answer:
     return _ask("impact", {"id": node}, options)
 
 
-def diff(a: str, b: str, /, **options: object) -> Answer:
-    """Say what differs between two versions or runs: `lodeline diff`."""
+def diff(a: str | None = None, b: str | None = None, /, **options: object) -> Answer:
+    """Say what differs between two versions, runs or times: `lodeline diff`."""
     return _ask("diff", {"a": a, "b": b}, options)
 
 

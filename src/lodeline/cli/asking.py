@@ -43,6 +43,26 @@ def add_graph_options(parser: ArgumentParser) -> None:
     add_moment_options(parser)
 
 
+def add_narrowing_options(parser: ArgumentParser) -> None:
+    """Add what chooses the part of a closure that is shown."""
+    group = parser.add_argument_group(
+        "what is shown", "The walk goes through everything; lists are separated by commas."
+    )
+    group.add_argument("--kinds", metavar="K,…", help="nodes of these kinds, as dataset,model")
+    group.add_argument("--namespaces", metavar="NS,…", help="nodes of these namespaces")
+    group.add_argument(
+        "--tags", metavar="T,…", help="nodes with one of these tags, key or key=value"
+    )
+    group.add_argument(
+        "--edge-kinds", metavar="K,…", help="edges of these kinds, as derives,trains"
+    )
+    group.add_argument(
+        "--status",
+        choices=["current", "stale", "all"],
+        help="current: walk only edges that still hold; stale: show only those that do not",
+    )
+
+
 _NOT_PARAMETERS = frozenset({"json", "store", "server", "format"})
 
 

@@ -15,6 +15,9 @@ def configure(parser: ArgumentParser) -> None:
     """Add the options of `path`."""
     parser.add_argument("a", metavar="A", help="one node")
     parser.add_argument("b", metavar="B", help="the other node")
+    parser.add_argument(
+        "--status", choices=["current", "all"], help="current: only along edges that still hold"
+    )
     add_graph_options(parser)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from lodeline.cli.asking import add_graph_options, ask, print_answer
+from lodeline.cli.asking import add_graph_options, add_narrowing_options, ask, print_answer
 from lodeline.query.renderings import render_dot, render_mermaid, render_tree
 
 
@@ -21,6 +21,7 @@ def configure(parser: ArgumentParser) -> None:
     direction.add_argument("--both", action="store_true", help="both closures")
     parser.add_argument("--rows", action="store_true", help="also the rows behind it")
     parser.add_argument("--where", metavar="EXPR", help="with --rows: filter the root's rows")
+    add_narrowing_options(parser)
     add_graph_options(parser)
 
 

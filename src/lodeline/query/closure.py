@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from lodeline.model import NodeId
 from lodeline.query.answers import DerivationKey, Gap, Graph, Ground
 from lodeline.query.bounds import Budget
+from lodeline.query.describing import Describer
 from lodeline.query.groups import Groups
 
 _AMONG = "IN (SELECT value FROM json_each(:ids))"
@@ -30,6 +31,8 @@ class JobWalk:
         columns: whether to walk columns instead of whole datasets.
         depth: derivations to walk; `None` for all.
         budget: bounds of time and size.
+        describer: tells what is stale.
+        only_current: whether stale derivations are passed over.
     """
 
     def __init__(
@@ -41,12 +44,16 @@ class JobWalk:
         columns: bool,
         depth: int | None,
         budget: Budget,
+        describer: Describer,
+        only_current: bool = False,
     ) -> None:
         self.groups = groups
         self.view = groups.view
         self.columns = columns or root.kind in {"datasetField", "feature"}
         self.depth = depth
         self.budget = budget
+        self._describer = describer
+        self._only_current = only_current
         self.graph = Graph(root, direction)
         # Canonical derivation -> its rows as asserted under any of the names.
         self.rows: dict[DerivationKey, set[int]] = defaultdict(set)
@@ -130,7 +137,14 @@ class JobWalk:
                 found[end][key] = None
         if self.columns:
             self._add_whole(level, direction, found)
-        return {node: list(keys) for node, keys in found.items()}
+        if self._only_current:
+            self._describer.learn(self.rows)
+            stale = self._describer.find_stale({key for keys in found.values() for key in keys})
+            found = {
+                node: {key: None for key in keys if key not in stale}
+                for node, keys in found.items()
+            }
+        return {node: list(keys) for node, keys in found.items() if keys}
 
     def _select(
         self, condition: str, numbers: Iterable[int], *, columns: bool | None = None

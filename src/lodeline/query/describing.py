@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from lodeline.limits import ASSERTED_BY_MAX
@@ -77,13 +77,27 @@ class Describer:
 
     Args:
         groups: the question's view of groups.
-        rows: canonical derivation -> its rows as asserted; missing ones are looked up.
     """
 
-    def __init__(self, groups: Groups, rows: Mapping[DerivationKey, set[int]]) -> None:
+    def __init__(self, groups: Groups) -> None:
         self.groups = groups
         self.currency = Currency(groups)
-        self._rows = dict(rows)
+        # Canonical derivation -> its rows as asserted; missing ones are looked up.
+        self._rows: dict[DerivationKey, set[int]] = {}
+
+    def learn(self, rows: Mapping[DerivationKey, set[int]]) -> None:
+        """Take up rows of derivations that a walk has found, all of each."""
+        for key, found in rows.items():
+            self._rows[key] = self._rows.get(key, set()) | found
+
+    def find_stale(self, keys: Iterable[DerivationKey]) -> set[DerivationKey]:
+        """Tell which of some derivations are stale."""
+        wanted = set(keys)
+        self._find_rows(wanted)
+        self.currency.look_ahead(key[3] for key in wanted if key[3] is not None)
+        said = self.groups.said_of(number for key in wanted for number in self._rows[key])
+        groups = self.groups.load({one.group for some in said.values() for one in some})
+        return {key for key in wanted if self._tell(Ground(key), said, groups).stale}
 
     def describe(self, edges: list[Edge]) -> None:
         """Fill in edges of the job level and the version level."""

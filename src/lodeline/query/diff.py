@@ -1,4 +1,4 @@
-"""Diff: what differs between two versions of a node, or between two runs."""
+"""Diff: what differs between two versions of a node, between two runs, or between two times."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lodeline.errors import UsageError
 from lodeline.model import NodeId
 from lodeline.query.answers import Page
 from lodeline.query.asking import Inquiry
+from lodeline.query.graph_diff import diff_graph
 from lodeline.query.parameters import DiffQuestion
 from lodeline.query.records import Facets, Record, read_record
 from lodeline.query.versions import Versions, newest_version
@@ -39,13 +40,19 @@ class Side:
     tables: dict[str, Table] = field(default_factory=lambda: {what: {} for what in WHATS})
 
 
-def diff(inquiry: Inquiry, question: DiffQuestion, page: Page) -> Answer:  # noqa: ARG001
+def diff(inquiry: Inquiry, question: DiffQuestion, page: Page) -> Answer:
     """Answer a diff question. Identifiers without version mean the newest.
 
     Raises:
         UsageError: the two are of different kinds, or of a kind that has neither runs nor
-            versions.
+            versions; or one of the two is missing.
     """
+    if question.is_about_times:
+        if question.b is not None:
+            raise UsageError("diff compares two nodes, or one node at two times")
+        return diff_graph(inquiry, question, page)
+    if question.a is None or question.b is None:
+        raise UsageError("diff needs two nodes, or --since or --valid-since")
     a, b = (_subject(inquiry, text) for text in (question.a, question.b))
     if a.kind != b.kind:
         raise UsageError(f"cannot compare a {a.kind} with a {b.kind}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from lodeline.model import NodeId
@@ -72,19 +72,48 @@ class Registers:
             if node.kind in {"dataset", "job", "model", "deployment"}
             for number in self.view.members(node)
         }
-        sql = (
-            "SELECT DISTINCT m.node_id FROM mention m JOIN facet_set f USING (facet_set_id)"
-            f" WHERE m.node_id {_AMONG} AND {self.view.point('m')}"
-            " AND f.facets LIKE '%\"ownership\"%'"
-        )
-        for row in list(self.view.select_among(sql, numbers)):
-            node = numbers[row[0]]
+        for number in self._stating("ownership", numbers):
+            node = numbers[number]
             for owner in owners_in(self.facets_of(node, ["ownership"])):
                 owned[owner["name"], owner["type"]].append(str(node))
         return [
             {"name": name, "type": kind, "nodes": sorted(set(ids))}
             for (name, kind), ids in sorted(owned.items(), key=lambda item: str(item[0]))
         ]
+
+    def tagged(self, nodes: Iterable[NodeId], wanted: Collection[str]) -> set[NodeId]:
+        """Give the nodes that carry one of some tags, as `key=value` or by the key alone.
+
+        A column carries the tags of its dataset's `tags` facet that name it.
+        """
+        homes: dict[NodeId, list[NodeId]] = defaultdict(list)
+        for node in nodes:
+            homes[node.dataset].append(node)
+        numbers = {number: home for home in homes for number in self.view.members(home)}
+        found: set[NodeId] = set()
+        for home in {numbers[number] for number in self._stating("tags", numbers)}:
+            facets = self.facets_of(home, ["tags"])
+            for node in homes[home]:
+                field = node.part if node.kind == "datasetField" else None
+                labels = labels_in(facets, field=field)
+                if any(label in wanted or label.partition("=")[0] in wanted for label in labels):
+                    found.add(node)
+        return found
+
+    def _stating(self, facet: str, numbers: Collection[int]) -> list[int]:
+        """Give those of some nodes for which an event stated a facet."""
+        sets = self.view.select(
+            "SELECT facet_set_id FROM facet_set WHERE facets LIKE :like", like=f'%"{facet}"%'
+        )
+        if not sets:
+            return []
+        sql = (
+            f"SELECT DISTINCT m.node_id FROM mention m WHERE m.node_id {_AMONG}"
+            f" AND {self.view.point('m')}"
+            " AND m.facet_set_id IN (SELECT value FROM json_each(:sets))"
+        )
+        sets_text = json.dumps([row[0] for row in sets])
+        return [row[0] for row in self.view.select_among(sql, numbers, sets=sets_text)]
 
 
 def owners_in(facets: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -98,11 +127,20 @@ def owners_in(facets: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def labels_in(facets: Mapping[str, Any]) -> list[str]:
-    """Read the tags of a `tags` facet as `key=value`, or the key alone where the value is true."""
+def labels_in(facets: Mapping[str, Any], *, field: str | None = None) -> list[str]:
+    """Read the tags of a `tags` facet as `key=value`, or the key alone where the value is true.
+
+    Args:
+        facets: bodies by name.
+        field: a column, for its tags alone.
+    """
     body = facets.get("tags")
     tags = body.get("tags") if isinstance(body, dict) else None
-    return sorted(_label(tag) for tag in tags if _is_tag(tag)) if isinstance(tags, list) else []
+    if not isinstance(tags, list):
+        return []
+    return sorted(
+        _label(tag) for tag in tags if _is_tag(tag) and (field is None or tag.get("field") == field)
+    )
 
 
 def _is_tag(tag: object) -> bool:

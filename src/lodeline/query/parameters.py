@@ -8,7 +8,7 @@ unknown names are refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
@@ -16,6 +16,13 @@ from lodeline.errors import UsageError
 from lodeline.limits import ANSWER_NODES_MAX, SEARCH_RESULTS_MAX
 
 Direction = Literal["up", "down", "both"]
+NodeKind = Literal[
+    "dataset", "datasetField", "job", "run", "feature", "model", "deployment", "prediction", "row",
+    "agent",
+]  # fmt: skip
+EdgeKind = Literal[
+    "derives", "trains", "deploys", "predicts", "reads", "writes", "parent", "row"
+]  # fmt: skip
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 _Depth = Annotated[int, msgspec.Meta(ge=0)] | None
 _Limit = Annotated[int, msgspec.Meta(ge=1, le=ANSWER_NODES_MAX)]
@@ -33,11 +40,21 @@ class GraphQuestion(Question, frozen=True, kw_only=True):
 
     depth: _Depth = None
     columns: bool = False
+    status: Literal["current", "stale", "all"] = "all"
     limit: _Limit = ANSWER_NODES_MAX
     cursor: str | None = None
 
 
-class TraceQuestion(GraphQuestion, frozen=True, kw_only=True):
+class ClosureQuestion(GraphQuestion, frozen=True, kw_only=True):
+    """What trace and impact share: which part of the closure is shown."""
+
+    kinds: tuple[NodeKind, ...] = ()
+    namespaces: tuple[_Text, ...] = ()
+    tags: tuple[_Text, ...] = ()
+    edge_kinds: tuple[EdgeKind, ...] = ()
+
+
+class TraceQuestion(ClosureQuestion, frozen=True, kw_only=True):
     """Where does a node come from, and what does it affect?"""
 
     id: _Text
@@ -68,7 +85,7 @@ class TraceQuestion(GraphQuestion, frozen=True, kw_only=True):
         return named.pop() if named else "up"
 
 
-class ImpactQuestion(GraphQuestion, frozen=True, kw_only=True):
+class ImpactQuestion(ClosureQuestion, frozen=True, kw_only=True):
     """What would a change of the node reach, and who owns that?"""
 
     id: _Text
@@ -79,6 +96,7 @@ class PathQuestion(GraphQuestion, frozen=True, kw_only=True):
 
     a: _Text
     b: _Text
+    status: Literal["current", "all"] = "all"
 
 
 class ShowQuestion(Question, frozen=True, kw_only=True):
@@ -98,15 +116,29 @@ class SearchQuestion(Question, frozen=True, kw_only=True):
 
 
 class DiffQuestion(Question, frozen=True, kw_only=True):
-    """What differs between two versions or two runs?"""
+    """What differs between two versions or two runs, or in the graph between two times?"""
 
-    a: _Text
-    b: _Text
+    a: _Text | None = None
+    b: _Text | None = None
+    since: str | int | None = None
+    valid_since: str | None = None
+    direction: Direction | None = None
+    depth: _Depth = None
+    columns: bool = False
+    limit: _Limit = ANSWER_NODES_MAX
+    cursor: str | None = None
+
+    @property
+    def is_about_times(self) -> bool:
+        """Whether two times are compared, not two nodes."""
+        return self.since is not None or self.valid_since is not None
 
 
 class StatsQuestion(Question, frozen=True, kw_only=True):
     """How much does the segment hold?"""
 
+
+_LISTS: Final = frozenset({"kinds", "namespaces", "tags", "edge_kinds"})
 
 QuestionT = TypeVar("QuestionT", bound=Question)
 
@@ -116,8 +148,9 @@ def read_question(shape: type[QuestionT], parameters: Mapping[str, object]) -> Q
 
     Args:
         shape: which question.
-        parameters: by name; `None` means not given. Text is read where a number or a flag is
-            due; an empty text sets a flag.
+        parameters: by name; `None` means not given. Text is read where a number, a flag or a
+            list is due; an empty text sets a flag; a list is separated by commas, or, where an
+            item holds one, a JSON array.
 
     Raises:
         UsageError: an unknown name, a missing one, a wrong type or a value out of bounds.
@@ -127,8 +160,20 @@ def read_question(shape: type[QuestionT], parameters: Mapping[str, object]) -> Q
     for name, value in parameters.items():
         if value is None:
             continue
-        given[name] = True if name in flags and value == "" else value
+        if name in _LISTS and isinstance(value, str):
+            given[name] = _read_list(name, value)
+        else:
+            given[name] = True if name in flags and value == "" else value
     try:
         return msgspec.convert(given, type=shape, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(f"{error}") from error
+
+
+def _read_list(name: str, text: str) -> list[str]:
+    if not text.startswith("["):
+        return [item.strip() for item in text.split(",") if item.strip()]
+    try:
+        return msgspec.json.decode(text, type=list[str])
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"{name}: neither a list with commas nor a JSON array: {error}") from error

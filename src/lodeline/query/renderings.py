@@ -252,12 +252,23 @@ def render_search(answer: Answer) -> str:
 def render_diff(answer: Answer) -> str:
     """List the changes, before and after."""
     if answer["same"]:
-        return f"{_shown(answer['a'])} and {_shown(answer['b'])}: same, as far as recorded"
-    return "\n".join(
-        f"{change['what']} {change['at']}: {_compact(change['before'])}"
-        f" → {_compact(change['after'])}"
+        compared = " and ".join(_shown(one) for one in (answer["a"], answer["b"]) if one)
+        return f"{compared or 'the graph'}: same, as far as recorded"
+    lines = [
+        f"{change['what']} {change['at']}: {_compact(_brief(change['before']))}"
+        f" → {_compact(_brief(change['after']))}"
         for change in answer["changes"]
-    )
+    ]
+    if answer.get("next"):
+        lines.append(f"more: --cursor {answer['next']}")
+    return "\n".join(lines)
+
+
+def _brief(value: object) -> object:
+    """Leave out of an edge what its place says."""
+    if isinstance(value, dict) and value.keys() >= {"status", "basis"}:
+        return f"{value['status']}, {value['basis']}"
+    return value
 
 
 def render_stats(answer: Answer) -> str:

@@ -8,7 +8,6 @@ from lodeline.errors import UnknownNodeError
 from lodeline.model import NodeId, iter_readings
 from lodeline.query.answers import (
     Closure,
-    DerivationKey,
     Describe,
     Edge,
     Gap,
@@ -20,7 +19,8 @@ from lodeline.query.asking import Inquiry
 from lodeline.query.closure import JobWalk
 from lodeline.query.describing import Describer
 from lodeline.query.identifying import find_known
-from lodeline.query.parameters import GraphQuestion, TraceQuestion
+from lodeline.query.narrowing import narrow
+from lodeline.query.parameters import ClosureQuestion, GraphQuestion, TraceQuestion
 from lodeline.query.predictions import (
     add_prediction,
     count_predictions,
@@ -98,22 +98,39 @@ def walk(
         direction: `up`, `down` or `both`.
         versions: between versions or between jobs; `None` for what the root asks for.
     """
+    closure, describe = _closure(inquiry, root, question, direction=direction, versions=versions)
+    return narrow(inquiry, closure, describe, question), describe
+
+
+def _closure(
+    inquiry: Inquiry,
+    root: NodeId,
+    question: GraphQuestion,
+    *,
+    direction: str,
+    versions: bool | None,
+) -> tuple[Closure, Describe]:
     if root.kind == "prediction":
         return _walk_from_prediction(inquiry, root, question, direction=direction)
     if root.kind == "row":
         return _walk_from_row(inquiry, root, question, direction=direction)
     versions = is_about_versions(root) if versions is None else versions
-    if not versions and not question.columns and root.kind not in COLUMN_KINDS:
-        reach = _reach(inquiry, root, question, direction=direction)
-        if direction != "up":
-            _note_predictions(inquiry, reach)
-        return reach, reach.describe
-    graph, describe = _walk(
-        inquiry, root, question, depth=question.depth, direction=direction, versions=versions
-    )
-    if direction != "up":
-        _note_predictions(inquiry, graph)
-    return graph, describe
+    closure: Closure
+    if versions or question.columns or root.kind in COLUMN_KINDS:
+        closure, describe = _walk(
+            inquiry, root, question, depth=question.depth, direction=direction, versions=versions
+        )
+    else:
+        closure = reach = _reach(inquiry, root, question, direction=direction)
+        describe = reach.describe
+    if direction != "up" and _asks_for(question, "prediction"):
+        _note_predictions(inquiry, closure)
+    return closure, describe
+
+
+def _asks_for(question: GraphQuestion, kind: str) -> bool:
+    kinds = question.kinds if isinstance(question, ClosureQuestion) else ()
+    return not kinds or kind in kinds
 
 
 def _reach(inquiry: Inquiry, root: NodeId, question: GraphQuestion, *, direction: str) -> Reach:
@@ -123,6 +140,7 @@ def _reach(inquiry: Inquiry, root: NodeId, question: GraphQuestion, *, direction
         StoredSteps(inquiry.view),
         depth=question.depth,
         budget=inquiry.budget,
+        only_current=question.status == "current",
     )
     return walker.run()
 
@@ -140,7 +158,8 @@ def _walk(
     # With columns, a whole node is asked about at both levels; a column at its own alone.
     levels = sorted({question.columns, question.columns and root.kind in COLUMN_KINDS})
     shape: type[VersionWalk | JobWalk] = VersionWalk if versions else JobWalk
-    graph, rows = Graph(root, direction), dict[DerivationKey, set[int]]()
+    graph, describer = Graph(root, direction), Describer(inquiry.groups)
+    only_current = question.status == "current"
     for columns in levels:
         walker = shape(
             inquiry.groups,
@@ -149,11 +168,12 @@ def _walk(
             columns=columns,
             depth=depth,
             budget=inquiry.budget,
+            describer=describer,
+            only_current=only_current,
         )
         graph.include(walker.run())
-        for key, found in walker.rows.items():
-            rows.setdefault(key, set()).update(found)
-    return graph, Describer(inquiry.groups, rows).describe
+        describer.learn(walker.rows)
+    return graph, describer.describe
 
 
 def _walk_from_prediction(
@@ -170,7 +190,7 @@ def _walk_from_prediction(
             graph.add_gap(Gap(str(root), "depth", "derivations beyond depth 0"))
         elif direction != "down":
             graph.add_gap(Gap(str(root), "capture", "no deployment is recorded for its block"))
-        return graph, Describer(inquiry.groups, {}).describe
+        return graph, Describer(inquiry.groups).describe
     depth = None if question.depth is None else question.depth - 1
     graph, describe = _walk(
         inquiry, deployment, question, depth=depth, direction="up", versions=True
@@ -195,7 +215,7 @@ def _walk_from_row(
     graph.add_node(root, 0)
     edge = Edge(home, root, "row", None, basis="observed")
     graph.edges[edge.key] = edge
-    if direction != "up":
+    if direction != "up" and _asks_for(question, "prediction"):
         _note_predictions(inquiry, graph)
     return graph, describe
 

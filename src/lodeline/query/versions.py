@@ -17,6 +17,7 @@ from typing import NamedTuple
 from lodeline.model import NodeId
 from lodeline.query.answers import DerivationKey, Gap, Graph, Ground
 from lodeline.query.bounds import Budget
+from lodeline.query.describing import Describer
 from lodeline.query.groups import Group, Groups
 
 _AMONG = "IN (SELECT value FROM json_each(:ids))"
@@ -65,6 +66,8 @@ class VersionWalk:
         columns: whether to walk columns instead of whole datasets.
         depth: derivations to walk; `None` for all.
         budget: bounds of time and size.
+        describer: tells what is stale.
+        only_current: whether stale derivations are passed over.
     """
 
     def __init__(
@@ -76,17 +79,22 @@ class VersionWalk:
         columns: bool,
         depth: int | None,
         budget: Budget,
+        describer: Describer,
+        only_current: bool = False,
     ) -> None:
         self.groups = groups
         self.view = groups.view
         self.columns = columns or root.kind in {"datasetField", "feature"}
         self.depth = depth
         self.budget = budget
+        self._describer = describer
+        self._only_current = only_current
         self.graph = Graph(root, direction)
         self.rows: dict[DerivationKey, set[int]] = {}
         self.versions = Versions(groups)
         self._labels: dict[NodeId, NodeId] = {}
         self._statements: dict[int, list[Statement]] = {}
+        self._stale: set[DerivationKey] = set()
         self._uncovered: set[tuple[NodeId, NodeId, str]] = set()
 
     def run(self) -> Graph:
@@ -209,10 +217,13 @@ class VersionWalk:
             near, far = names.get(source), names.get(target)
             key = (near, far, kind, names.get(job))
             self._statements[group].append(Statement(key, near, far, bool(columns)))
+        if self._only_current:
+            stated = {one.key for number in missing for one in self._statements[number]}
+            self._stale |= self._describer.find_stale(stated)
 
     def _stated(self, group: int) -> list[Statement]:
         """List a group's statements at the question's level."""
-        statements = self._statements[group]
+        statements = [one for one in self._statements[group] if one.key not in self._stale]
         if not self.columns:
             return [one for one in statements if not one.columns]
         covered = {

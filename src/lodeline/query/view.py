@@ -269,12 +269,11 @@ class View:
 
     def numbers_of_kinds(self, numbers: Iterable[int], kinds: Collection[str]) -> list[int]:
         """Give those of some nodes that are of some kinds."""
-        sql = (
-            f"SELECT node_id FROM node WHERE node_id {_AMONG}"
-            " AND kind IN (SELECT value FROM json_each(:kinds))"
-        )
-        rows = self.select_among(sql, numbers, kinds=json.dumps(sorted(kinds)))
-        return [row[0] for row in rows]
+        sql = f"SELECT node_id FROM node WHERE node_id {_AMONG} AND kind = :kind"
+        among = set(numbers)
+        return [
+            row[0] for kind in sorted(kinds) for row in self.select_among(sql, among, kind=kind)
+        ]
 
     # -- runs ----------------------------------------------------------------------------------
 

@@ -1,0 +1,160 @@
+"""Diff of the graph between two times: edges that came, went, or are known otherwise now.
+
+The earlier moment is `since` (a position of the log, as `as_of`) or `valid_since` (event time, as
+`valid_at`), the later one the question's own. Compared are derivations: those of a node's
+closures, or, without a node, of the whole graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from lodeline.errors import UnknownNodeError
+from lodeline.limits import CLOSURE_DERIVATIONS_MAX, DIFF_EDGES_MAX
+from lodeline.model import NodeId
+from lodeline.query.answers import DerivationKey, Describe, Edge, EdgeKey, Gap, Ground, Page
+from lodeline.query.asking import Inquiry
+from lodeline.query.bounds import Budget
+from lodeline.query.describing import Describer
+from lodeline.query.moments import find_moment
+from lodeline.query.parameters import DiffQuestion, GraphQuestion
+from lodeline.query.trace import find_root, walk
+
+Answer = dict[str, Any]
+_DERIVATIONS: Final = frozenset({"derives", "trains", "deploys", "predicts"})
+
+
+class _State:
+    """The compared edges of one moment, and what describes them."""
+
+    def __init__(self) -> None:
+        self.root: NodeId | None = None
+        self.edges: dict[EdgeKey, Edge] = {}
+        self.gaps: list[Gap] = []
+        self.describe: Describe = lambda edges: None  # noqa: ARG005  # nothing to describe
+
+
+def diff_graph(inquiry: Inquiry, question: DiffQuestion, page: Page) -> Answer:
+    """Answer what changed in the graph since an earlier moment.
+
+    Raises:
+        UnknownNodeError: the node is known at neither moment.
+    """
+    moment = find_moment(
+        inquiry.segment,
+        inquiry.connection,
+        as_of=inquiry.moment.size if question.since is None else question.since,
+        valid_at=question.valid_since or question.valid_at,
+    )
+    earlier = replace(inquiry, moment=moment, budget=Budget())
+    if question.a is None:
+        before, after = _whole(earlier, question), _whole(inquiry, question)
+    else:
+        before, after = _closure(earlier, question), _closure(inquiry, question)
+        if before.root is None and after.root is None:
+            raise UnknownNodeError(question.a)
+    gaps = dict.fromkeys([*before.gaps, *after.gaps])
+    changes = _compare(before, after, gaps, at=str(after.root or ""))
+    shown = changes[page.offset : page.offset + page.limit]
+    following = None
+    if page.offset + page.limit < len(changes):
+        following = page.next_cursor(inquiry.moment)
+    return {
+        "a": None if before.root is None else str(before.root),
+        "b": None if after.root is None else str(after.root),
+        "changes": shown,
+        "same": not changes,
+        "since": moment.to_json(),
+        "as_of": inquiry.moment.to_json(),
+        "trees": inquiry.moment.trees_json(),
+        "complete": not gaps and following is None,
+        "gaps": [gap.to_json() for gap in gaps],
+        "next": following,
+    }
+
+
+def _closure(inquiry: Inquiry, question: DiffQuestion) -> _State:
+    """Walk from the node, as it was known at the moment; nothing where it was not."""
+    found = _State()
+    assert question.a is not None
+    try:
+        found.root = find_root(inquiry, question.a)
+    except UnknownNodeError:
+        return found
+    asked = GraphQuestion(depth=question.depth, columns=question.columns)
+    closure, found.describe = walk(
+        inquiry, found.root, asked, direction=question.direction or "both"
+    )
+    graph = closure.to_graph()
+    found.edges = {key: edge for key, edge in graph.edges.items() if key[2] in _DERIVATIONS}
+    # Only what stopped the walk can hide a change.
+    found.gaps = [gap for gap in graph.gaps if gap.reason in {"time", "size"}]
+    return found
+
+
+def _whole(inquiry: Inquiry, question: DiffQuestion) -> _State:
+    """Take up every derivation of the moment."""
+    found, view = _State(), inquiry.view
+    rows = view.select(
+        "SELECT d.derivation_id, d.source, d.target, d.kind, d.job FROM derivation d"
+        " WHERE d.columns = :columns AND d.source IS NOT NULL AND d.target IS NOT NULL AND EXISTS"
+        " (SELECT 1 FROM assertion a WHERE a.derivation_id = d.derivation_id"
+        f" AND {view.rectangle('a')}) ORDER BY d.derivation_id LIMIT {CLOSURE_DERIVATIONS_MAX + 1}",
+        columns=int(question.columns),
+    )
+    if len(rows) > CLOSURE_DERIVATIONS_MAX:
+        del rows[CLOSURE_DERIVATIONS_MAX:]
+        detail = f"only the first {CLOSURE_DERIVATIONS_MAX} derivations are compared"
+        found.gaps.append(Gap("", "size", detail))
+    names = view.canonical_names({n for row in rows for n in (row[1], row[2], row[4]) if n})
+    numbers: dict[DerivationKey, set[int]] = {}
+    for number, source, target, kind, job in rows:
+        key = (names[source], names[target], kind, names.get(job))
+        numbers.setdefault(key, set()).add(number)
+        found.edges[key] = Edge(*key, grounds={Ground(key)})
+    describer = Describer(inquiry.groups)
+    describer.learn(numbers)
+    found.describe = describer.describe
+    return found
+
+
+def _compare(
+    before: _State, after: _State, gaps: dict[Gap, None], *, at: str
+) -> list[dict[str, Any]]:
+    """List the changes, by source, target, kind and job."""
+    keys = before.edges.keys() | after.edges.keys()
+    if len(keys) > DIFF_EDGES_MAX:
+        keys = before.edges.keys() ^ after.edges.keys()
+        detail = f"more than {DIFF_EDGES_MAX} edges: only those that came or went are compared"
+        gaps[Gap(at, "size", detail)] = None
+    told = [_tell(moment, keys) for moment in (before, after)]
+    changes = []
+    for key in sorted(keys, key=lambda key: (*key[:3], key[3] or ())):
+        old, new = told[0].get(key), told[1].get(key)
+        if old != new:
+            changes.append({"what": "edge", "at": _place(key), "before": old, "after": new})
+    return changes
+
+
+def _tell(moment: _State, keys: Iterable[EdgeKey]) -> Mapping[EdgeKey, dict[str, Any]]:
+    edges = [moment.edges[key] for key in keys if key in moment.edges]
+    moment.describe(edges)
+    return {
+        edge.key: {
+            "source": str(edge.source),
+            "target": str(edge.target),
+            "kind": edge.kind,
+            "job": None if edge.job is None else str(edge.job),
+            "status": edge.status,
+            "basis": edge.basis,
+        }
+        for edge in edges
+    }
+
+
+def _place(key: EdgeKey) -> str:
+    source, target, kind, job = key
+    maker = f" by {job}" if job is not None else ""
+    return f"{source} -> {target} ({kind}{maker})"
