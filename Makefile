@@ -21,14 +21,15 @@ APT_PROGRAMS := git strace npm softhsm2-util:softhsm2 openssl
 # A file that tells of a package, and the package: Debian's Go lies off the PATH, and its library
 # for transparency logs is no program. Both check what Lodeline writes.
 APT_FILES := /usr/lib/go-1.19/bin/go:golang-1.19-go \
-	/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog/tlog.go:golang-golang-x-mod-dev
+	/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog/tlog.go:golang-golang-x-mod-dev \
+	/usr/lib/postgresql/15/bin/initdb:postgresql-15
 
-.PHONY: demo test lint bench docs ui clean apt javascript
+.PHONY: demo test lint bench docs ui clean apt javascript producers
 
 demo: $(VENV)/installed-demo
 	$(BIN)/lodeline demo $(ARGS)
 
-test: $(VENV)/installed-test apt javascript
+test: $(VENV)/installed-test apt javascript producers
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(TESTS) $(ARGS)
 
 lint: $(VENV)/installed-lint
@@ -49,7 +50,7 @@ ui:
 	@echo "there is nothing to build yet."
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(VENV)-airflow $(VENV)-dbt .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	rm -rf lodeline-demo tests/javascript/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -84,6 +85,18 @@ javascript: apt
 		cd tests/javascript && { [ node_modules/.package-lock.json -nt package-lock.json ] \
 			|| npm ci --silent --no-audit --no-fund || echo "npm ci failed"; }; \
 	else echo "not installed: npm; tests that need it will skip"; fi
+
+# Airflow and dbt, as they come: their requirements exclude each other's, so each has an environment.
+# Tests that need one that is not there say so and skip; under CI they fail.
+producers: $(VENV)-airflow/installed $(VENV)-dbt/installed
+
+$(VENV)-%/installed: tests/producers/%.txt
+	@rm -rf $(VENV)-$*
+	@$(PYTHON) -m venv $(VENV)-$* || { rm -rf $(VENV)-$* \
+		&& $(PYTHON) -m venv --without-pip $(VENV)-$* \
+		&& $(PYTHON) -m pip --python $(VENV)-$*/bin/python install --quiet pip; }
+	@{ $(VENV)-$*/bin/python -m pip install --quiet -r $< && touch $@; } \
+		|| { echo "not installed: $*; tests that need it will skip"; rm -rf $(VENV)-$*; }
 
 # Only root on a Debian-like machine installs; elsewhere the tests that need a missing program say
 # so and skip.
