@@ -16,8 +16,9 @@ TESTS ?= tests
 WORKERS ?= 2
 ARGS ?=
 # Programs that some tests run, with their package where it has another name: strace is the
-# reference for which files a program touches, softhsm2 a token behind PKCS#11.
-APT_PROGRAMS := git strace npm softhsm2-util:softhsm2 openssl
+# reference for which files a program touches, softhsm2 a token behind PKCS#11, prometheus reads the
+# service's figures.
+APT_PROGRAMS := git strace npm softhsm2-util:softhsm2 openssl prometheus
 # A file that tells of a package, and the package: Debian's Go lies off the PATH, and its library
 # for transparency logs is no program. Both check what Lodeline writes.
 APT_FILES := /usr/lib/go-1.19/bin/go:golang-1.19-go \

@@ -10,6 +10,7 @@ import argparse
 import inspect
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from typing import Any
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
+OPENAPI = ROOT / "schema" / "openapi.json"
 NOTE = "<!-- Made by `make docs` from {source}; edit there. -->\n"
 
 
@@ -127,8 +129,8 @@ def settings() -> str:
     for setting in SETTINGS:
         variables = ", ".join(f"`{name}`" for name in setting.variables)
         lines.append(f"| `{setting.name}` | {variables} | {_cell(setting.summary)} |")
+    lines += ["", *_server_settings(), ""]
     lines += [
-        "",
         "Set by `lodeline run` for the program it starts, and not meant to be set by hand:",
         "",
         "| Environment | Meaning |",
@@ -138,6 +140,49 @@ def settings() -> str:
         "Developers: `LODELINE_VECTORS` names the folder of other projects' test vectors",
         "(default `../shared/vectors`); tests that need them skip without it, and fail under `CI`.",
     ]
+    return "\n".join(lines) + "\n"
+
+
+def _server_settings() -> list[str]:
+    from lodeline.server.configuration import OTHER_TABLES, SERVER_SETTINGS
+
+    lines = [
+        "## The service",
+        "",
+        "`lodeline serve` refuses settings that it does not know, and `lodeline serve --check`",
+        "tells every fault with its place. Paths are relative to the file's folder. A dotted name",
+        "is a key of a table: `server.tls.key` is `key` below `[server.tls]`.",
+        "",
+        "| Name | Environment | Values | Default | Meaning |",
+        "|---|---|---|---|---|",
+    ]
+    for setting in SERVER_SETTINGS:
+        default = "" if setting.default is None else f"`{str(setting.default).lower()}`"
+        lines.append(
+            f"| `{setting.name}` | `{setting.variable}` | {_cell(setting.kind.values)} "
+            f"| {default} | {_cell(setting.summary)} |"
+        )
+    others = ", ".join(f"`[{name}]`" for name in OTHER_TABLES)
+    return [*lines, "", f"Tables that are described elsewhere: {others}.", ""][:-1]
+
+
+def metrics() -> str:
+    """Every metric with its labels."""
+    from lodeline.server.metrics import METRICS
+
+    lines = [
+        "# Metrics",
+        "",
+        NOTE.format(source="`METRICS` in `src/lodeline/server/metrics.py`"),
+        "`GET /metrics` gives these in Prometheus's text format, and `process_*` of the process.",
+        "Counters count since the process started. A gauge that can't be read is left out.",
+        "",
+        "| Name | Kind | Labels | Meaning |",
+        "|---|---|---|---|",
+    ]
+    for name, about in METRICS.items():
+        labels = ", ".join(f"`{label}`" for label in about.labels)
+        lines.append(f"| `{name}` | {about.kind} | {labels} | {_cell(about.summary)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -251,12 +296,27 @@ PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands,
     "settings.md": settings,
     "errors.md": errors,
+    "metrics.md": metrics,
     "facets.md": facets,
 }
 
 
+def openapi() -> str:
+    """The HTTP interface in OpenAPI 3.1, as a service over an empty store describes it."""
+    from lodeline.server.assembly import build_application
+    from lodeline.server.openapi import describe
+
+    with tempfile.TemporaryDirectory() as folder:
+        application = build_application(f"sqlite:///{folder}/lodeline.db")
+        document = describe(application.endpoints)
+        application.close()
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
 def main() -> int:
-    """Write every page."""
+    """Write every page, and the description of the HTTP interface."""
+    OPENAPI.write_text(openapi(), encoding="utf-8")
+    print(OPENAPI.relative_to(ROOT))
     for name, render in PAGES.items():
         path = DOCS / "reference" / name
         path.parent.mkdir(parents=True, exist_ok=True)

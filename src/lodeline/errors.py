@@ -6,7 +6,7 @@ stable `code`, documented in `docs/reference/errors.md`. Errors pickle, since ru
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from lodeline.proof.errors import (
@@ -172,6 +172,34 @@ class StoppingError(CouldNotTellError):
 
     def __str__(self) -> str:
         return "the service is stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault of the settings.
+
+    Attributes:
+        where: `file:line`, a variable or an argument; empty where it has no place.
+        message: what is wrong there.
+    """
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+@dataclass(eq=False)
+class ConfigurationError(UsageError):
+    """Settings of the service that are unknown, or that make no sense; all of them at once."""
+
+    code: ClassVar[str] = "usage.configuration"
+    message: str = field(init=False)
+    problems: tuple[Problem, ...]
+
+    def __post_init__(self) -> None:
+        self.message = "\n  ".join(str(problem) for problem in self.problems)
 
 
 @dataclass(eq=False)

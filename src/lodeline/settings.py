@@ -1,8 +1,9 @@
 """Settings and where they come from: argument, environment, configuration file, default.
 
-The configuration file is `lodeline.toml`, or the `[tool.lodeline]` table of `pyproject.toml`,
-whichever is found first going up from the working directory. Every setting stands in `SETTINGS`
-and in `docs/reference/settings.md`.
+The configuration file is the one that `LODELINE_CONFIG` names, else `lodeline.toml`, or the
+`[tool.lodeline]` table of `pyproject.toml`, whichever is found first going up from the working
+directory. Every setting stands in `SETTINGS` and in `docs/reference/settings.md`; those of the
+service alone stand in `server/configuration.py`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ class Setting:
 
 
 SETTINGS: Final = (
+    Setting(
+        "config",
+        ("LODELINE_CONFIG",),
+        "Path of the configuration file, in place of the one that is found; not in a file itself.",
+    ),
     Setting("store", ("LODELINE_STORE",), "URL of the store, as `sqlite:///path/lodeline.db`."),
     Setting("url", ("LODELINE_URL", "OPENLINEAGE_URL"), "URL of a Lodeline server to ask."),
     Setting(
@@ -89,6 +95,21 @@ INTERNAL_VARIABLES: Final = {
 _BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
 
 
+@dataclass(frozen=True, slots=True)
+class ConfigurationFile:
+    """A configuration file as it was read.
+
+    Attributes:
+        path: of the file.
+        prefix: tables around ours: `("tool", "lodeline")` in `pyproject.toml`.
+        table: what it says.
+    """
+
+    path: Path
+    prefix: tuple[str, ...]
+    table: Mapping[str, object]
+
+
 def find_setting(
     name: str, *, argument: str | None = None, environment: Mapping[str, str] | None = None
 ) -> str | None:
@@ -105,8 +126,17 @@ def find_setting(
     for variable in _BY_NAME[name].variables:
         if environment.get(variable):
             return environment[variable]
-    value = _configuration(str(Path.cwd())).get(name)
+    value = _configured(name)
     return None if value is None else str(value)
+
+
+def find_configuration() -> ConfigurationFile | None:
+    """Find and read the configuration file that counts here.
+
+    Raises:
+        UsageError: the file cannot be read, or is no TOML.
+    """
+    return _configuration(str(Path.cwd()), os.environ.get("LODELINE_CONFIG", ""))
 
 
 def personal_tables(store: Path) -> list[tuple[Path, Mapping[str, object]]]:
@@ -129,7 +159,7 @@ def personal_tables(store: Path) -> list[tuple[Path, Mapping[str, object]]]:
     if named:
         found.append((Path(named).absolute().parent, _read(Path(named))))
     else:
-        table = _configuration(str(Path.cwd())).get("personal")
+        table = _configured("personal")
         if isinstance(table, dict):
             found.append((Path.cwd(), table))
     return found
@@ -189,18 +219,31 @@ def store_path(url: str) -> Path:
     return path if path.is_absolute() else Path.cwd() / path
 
 
+def _configured(name: str) -> object:
+    found = find_configuration()
+    return None if found is None else found.table.get(name)
+
+
 @lru_cache(maxsize=8)
-def _configuration(folder: str) -> dict[str, object]:
+def _configuration(folder: str, named: str) -> ConfigurationFile | None:
+    if named:
+        path = Path(folder) / named
+        if path.name != "pyproject.toml":
+            return ConfigurationFile(path, (), _read(path))
+        return ConfigurationFile(path, ("tool", "lodeline"), _tool_table(path) or {})
     for parent in (Path(folder), *Path(folder).parents):
         own, shared = parent / "lodeline.toml", parent / "pyproject.toml"
         if own.is_file():
-            return _read(own)
-        if shared.is_file():
-            table = _read(shared).get("tool")
-            found = table.get("lodeline") if isinstance(table, dict) else None
-            if isinstance(found, dict):
-                return found
-    return {}
+            return ConfigurationFile(own, (), _read(own))
+        if shared.is_file() and (found := _tool_table(shared)) is not None:
+            return ConfigurationFile(shared, ("tool", "lodeline"), found)
+    return None
+
+
+def _tool_table(path: Path) -> dict[str, object] | None:
+    table = _read(path).get("tool")
+    found = table.get("lodeline") if isinstance(table, dict) else None
+    return found if isinstance(found, dict) else None
 
 
 def _read(path: Path) -> dict[str, object]:

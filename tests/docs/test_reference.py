@@ -63,7 +63,9 @@ def literals(path: Path) -> Iterator[str]:
             yield node.value
 
 
-@pytest.mark.parametrize("name", ["commands.md", "settings.md", "errors.md", "facets.md"])
+@pytest.mark.parametrize(
+    "name", ["commands.md", "settings.md", "errors.md", "metrics.md", "facets.md"]
+)
 def test_a_generated_page_is_what_the_code_says(name: str) -> None:
     written = (REFERENCE / name).read_text(encoding="utf-8")
     assert written == generator().PAGES[name](), f"{name} is out of date: run `make docs`"

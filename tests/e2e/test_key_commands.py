@@ -116,7 +116,7 @@ def test_the_service_leaves_loopback_only_where_it_asks_for_keys(shell: Shell) -
     listen = ("serve", "--host", "0.0.0.0", "--port", "0", "--check")
     refused = shell.run(*listen)
     assert refused.returncode == 2
-    assert "LODELINE_AUTHENTICATION=keys" in refused.stderr
+    assert "LODELINE_AUTHENTICATION=keys" in refused.stdout
     allowed = shell.run(*listen, **KEYS)
     assert allowed.returncode == 0, allowed.stderr
     assert "callers need a key" in allowed.stdout

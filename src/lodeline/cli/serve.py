@@ -1,21 +1,28 @@
 """Serve the store over HTTP: OpenLineage in, lineage questions out.
 
-Without configured authentication, only loopback addresses are served.
+Without configured authentication, only loopback addresses are served. Settings stand in the
+configuration file, `docs/reference/settings.md` lists them.
 """
 
 from __future__ import annotations
 
-import sys
+import logging
+import os
 import threading
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
 
+from lodeline.cli.answers import print_json
 from lodeline.cli.log_witnesses import read_policy
 from lodeline.errors import LodelineError, MissingExtraError, UsageError
 from lodeline.limits import SHUTDOWN_SECONDS_MAX
 from lodeline.settings import store_url
 from lodeline.transport.draining import drain_into
+
+_logger: Final = logging.getLogger("lodeline.serve")
 
 # Between two looks at the spool; a look at an empty one lists a directory.
 _DRAIN_PAUSE_SECONDS = 0.5
@@ -23,10 +30,15 @@ _DRAIN_PAUSE_SECONDS = 0.5
 
 def configure(parser: ArgumentParser) -> None:
     """Add the options of `serve`."""
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=5633, help="port (0: any free one)")
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port (default: 5633; 0: any free one)")
     parser.add_argument(
-        "--check", action="store_true", help="check settings and store, then exit without serving"
+        "--config", metavar="FILE", help="configuration file, in place of the one found upwards"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="tell every fault of settings, address, TLS files and store, then exit",
     )
 
 
@@ -34,18 +46,59 @@ def execute(arguments: Namespace) -> int:
     """Serve until interrupted, or check and return."""
     if arguments.server is not None:
         raise UsageError("serve serves a store; it takes no --server")
+    if arguments.config is not None:
+        # Whatever reads settings here, or in a process started from here, reads this file.
+        os.environ["LODELINE_CONFIG"] = str(Path(arguments.config).absolute())
     try:
-        from lodeline.server.running import check, serve
+        from lodeline.server.configuration import get_configuration
+        from lodeline.server.diagnostics import configure_diagnostics
+        from lodeline.server.running import serve
     except ModuleNotFoundError as error:
         raise MissingExtraError("server", error.name or "") from error
-    url = store_url(arguments.store)
+    given = {"host": arguments.host, "port": arguments.port}
     if arguments.check:
-        for line in check(url, host=arguments.host, port=arguments.port):
-            print(line)
-        return 0
-    with _draining(url), _cosigning(url), _mapping(url):
-        serve(url, host=arguments.host, port=arguments.port)
+        return _check(arguments, given)
+    configuration = get_configuration(given)
+    configure_diagnostics(form=configuration.log_format, level=configuration.log_level)
+    url = store_url(arguments.store)
+    with _background(url):
+        serve(url, configuration)
     return 0
+
+
+def _check(arguments: Namespace, given: dict[str, object]) -> int:
+    """Tell everything that serving would stumble over."""
+    from lodeline.server.checking import check
+    from lodeline.server.configuration import read_configuration
+
+    configuration, problems = read_configuration(given)
+    try:
+        url = store_url(arguments.store)
+    except UsageError:  # the file is no TOML, which is among the problems
+        url = ""
+    findings = check(url, configuration, problems, [("witnesses", _check_witnesses)])
+    if arguments.json:
+        ok = all(finding.error is None for finding in findings)
+        print_json({"ok": ok, "findings": [finding.to_json() for finding in findings]})
+    else:
+        for finding in findings:
+            mark = "ok" if finding.error is None else "no"
+            where = f"{finding.where}: " if finding.where else ""
+            print(f"{mark}  {finding.subject}: {where}{finding.message}")
+    statuses = {finding.error.exit_status for finding in findings if finding.error is not None}
+    return min(statuses, default=0)
+
+
+def _check_witnesses() -> str:
+    policy = read_policy()
+    return "none" if policy is None else f"{len(policy.urls)} to ask"
+
+
+@contextmanager
+def _background(url: str) -> Iterator[None]:
+    """Do what goes on beside serving."""
+    with _draining(url), _cosigning(url), _mapping(url):
+        yield
 
 
 @contextmanager
@@ -63,7 +116,7 @@ def _draining(url: str) -> Iterator[None]:
                 # Once, not every second: it stays in the spool, and is tried again.
                 if str(error) != said:
                     said = str(error)
-                    print(f"lodeline serve: spool not delivered: {said}", file=sys.stderr)
+                    _logger.warning("spool not delivered: %s", said)
 
     thread = threading.Thread(target=work, name="lodeline-drain", daemon=True)
     thread.start()
@@ -83,9 +136,7 @@ def _cosigning(url: str) -> Iterator[None]:
         return
     from lodeline.server.cosigning import Cosigning
 
-    cosigning = Cosigning(
-        url, policy, lambda said: print(f"lodeline serve: {said}", file=sys.stderr)
-    )
+    cosigning = Cosigning(url, policy, lambda said: _logger.warning("witness: %s", said))
     cosigning.start()
     try:
         yield
@@ -98,9 +149,7 @@ def _mapping(url: str) -> Iterator[None]:
     """Publish the log's map, while the store is served."""
     from lodeline.server.map_publishing import MapPublishing
 
-    publishing = MapPublishing(
-        url, lambda why: print(f"lodeline serve: map not published: {why}", file=sys.stderr)
-    )
+    publishing = MapPublishing(url, lambda why: _logger.warning("map not published: %s", why))
     publishing.start()
     try:
         yield

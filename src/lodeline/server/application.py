@@ -15,12 +15,17 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Match, Route
 
 from lodeline.errors import LodelineError
 from lodeline.limits import SERVER_THREADS_MAX, SHUTDOWN_SECONDS_MAX
 from lodeline.server.asking import Ask, Asking, Prove
 from lodeline.server.endpoints import ANYONE, Caller, Endpoint, Gate, Permission, as_sent, route_all
+from lodeline.server.noting import KEY
+from lodeline.server.observing import Observing
+from lodeline.server.openapi import Description
 from lodeline.server.pages import STYLE, home_page
+from lodeline.server.refusals import fault_object
 from lodeline.server.taking import Receive, Scope, Send, Taking
 from lodeline.server.writing import Writer
 
@@ -48,6 +53,9 @@ class Application:
         writer: takes events; started and stopped with the application.
         groups: further endpoints.
         gate: knows callers.
+        observing: observes every request.
+        threads: questions at a time.
+        shutdown_seconds: that the writer has for what waits.
         close: called when all is stopped.
     """
 
@@ -59,19 +67,26 @@ class Application:
         writer: Writer,
         groups: Sequence[EndpointGroup],
         gate: Gate,
+        observing: Observing,
         close: Callable[[], object],
+        threads: int = SERVER_THREADS_MAX,
+        shutdown_seconds: int = SHUTDOWN_SECONDS_MAX,
     ) -> None:
         self._close = close
+        self._observing = observing
+        self._shutdown_seconds = shutdown_seconds
         self._ask = ask
         self._writer = writer
         self._taking = Taking(writer, gate)
-        self._asking = Asking(ask, prove, threads=SERVER_THREADS_MAX)
+        self._asking = Asking(ask, prove, threads=threads)
         self.endpoints: list[Endpoint] = [*self._own_endpoints(), *self._asking.endpoints()]
         for group in groups:
             self.endpoints += group.endpoints()
+        self.endpoints += self._taking.endpoints()
+        self.endpoints += Description(self.endpoints).endpoints()
         self._rest = Starlette(
             routes=route_all(self.endpoints, gate),
-            exception_handlers={HTTPException: _not_served},
+            exception_handlers={HTTPException: self._not_served, Exception: _fault},
             lifespan=self._lifespan,
         )
 
@@ -79,7 +94,11 @@ class Application:
         """Serve one request; ingestion skips the router."""
         if scope["type"] != "http":
             await self._rest(scope, receive, send)
-        elif scope["path"] in _INGESTION and scope["method"] == "POST":
+            return
+        await self._observing.serve(self._serve, scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in _INGESTION and scope["method"] == "POST":
             await self._taking(scope, receive, send)
         else:
             await self._rest(as_sent(scope), receive, send)
@@ -88,8 +107,13 @@ class Application:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._writer.start()
         yield
-        await asyncio.to_thread(self._writer.stop, SHUTDOWN_SECONDS_MAX)
+        await asyncio.to_thread(self._writer.stop, self._shutdown_seconds)
         await asyncio.to_thread(self._asking.close)
+        self._close()
+
+    def close(self) -> None:
+        """Close what was opened for a service that never starts."""
+        self._asking.close()
         self._close()
 
     def _own_endpoints(self) -> list[Endpoint]:
@@ -133,9 +157,23 @@ class Application:
         body = {"ready": not problems, "problems": problems}
         return JSONResponse(body, status_code=503 if problems else 200)
 
+    async def _not_served(self, request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        code = "usage.method" if status == 405 else "no.route"
+        message = f"{request.method} {request.url.path} is not served here"
+        headers = {"Allow": ", ".join(self._methods_of(request.scope))} if status == 405 else None
+        body = {"code": code, "message": message, "next": None}
+        return JSONResponse(body, status_code=status, headers=headers)
 
-async def _not_served(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    code = "usage.method" if status == 405 else "no.route"
-    message = f"{request.method} {request.url.path} is not served here"
-    return JSONResponse({"code": code, "message": message, "next": None}, status_code=status)
+    def _methods_of(self, scope: Scope) -> list[str]:
+        """Find what a path can be asked with: a route has one method, a path may have several."""
+        found: set[str] = set()
+        for route in self._rest.routes:
+            if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
+                found |= route.methods or set()
+        return sorted(found)
+
+
+async def _fault(request: Request, _: Exception) -> Response:
+    """Answer in our form; `Observing` tells the fault in the diagnostics."""
+    return JSONResponse(fault_object(request.scope[KEY].request_id), status_code=500)

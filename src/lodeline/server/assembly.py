@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from lodeline.errors import InvalidEventError
@@ -13,9 +14,13 @@ from lodeline.ingest.projection import fold_pending
 from lodeline.proof.packs import encode_pack
 from lodeline.query import ask
 from lodeline.server.application import Application
+from lodeline.server.configuration import DEFAULTS, ServerConfiguration
+from lodeline.server.counting import counted, timed, timing
 from lodeline.server.depositing import Deposits
-from lodeline.server.endpoints import Caller, Gate, OpenGate
+from lodeline.server.endpoints import Caller, Gate, OpenGate, Permission
 from lodeline.server.log_files import LogFiles
+from lodeline.server.metrics import STORE_METRICS, Metrics, MetricsPage, read_store
+from lodeline.server.observing import Observing
 from lodeline.server.writing import Outcome, Writer
 from lodeline.store import AcceptedEvent, Refusal, Segment, open_segment
 
@@ -23,7 +28,11 @@ _OPEN: Final = OpenGate()
 
 
 def build_application(
-    store: str, *, gate: Gate = _OPEN, make_gate: Callable[[Segment], Gate] | None = None
+    store: str,
+    *,
+    gate: Gate = _OPEN,
+    make_gate: Callable[[Segment], Gate] | None = None,
+    configuration: ServerConfiguration = DEFAULTS,
 ) -> Application:
     """Open a store and build the service over it.
 
@@ -31,6 +40,7 @@ def build_application(
         store: URL of the store; made when missing.
         gate: knows callers; without one everyone may do everything.
         make_gate: makes one that looks callers up in the segment.
+        configuration: the service's settings.
 
     Raises:
         StoreUnreachableError: it cannot be opened.
@@ -39,9 +49,12 @@ def build_application(
     fold_pending(segment)
     if make_gate is not None:
         gate = make_gate(segment)
+    metrics = Metrics()
+    segment.observe_commits(partial(metrics.observe, "lodeline_fsync_seconds"))
 
     def answer(caller: Caller, verb: str, parameters: Mapping[str, object]) -> dict[str, Any]:
-        return ask(segment, verb, parameters, authoriser=caller.authoriser)
+        with timing(lambda seconds: metrics.observe("lodeline_question_seconds", seconds, verb)):
+            return ask(segment, verb, parameters, authoriser=caller.authoriser)
 
     def prove(_: Caller, parameters: Mapping[str, object]) -> bytes:
         return encode_pack(build_pack(segment, parameters))
@@ -49,16 +62,31 @@ def build_application(
     def take_predictions(records: Sequence[dict[str, Any]]) -> list[str | None]:
         return accept_predictions(segment, records)
 
-    writer = Writer(segment, append=append_events, fold=fold_pending)
+    writer = Writer(
+        segment,
+        append=counted(append_events, metrics),
+        fold=timed(fold_pending, partial(metrics.observe, "lodeline_fold_seconds")),
+    )
+    metrics.read(["lodeline_queue_events"], lambda: {"lodeline_queue_events": {(): writer.waiting}})
+    metrics.read(STORE_METRICS, partial(read_store, segment))
     deposits = Deposits(take_predictions=take_predictions, keep_blob=segment.put_blob)
     return Application(
         ask=answer,
         prove=prove,
         writer=writer,
-        groups=[deposits, LogFiles(segment)],
+        groups=[deposits, LogFiles(segment), *_metrics_pages(metrics, configuration)],
         gate=gate,
+        observing=Observing(metrics, requests=configuration.log_requests),
+        threads=configuration.limits_questions,
+        shutdown_seconds=configuration.limits_shutdown_seconds,
         close=segment.close,
     )
+
+
+def _metrics_pages(metrics: Metrics, configuration: ServerConfiguration) -> list[MetricsPage]:
+    if configuration.metrics == "off":
+        return []
+    return [MetricsPage(metrics, Permission(configuration.metrics))]
 
 
 def append_events(segment: Segment, raws: Sequence[bytes]) -> list[Outcome]:

@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from lodeline.errors import LodelineError, UsageError
 from lodeline.query.permission import OPEN, Authoriser
+from lodeline.server.noting import note
 from lodeline.server.refusals import error_response
 
 Scope = MutableMapping[str, Any]
@@ -122,11 +123,14 @@ def as_sent(scope: Scope) -> Scope:
 
 def _guarded(endpoint: Endpoint, gate: Gate) -> Callable[[Request], Awaitable[Response]]:
     async def serve(request: Request) -> Response:
+        note(request.scope, route=endpoint.path)
         try:
             caller = gate.admit(request.scope, endpoint.permission)
+            note(request.scope, caller=caller.name)
             _decode_parameters(request)
             return await endpoint.serve(request, caller)
         except LodelineError as error:
+            note(request.scope, code=error.code)
             return error_response(error)
 
     return serve

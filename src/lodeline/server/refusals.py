@@ -66,6 +66,12 @@ def error_headers(error: LodelineError) -> dict[str, str]:
     return {"Retry-After": str(RETRY_AFTER_SECONDS)} if error_status(error) == 503 else {}
 
 
+def fault_object(request_id: str) -> dict[str, Any]:
+    """Give the JSON object of a fault of the service: nothing of it but where it is told."""
+    message = f"a fault of the service; its diagnostics tell of request {request_id}"
+    return {"code": "fault", "message": message, "next": None}
+
+
 def error_response(error: LodelineError) -> JSONResponse:
     """Answer with an error."""
     status, headers = error_status(error), error_headers(error)

@@ -7,68 +7,68 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import uvicorn
 
-from lodeline.errors import AddressInUseError, UnprotectedAddressError
-from lodeline.limits import SHUTDOWN_SECONDS_MAX
+from lodeline.errors import AddressInUseError, LodelineError, UnprotectedAddressError
 from lodeline.server.assembly import build_application
+from lodeline.server.configuration import ServerConfiguration
 from lodeline.server.key_gate import KeyGate
+from lodeline.server.tls import Tls, find_tls
 from lodeline.settings import authentication
 
+_logger: Final = logging.getLogger("lodeline.serve")
 
-def serve(store: str, *, host: str, port: int) -> None:
+
+def serve(store: str, configuration: ServerConfiguration) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are finished, what waits is written.
+
+    SIGHUP reads the TLS certificate again.
 
     Args:
         store: URL of the store; made when missing.
-        host: an address or name; of loopback where the service asks for no keys.
-        port: 0 takes a free one; the line printed tells which.
+        configuration: the service's settings; port 0 takes a free one, the line printed tells
+            which.
 
     Raises:
+        UsageError: the TLS files are unusable.
         UnprotectedAddressError: the host is not loopback, and nobody would be asked for a key.
         AddressInUseError: the port is taken.
         StoreUnreachableError: the store cannot be opened.
     """
+    host = configuration.host
     gated = authentication() == "keys"
-    listener = _listen(host, port, gated=gated)
+    tls = find_tls(configuration)
+    listener = listen(host, configuration.port, gated=gated)
     try:
-        application = build_application(store, make_gate=KeyGate if gated else None)
+        application = build_application(
+            store, make_gate=KeyGate if gated else None, configuration=configuration
+        )
+        # Until the loop listens to it; its default would end the process.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         number = listener.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
-        print(f"Lodeline serves {store} at http://{shown}:{number}", flush=True)  # noqa: T201
-        _Server(
-            uvicorn.Config(
-                application,
-                log_level="warning",
-                access_log=False,
-                lifespan="on",
-                timeout_graceful_shutdown=SHUTDOWN_SECONDS_MAX,
-                server_header=False,
-            )
-        ).run(sockets=[listener])
+        scheme = "http" if tls is None else "https"
+        print(f"Lodeline serves {store} at {scheme}://{shown}:{number}", flush=True)  # noqa: T201
+        settings = uvicorn.Config(
+            application,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=configuration.limits_shutdown_seconds,
+            server_header=False,
+        )
+        settings.load()
+        settings.ssl = None if tls is None else tls.context
+        _Server(settings, tls).run(sockets=[listener])
     finally:
         listener.close()
-
-
-def check(store: str, *, host: str, port: int) -> list[str]:
-    """Try everything that `serve` needs, without serving.
-
-    Returns:
-        What was found, a line each.
-
-    Raises:
-        LodelineError: what `serve` would raise.
-    """
-    gated = authentication() == "keys"
-    _listen(host, port, gated=gated).close()
-    build_application(store, make_gate=KeyGate if gated else None)
-    reach = "callers need a key" if gated else "loopback only, callers need no key"
-    return [f"address: {host}:{port} is free, {reach}", f"store: {store} opens"]
 
 
 def require_loopback(host: str) -> None:
@@ -90,7 +90,18 @@ def require_loopback(host: str) -> None:
         )
 
 
-def _listen(host: str, port: int, *, gated: bool) -> socket.socket:
+def listen(host: str, port: int, *, gated: bool) -> socket.socket:
+    """Listen on an address.
+
+    Args:
+        host: an address or name.
+        port: 0 takes a free one.
+        gated: whether callers are asked for keys; without, only loopback will do.
+
+    Raises:
+        UnprotectedAddressError: the host is not loopback, and nobody would be asked for a key.
+        AddressInUseError: the port is taken.
+    """
     if not gated:
         require_loopback(host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -108,12 +119,29 @@ def _listen(host: str, port: int, *, gated: bool) -> socket.socket:
 class _Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn's types are optional
     """uvicorn's server, ending with status 0 after a signal instead of raising it again."""
 
+    def __init__(self, config: uvicorn.Config, tls: Tls | None) -> None:
+        super().__init__(config)
+        self._tls = tls
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         signals = (signal.SIGINT, signal.SIGTERM)
         for number in signals:
             loop.add_signal_handler(number, self.handle_exit, number, None)
+        # Without a handler SIGHUP would end the service, TLS or not.
+        loop.add_signal_handler(signal.SIGHUP, self._renew)
         yield
-        for number in signals:
+        for number in (*signals, signal.SIGHUP):
             loop.remove_signal_handler(number)
+
+    def _renew(self) -> None:
+        if self._tls is None:
+            _logger.info("SIGHUP: no TLS certificate to read again; settings need a restart")
+            return
+        try:
+            self._tls.renew()
+        except LodelineError as error:
+            _logger.error("SIGHUP: the earlier TLS certificate goes on: %s", error)  # noqa: TRY400
+        else:
+            _logger.info("SIGHUP: the TLS certificate was read again")

@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import Response
 
 from lodeline.errors import ForbiddenError, InvalidEventError, InvalidInputError, LodelineError
 from lodeline.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, EVENT_BYTES_MAX
 from lodeline.server.confinement import find_forbidden
-from lodeline.server.endpoints import Caller, Gate, Permission
+from lodeline.server.endpoints import Caller, Endpoint, Gate, Permission
+from lodeline.server.noting import note
 from lodeline.server.refusals import error_headers, error_object, error_status
 from lodeline.server.splitting import split_batch
 from lodeline.server.writing import Outcome, Writer
@@ -40,14 +44,29 @@ class Taking:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request of either path."""
+        note(scope, route=scope["path"])
         try:
             caller = self._gate.admit(scope, Permission.INGEST)
+            note(scope, caller=caller.name)
             if scope["path"].endswith("/batch"):
                 await self._take_batch(scope, receive, send, caller)
             else:
                 await self._take_one(scope, receive, send, caller)
         except LodelineError as error:
+            note(scope, code=error.code)
             await _refuse(send, error)
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Give the two endpoints to the router, which describes them and knows their methods."""
+        one, many = "/api/v1/lineage", "/api/v1/lineage/batch"
+        ingest = Permission.INGEST
+        return [
+            Endpoint("POST", one, ingest, self._routed, "Take one OpenLineage event"),
+            Endpoint("POST", many, ingest, self._routed, "Take OpenLineage events"),
+        ]
+
+    async def _routed(self, _: Request, __: Caller) -> Response:
+        return _Passed(self)
 
     async def _take_one(self, scope: Scope, receive: Receive, send: Send, caller: Caller) -> None:
         wait = _wait_of(scope)
@@ -57,6 +76,7 @@ class Taking:
             raise forbidden
         [outcome] = await self._writer.write([raw], folded=wait == "folded")
         if outcome.error is not None:
+            note(scope, code=outcome.error.code)
             await _refuse(send, outcome.error)
             return
         receipt = [(b"lodeline-receipt", outcome.receipt.encode("latin-1"))]
@@ -85,6 +105,17 @@ class Taking:
             await _send(send, 204, b"", [])
             return
         await _send_json(send, 200, _summary(outcomes), [])
+
+
+class _Passed(Response):  # type: ignore[misc]  # starlette's types are optional
+    """Answers by serving the request in raw ASGI."""
+
+    def __init__(self, taking: Taking) -> None:
+        super().__init__()
+        self._taking = taking
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._taking(scope, receive, send)
 
 
 def _summary(outcomes: list[Outcome]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import errno
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -78,6 +78,7 @@ class SqliteDatabase:
     Attributes:
         path: of the file.
         url: as the user wrote it.
+        observe_commit: told the seconds of each durable commit.
     """
 
     driver_error = sqlite3.Error
@@ -90,6 +91,7 @@ class SqliteDatabase:
         self._idle: list[sqlite3.Connection] = []
         self._idle_lock = threading.Lock()
         self._closed = False
+        self.observe_commit: Callable[[float], object] = lambda _: None
 
     def _connect(self) -> sqlite3.Connection:
         # rw, not rwc: a file that vanished must not come back empty.
@@ -174,7 +176,10 @@ class SqliteDatabase:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
+            started = time.perf_counter()
             connection.execute("COMMIT")
+            if durable:
+                self.observe_commit(time.perf_counter() - started)
         except BaseException:
             # SQLite has already rolled back after some errors, such as a full disk.
             if connection.in_transaction:

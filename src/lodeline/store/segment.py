@@ -263,5 +263,8 @@ class Segment(Protocol):
     def resolve_dead_letter(self, letter_id: int) -> None:
         """Strike a refusal off the list, after its fixed form was accepted."""
 
+    def observe_commits(self, observe: Callable[[float], object]) -> None:
+        """Have the seconds that each durable commit takes, fsync included, told to a function."""
+
     def close(self) -> None:
         """Close connections. Idempotent."""

@@ -681,6 +681,10 @@ class SqlSegment:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def observe_commits(self, observe: Callable[[float], object]) -> None:
+        """Have the seconds that each durable commit takes told to a function."""
+        self.database.observe_commit = observe
+
     def close(self) -> None:
         """Close connections. Idempotent."""
         self.database.close()

@@ -51,9 +51,6 @@ async def test_no_route_answers_without_the_gate(tmp_path: Path) -> None:
     gate = ClosedGate()
     app = application(tmp_path, gate)
     routes = [(one.method, one.path, one.permission) for one in app.endpoints]
-    routes += [
-        ("POST", path, Permission.INGEST) for path in ("/api/v1/lineage", "/api/v1/lineage/batch")
-    ]
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
         for method, path, permission in routes:
             sent = path.replace("{", "").replace(":path}", "").replace("}", "")

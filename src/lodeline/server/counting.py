@@ -1,0 +1,52 @@
+"""Counting and timing what the writer and the questions do, from outside of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from lodeline.server.metrics import Metrics
+from lodeline.server.writing import Append, Fold, Outcome
+from lodeline.store import Segment
+
+Observe = Callable[[float], object]
+
+
+@contextmanager
+def timing(observe: Observe) -> Iterator[None]:
+    """Tell the seconds that a block takes, however it ends."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        observe(time.perf_counter() - started)
+
+
+def timed(fold: Fold, observe: Observe) -> Fold:
+    """Give a fold that tells the seconds it takes."""
+
+    def work(segment: Segment) -> object:
+        with timing(observe):
+            return fold(segment)
+
+    return work
+
+
+def counted(append: Append, metrics: Metrics) -> Append:
+    """Give an append that counts what it writes together, and how each event fared."""
+
+    def work(segment: Segment, raws: Sequence[bytes]) -> list[Outcome]:
+        metrics.observe("lodeline_commit_events", len(raws))
+        with timing(lambda seconds: metrics.observe("lodeline_commit_seconds", seconds)):
+            outcomes = append(segment, raws)
+        for outcome in outcomes:
+            if outcome.error is not None:
+                metrics.count("lodeline_events_total", "refused")
+                metrics.count("lodeline_events_refused_total", outcome.error.code)
+            else:
+                fared = "duplicate" if outcome.duplicate else "accepted"
+                metrics.count("lodeline_events_total", fared)
+        return outcomes
+
+    return work

@@ -1,0 +1,117 @@
+"""Every request observed once: its figures, its line in the diagnostics, its span.
+
+Handlers know nothing of it; what only they know, they tell by `noting.note`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from lodeline.server.metrics import Metrics
+from lodeline.server.noting import KEY, ObservedRequest
+from lodeline.server.refusals import fault_object
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_logger: Final = logging.getLogger("lodeline.requests")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+# Status of an answer that was never begun, as nginx logs it: the client left.
+_CLIENT_LEFT: Final = 499
+
+
+class Observing:
+    """Wraps an application.
+
+    Args:
+        metrics: counts requests.
+        requests: which are told at level `info`: `refused` or `all`.
+    """
+
+    def __init__(self, metrics: Metrics, *, requests: str = "refused") -> None:
+        self._metrics = metrics
+        self._all = requests == "all"
+        self._in_progress = metrics.gauge("lodeline_http_requests_in_progress")
+
+    async def serve(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request and observe it."""
+        request = ObservedRequest(_request_id(scope))
+        scope[KEY] = request
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                request.status = message["status"]
+                if request.status >= 400:
+                    extra = (b"lodeline-request-id", request.request_id.encode())
+                    message = {**message, "headers": [*message.get("headers", ()), extra]}
+            await send(message)
+
+        started = time.perf_counter()
+        self._in_progress.inc()
+        try:
+            await app(scope, receive, sending)
+        except Exception:
+            # The outermost door: a fault of ours is told once, with its traceback, and answered.
+            _logger.exception("a request failed", extra=_fields(scope, request, started))
+            if not request.status:
+                await _send_fault(sending, request)
+        finally:
+            self._in_progress.dec()
+            self._tell(scope, request, started)
+
+    def _tell(self, scope: Scope, request: ObservedRequest, started: float) -> None:
+        request.status = request.status or _CLIENT_LEFT
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.count(
+            "lodeline_http_requests_total", method, request.route, str(request.status)
+        )
+        self._metrics.observe(
+            "lodeline_http_request_seconds", time.perf_counter() - started, request.route
+        )
+        level = logging.INFO if self._all or request.status >= 400 else logging.DEBUG
+        if _logger.isEnabledFor(level):
+            fields = _fields(scope, request, started)
+            text = "{method} {route} {status} {milliseconds} ms".format_map(fields)
+            code = f" {request.code}" if request.code else ""
+            _logger.log(level, "%s%s", text, code, extra=fields)
+
+
+def _fields(scope: Scope, request: ObservedRequest, started: float) -> dict[str, object]:
+    return {
+        "request_id": request.request_id,
+        "method": scope["method"],
+        "route": request.route,
+        "status": request.status,
+        "code": request.code,
+        "milliseconds": round(1000 * (time.perf_counter() - started), 1),
+        "caller": request.caller,
+    }
+
+
+def _request_id(scope: Scope) -> str:
+    """Give the trace identifier that the client sent (W3C `traceparent`), or a new one."""
+    for name, value in scope["headers"]:
+        if name == b"traceparent":
+            parts = value.decode("latin-1").split("-")
+            if len(parts) >= 4 and _is_trace_id(parts[1]):
+                return str(parts[1])
+    return secrets.token_hex(16)
+
+
+def _is_trace_id(text: str) -> bool:
+    return len(text) == 32 and set(text) <= set("0123456789abcdef") and set(text) != {"0"}
+
+
+async def _send_fault(send: Send, request: ObservedRequest) -> None:
+    data = json.dumps(fault_object(request.request_id)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))]
+    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.body", "body": data})

@@ -1,0 +1,69 @@
+"""TLS of the service: the certificate, the least version, client certificates, renewal."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from lodeline.errors import UsageError
+from lodeline.server.configuration import ServerConfiguration
+
+
+class Tls:
+    """The TLS of a listening service.
+
+    Args:
+        certificate: PEM file: the certificate, then those that lead to its root.
+        key: PEM file of its private key, without a passphrase.
+        client_ca: PEM file of roots; with it every client must show a certificate.
+
+    Raises:
+        UsageError: a file cannot be read, is no PEM, or certificate and key do not belong
+            together.
+    """
+
+    def __init__(self, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
+        self._certificate, self._key = certificate, key
+        self.context = self._load(client_ca)
+
+    def renew(self) -> None:
+        """Read certificate and key again; new connections get them, old ones go on.
+
+        The roots of client certificates are not read again.
+
+        Raises:
+            UsageError: as at the beginning; the earlier certificate goes on.
+        """
+        # First into a context of its own: a key that does not match would leave half of each.
+        self._load(None)
+        self.context.load_cert_chain(self._certificate, self._key)
+
+    def _load(self, client_ca: Path | None) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        reading = f"{self._certificate} with key {self._key}"
+        try:
+            context.load_cert_chain(self._certificate, self._key, password=_no_passphrase)
+            if client_ca is not None:
+                reading = str(client_ca)
+                context.load_verify_locations(client_ca)
+                context.verify_mode = ssl.CERT_REQUIRED
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise UsageError(f"TLS: cannot use {reading}: {error}") from error
+        return context
+
+
+def _no_passphrase() -> str:
+    # Without this OpenSSL would ask at the terminal and wait.
+    raise ValueError("the private key asks for a passphrase; keys are read without one")
+
+
+def find_tls(configuration: ServerConfiguration) -> Tls | None:
+    """Set TLS up as configured; `None` where it is not.
+
+    Raises:
+        UsageError: its files are unusable.
+    """
+    if configuration.tls_certificate is None or configuration.tls_key is None:
+        return None
+    return Tls(configuration.tls_certificate, configuration.tls_key, configuration.tls_client_ca)
