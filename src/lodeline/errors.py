@@ -99,6 +99,25 @@ class UnknownNodeError(NoError):
 
 
 @dataclass(eq=False)
+class UnknownEntryError(NoError):
+    """The catalogue has no such namespace, source, version, field or run."""
+
+    code: ClassVar[str] = "no.unknown_entry"
+    what: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.what} '{self.name}' not found."
+
+
+@dataclass(eq=False)
+class RunTakenError(UsageError):
+    """The identifier belongs to a run of another job."""
+
+    code: ClassVar[str] = "usage.run_taken"
+
+
+@dataclass(eq=False)
 class StoreUnreachableError(CouldNotTellError):
     """The store or the server does not answer."""
 

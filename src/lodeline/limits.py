@@ -60,6 +60,21 @@ SEARCH_RESULTS_MAX = 1_000
 # Versions that `show` lists, newest first; `versions_total` counts them all.
 SHOW_VERSIONS_MAX = 100
 
+# Entries on one page of a catalogue's list; a page of jobs carries this many latest runs of each,
+# as Marquez's does. Raw events are larger than entries.
+CATALOGUE_PAGE_MAX = 10_000
+CATALOGUE_RUNS_MAX = 10
+CATALOGUE_EVENTS_MAX = 1_000
+
+# Distinct sources or tags that facets state, read for one list: each may stand in another payload.
+CATALOGUE_STATEMENTS_MAX = 10_000
+
+# Names that a pattern of the catalogue's search matches at most, before they are sorted and cut.
+CATALOGUE_MATCHES_MAX = 50_000
+
+# Body of a request that puts something into the catalogue: names, descriptions, columns.
+CATALOGUE_BODY_BYTES_MAX = 4 * 1024 * 1024
+
 # Candidates that an ambiguous identifier lists, and readings that are looked up for one.
 IDENTIFIER_CANDIDATES_MAX = 20
 IDENTIFIER_READINGS_MAX = 512

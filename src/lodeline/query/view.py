@@ -156,6 +156,15 @@ class View:
                 self._components[member] = known
         return known
 
+    def look_ahead(self, numbers: Iterable[int]) -> None:
+        """Fetch at once the names of all that aliases make one with nodes."""
+        if not self.has_aliases:
+            return
+        members = {member for number in numbers for member in self.component(number)}
+        for number, name in self.names(members).items():
+            # Whoever is named by a row of the moment is known at the moment.
+            self._numbers.setdefault(name, number)
+
     def _alias_holds(self) -> str:
         """SQL condition: a row of `alias`, as `a`, makes one of two nodes at the moment."""
         return (

@@ -19,6 +19,7 @@ from lodeline.server.counting import counted, timed, timing
 from lodeline.server.depositing import Deposits
 from lodeline.server.endpoints import Caller, Gate, OpenGate, Permission
 from lodeline.server.log_files import LogFiles
+from lodeline.server.marquez import Marquez
 from lodeline.server.metrics import STORE_METRICS, Metrics, MetricsPage, read_store
 from lodeline.server.observing import Observing
 from lodeline.server.writing import Outcome, Writer
@@ -74,7 +75,12 @@ def build_application(
         ask=answer,
         prove=prove,
         writer=writer,
-        groups=[deposits, LogFiles(segment), *_metrics_pages(metrics, configuration)],
+        groups=[
+            deposits,
+            LogFiles(segment),
+            Marquez(segment, writer),
+            *_metrics_pages(metrics, configuration),
+        ],
         gate=gate,
         observing=Observing(metrics, requests=configuration.log_requests),
         threads=configuration.limits_questions,

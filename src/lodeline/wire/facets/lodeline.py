@@ -591,10 +591,57 @@ class LodelineQualityDatasetFacet(Facet, frozen=True):
     checks: list[QualityCheck]
 
 
+class LodelineCatalogueDatasetFacet(Facet, frozen=True):
+    """What a caller of the catalogue declared that OpenLineage has no words for.
+
+    Attributes:
+        entry: what is declared. `dataset` is the dataset itself; the others are no datasets, and
+            the dataset with this facet only stands for them.
+        name: of what is declared.
+        namespace: of what is declared or removed.
+        kind: of what is removed: `dataset`, `job` or `namespace`.
+        owner: of a namespace.
+        description: of it.
+        type: of a source, such as `POSTGRESQL`.
+        connection_url: of a source.
+        physical_name: of a dataset, where it differs from its name.
+        schema_location: of a stream.
+    """
+
+    facet_name: ClassVar = "lodeline_catalogue"
+    facet_scopes: ClassVar = _DATASET
+    facet_schema_url: ClassVar = lodeline_url("LodelineCatalogueDatasetFacet")
+    entry: Literal["namespace", "source", "tag", "dataset", "removal"]
+    name: str
+    namespace: str | None = None
+    kind: str | None = None
+    owner: str | None = None
+    description: str | None = None
+    type: str | None = None
+    connection_url: str | None = None
+    physical_name: str | None = None
+    schema_location: str | None = None
+
+
+class LodelineContextJobFacet(Facet, frozen=True):
+    """What a caller of the catalogue said of a job beside its SQL.
+
+    Attributes:
+        context: texts by name.
+    """
+
+    facet_name: ClassVar = "lodeline_context"
+    facet_scopes: ClassVar = _JOB
+    facet_schema_url: ClassVar = lodeline_url("LodelineContextJobFacet")
+    context: dict[str, Any]
+
+
 LODELINE_FACETS: tuple[type[Facet], ...] = (
     LodelineAgentRunFacet,
     LodelineCaptureRunFacet,
+    LodelineCatalogueDatasetFacet,
     LodelineCodeRunFacet,
+    LodelineContextJobFacet,
     LodelineDeploymentDatasetFacet,
     LodelineDigestDatasetFacet,
     LodelineEnvironmentRunFacet,

@@ -1,0 +1,372 @@
+"""Lists of namespaces, datasets and jobs, page by page; what was put into them and taken out.
+
+A catalogue also holds what no event of a pipeline says: a namespace without anything in it, a
+source, a tag's description, and that somebody took a dataset or job off the lists. Such things are
+recorded as DatasetEvents about datasets of the reserved namespaces below, with the facet
+`lodeline_catalogue`; they are nodes of the graph like others and stand on no list here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from lodeline.model import NodeId
+from lodeline.query.asking import Inquiry
+from lodeline.query.permission import OPEN
+from lodeline.query.view import View
+
+_AMONG = "IN (SELECT value FROM json_each(:ids))"
+
+# Kinds that are datasets on the wire.
+DATA_KINDS: Final = ("dataset", "model", "deployment")
+JOB_KINDS: Final = ("job",)
+
+# No namespace of a pipeline may start like this.
+RESERVED: Final = "lodeline:"
+NAMESPACES: Final = "lodeline:namespaces"
+SOURCES: Final = "lodeline:sources"
+TAGS: Final = "lodeline:tags"
+# Its datasets are named as `removal_of` says.
+REMOVED: Final = "lodeline:removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of a list.
+
+    Attributes:
+        total: entries of all pages.
+        nodes: of this page, by number, in order.
+    """
+
+    total: int
+    nodes: dict[int, NodeId]
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """One namespace.
+
+    Attributes:
+        name: of it.
+        first: number of the node that was recorded first; `None` where it holds none.
+        last: number of the node that was recorded last.
+        declared: number of the node that declares it, if one does.
+    """
+
+    name: str
+    first: int | None = None
+    last: int | None = None
+    declared: int | None = None
+
+    def with_nodes(self, first: int, last: int) -> Space:
+        """Give the same namespace with further nodes."""
+        least = first if self.first is None else min(first, self.first)
+        most = last if self.last is None else max(last, self.last)
+        return Space(self.name, least, most, self.declared)
+
+
+def removal_of(kind: str, namespace: str, name: str = "") -> str:
+    """Name the entry that says something was taken off the lists.
+
+    Args:
+        kind: `dataset`, `job` or `namespace`; models and deployments are datasets.
+        namespace: of it.
+        name: of it; empty for a namespace.
+    """
+    return f"{kind}/{len(namespace)}/{namespace}/{name}"
+
+
+class Catalogue:
+    """The lists at one moment.
+
+    Args:
+        inquiry: under way; its authoriser decides about every node listed.
+    """
+
+    def __init__(self, inquiry: Inquiry) -> None:
+        self.inquiry = inquiry
+        self.view: View = inquiry.view
+        self._has_removals = bool(
+            self.view.select(
+                "SELECT 1 FROM node WHERE kind = 'dataset' AND namespace = :removed LIMIT 1",
+                removed=REMOVED,
+            )
+        )
+
+    def list_nodes(
+        self,
+        kinds: Sequence[str],
+        *,
+        namespace: str | None,
+        limit: int,
+        offset: int,
+        states: Sequence[str] = (),
+    ) -> Listing:
+        """List nodes under their canonical names.
+
+        Args:
+            kinds: `DATA_KINDS`, by name, or `JOB_KINDS`, the last active first.
+            namespace: of them; `None` for all.
+            limit: nodes of the page.
+            offset: nodes of the pages before.
+            states: of a job's latest run, of which it must have one; empty for any.
+        """
+        condition, values = self._listed(kinds, namespace)
+        if states:
+            names = {f"state{i}": state for i, state in enumerate(states)}
+            condition += f" AND {self._latest_state()} IN ({', '.join(f':{one}' for one in names)})"
+            values |= names
+        order = "n.namespace, n.name, n.node_id"
+        if kinds == JOB_KINDS:
+            order = f"{self._last_active()} DESC, {order}"
+        sql = f"SELECT n.node_id, n.kind, n.namespace, n.name FROM node n WHERE {condition}"
+        if self.inquiry.authoriser is OPEN:
+            [(total,)] = self.view.select(
+                f"SELECT count(*) FROM node n WHERE {condition}", **values
+            )
+            page = f"{sql} ORDER BY {order} LIMIT :limit OFFSET :offset"
+            rows = self.view.select(page, **values, limit=limit, offset=offset)
+            return Listing(total, {row[0]: NodeId(*row[1:]) for row in rows})
+        rows = self.view.select(f"{sql} ORDER BY {order}", **values)
+        seen = [(row[0], NodeId(*row[1:])) for row in rows]
+        seen = [one for one in seen if self.inquiry.authoriser.may_see(one[1])]
+        return Listing(len(seen), dict(seen[offset : offset + limit]))
+
+    def find(self, kinds: Sequence[str], namespace: str, name: str) -> NodeId | None:
+        """Find the canonical node of a name that is listed, whichever of its names it is."""
+        if namespace.startswith(RESERVED):
+            return None
+        for kind in kinds:
+            node = NodeId(kind, namespace, name)
+            if self.view.find_number(node) is None:
+                continue
+            node = self.view.canonical(node)
+            rows = self.view.select(
+                f"SELECT 1 FROM node n WHERE n.node_id = :node AND {self._kept()}",
+                node=self.view.find_number(node),
+                removed=REMOVED,
+            )
+            if rows and self.inquiry.authoriser.may_see(node):
+                return node
+        return None
+
+    def matching(
+        self, kinds: Sequence[str], *, pattern: str, namespace: str | None, limit: int
+    ) -> dict[int, NodeId]:
+        """Find listed nodes whose names match a pattern of LIKE, in lower case, by name.
+
+        Args:
+            kinds: of the nodes.
+            pattern: `%` for any characters, `_` for one.
+            namespace: of them; `None` for all.
+            limit: nodes looked at.
+        """
+        condition, values = self._listed(kinds, namespace)
+        rows = self.view.select(
+            f"SELECT n.node_id, n.kind, n.namespace, n.name FROM node n WHERE {condition}"
+            " AND lower(n.name) LIKE :pattern ORDER BY n.name, n.namespace, n.node_id LIMIT :limit",
+            **values,
+            pattern=pattern,
+            limit=limit,
+        )
+        found = {row[0]: NodeId(*row[1:]) for row in rows}
+        may_see = self.inquiry.authoriser.may_see
+        return {number: node for number, node in found.items() if may_see(node)}
+
+    def updated(self, numbers: Iterable[int]) -> dict[int, int]:
+        """Give, per node, the event time of what was last said of it."""
+        view = self.view
+        wanted = set(numbers)
+        found: dict[int, int] = {}
+        for table, node, time, alive in (
+            ("sighting", "node_id", "event_time", view.point("t")),
+            ("mention", "node_id", "event_time", view.point("t")),
+            ('"write"', "node_id", "time_us", view.rectangle("t")),
+            ("run_state", "job_node", "last_us", view.rectangle("t")),
+        ):
+            sql = (
+                f"SELECT t.{node}, max(t.{time}) FROM {table} t WHERE t.{node} {_AMONG}"
+                f" AND {alive} GROUP BY t.{node}"
+            )
+            for number, time_us in view.select_among(sql, wanted):
+                found[number] = max(time_us, found.get(number, time_us))
+        return found
+
+    def names_of(self, namespace: str) -> dict[str, int]:
+        """Give name and number of all datasets of a reserved namespace."""
+        rows = self.view.select(
+            "SELECT n.name, n.node_id FROM node n WHERE n.kind = 'dataset'"
+            f" AND n.namespace = :space AND {self.view.known('n')} ORDER BY n.name",
+            space=namespace,
+        )
+        return dict(rows)
+
+    # -- namespaces ----------------------------------------------------------------------------
+
+    def list_namespaces(self) -> list[Space]:
+        """List all namespaces by name: those of listed nodes, and those declared."""
+        found: dict[str, Space] = {}
+        for kind in (*DATA_KINDS, *JOB_KINDS):
+            for name, first, last in self._spaces_of(kind):
+                known = found.get(name)
+                found[name] = (
+                    Space(name, first, last) if known is None else known.with_nodes(first, last)
+                )
+        for name, number in self.names_of(NAMESPACES).items():
+            known = found.get(name)
+            if known is not None:
+                found[name] = Space(name, known.first, known.last, number)
+            elif not self._is_removed(name, number):
+                found[name] = Space(name, None, None, number)
+        return [found[name] for name in sorted(found)]
+
+    def find_namespace(self, name: str) -> Space | None:
+        """Find one namespace."""
+        if name.startswith(RESERVED):
+            return None
+        first: list[int] = []
+        last: list[int] = []
+        for kind in (*DATA_KINDS, *JOB_KINDS):
+            if not self._holds(kind, name):
+                continue
+            rows = self.view.select(
+                "SELECT min(n.node_id), max(n.node_id) FROM node n"
+                " WHERE n.kind = :kind AND n.namespace = :space",
+                kind=kind,
+                space=name,
+            )
+            first.append(rows[0][0])
+            last.append(rows[0][1])
+        declared = self.view.find_number(NodeId("dataset", NAMESPACES, name))
+        if first:
+            return Space(name, min(first), max(last), declared)
+        if declared is None or self._is_removed(name, declared):
+            return None
+        return Space(name, None, None, declared)
+
+    def _spaces_of(self, kind: str) -> list[tuple[str, int, int]]:
+        """Skip along the index from namespace to namespace: nodes of one are many."""
+        condition, values = self._listed([kind], None)
+        sql = (
+            "WITH RECURSIVE space(namespace) AS ("
+            " SELECT min(m.namespace) FROM node m WHERE m.kind = :kind"
+            " UNION ALL SELECT (SELECT min(m.namespace) FROM node m WHERE m.kind = :kind"
+            " AND m.namespace > space.namespace) FROM space WHERE space.namespace IS NOT NULL)"
+            " SELECT space.namespace, (SELECT min(m.node_id) FROM node m WHERE m.kind = :kind"
+            " AND m.namespace = space.namespace), (SELECT max(m.node_id) FROM node m"
+            " WHERE m.kind = :kind AND m.namespace = space.namespace) FROM space"
+            " WHERE space.namespace IS NOT NULL AND EXISTS (SELECT 1 FROM node n"
+            f" WHERE n.namespace = space.namespace AND {condition})"
+        )
+        rows = self.view.select(sql, kind=kind, **values)
+        if self.inquiry.authoriser is OPEN:
+            return rows
+        return [row for row in rows if self._holds(kind, row[0])]
+
+    def _holds(self, kind: str, namespace: str) -> bool:
+        """Tell whether a namespace has a listed node of a kind that the reader may see."""
+        condition, values = self._listed([kind], namespace)
+        sql = f"SELECT n.kind, n.namespace, n.name FROM node n WHERE {condition}"
+        if self.inquiry.authoriser is OPEN:
+            return bool(self.view.select(f"{sql} LIMIT 1", **values))
+        rows = self.view.select(sql, **values)
+        return any(self.inquiry.authoriser.may_see(NodeId(*row)) for row in rows)
+
+    def _is_removed(self, namespace: str, declared: int) -> bool:
+        """Tell whether an empty namespace was removed after it was declared."""
+        entry = self.view.find_number(
+            NodeId("dataset", REMOVED, removal_of("namespace", namespace))
+        )
+        if entry is None:
+            return False
+        sql = (
+            f"SELECT m.node_id, max(m.event_time) FROM mention m WHERE m.node_id {_AMONG}"
+            f" AND {self.view.point('m')} GROUP BY m.node_id"
+        )
+        times = dict(self.view.select_among(sql, [entry, declared]))
+        return bool(times.get(entry, 0) >= times.get(declared, 0))
+
+    # -- conditions ----------------------------------------------------------------------------
+
+    def _listed(self, kinds: Sequence[str], namespace: str | None) -> tuple[str, dict[str, object]]:
+        """Give the SQL condition of nodes `n` on the lists, and its values."""
+        among = ", ".join(f"'{kind}'" for kind in kinds)
+        parts = [f"n.kind IN ({among})", self.view.known("n"), self._kept()]
+        values: dict[str, object] = {"removed": REMOVED}
+        if namespace is None:
+            parts.append(f"substr(n.namespace, 1, {len(RESERVED)}) <> :reserved")
+            values["reserved"] = RESERVED
+        else:
+            parts.append("n.namespace = :space")
+            values["space"] = namespace
+        others = self._other_names(kinds, namespace)
+        if others:
+            parts.append("n.node_id NOT IN (SELECT value FROM json_each(:others))")
+            values["others"] = str(sorted(others))
+        return " AND ".join(parts), values
+
+    def _kept(self) -> str:
+        """Give the condition that `n` was not removed since anything was last said of it."""
+        if not self._has_removals:
+            return "1 = 1"
+        view = self.view
+        later = (
+            (
+                f"SELECT 1 FROM mention l WHERE l.node_id = n.node_id AND {view.point('l')}"
+                " AND l.event_time > d.event_time"
+            ),
+            (
+                f'SELECT 1 FROM "write" w WHERE w.node_id = n.node_id AND {view.rectangle("w")}'
+                " AND w.time_us > d.event_time"
+            ),
+            (
+                "SELECT 1 FROM read r JOIN run_state s USING (group_id) WHERE r.node_id = n.node_id"
+                f" AND {view.rectangle('r')} AND {view.rectangle('s')} AND s.last_us > d.event_time"
+            ),
+            (
+                f"SELECT 1 FROM run_state j WHERE j.job_node = n.node_id AND {view.rectangle('j')}"
+                " AND j.last_us > d.event_time"
+            ),
+        )
+        kind = "CASE WHEN n.kind = 'job' THEN 'job' ELSE 'dataset' END"
+        place = "'/' || length(n.namespace) || '/' || n.namespace || '/'"
+        return (
+            "NOT EXISTS (SELECT 1 FROM node k JOIN mention d ON d.node_id = k.node_id"
+            " WHERE k.kind = 'dataset' AND k.namespace = :removed AND k.part = ''"
+            f" AND k.name IN ({kind} || {place} || n.name, 'namespace' || {place})"
+            f" AND {view.point('d')}"
+            f" AND NOT ({' OR '.join(f'EXISTS ({one})' for one in later)}))"
+        )
+
+    def _last_active(self) -> str:
+        return (
+            "coalesce((SELECT max(s.last_us) FROM run_state s WHERE s.job_node = n.node_id"
+            f" AND {self.view.rectangle('s')}), 0)"
+        )
+
+    def _latest_state(self) -> str:
+        return (
+            "(SELECT s.state FROM run_state s JOIN run_group g USING (group_id)"
+            " WHERE s.job_node = n.node_id AND g.run_id IS NOT NULL"
+            f" AND {self.view.rectangle('s')} ORDER BY s.start_us DESC, g.run_id DESC LIMIT 1)"
+        )
+
+    def _other_names(self, kinds: Iterable[str], namespace: str | None) -> set[int]:
+        """Find the nodes that are listed under another name, which the aliases make canonical."""
+        if not self.view.has_aliases:
+            return set()
+        among = ", ".join(f"'{kind}'" for kind in kinds)
+        space = "1 = 1" if namespace is None else "n.namespace = :space"
+        rows = self.view.select(
+            f"SELECT n.node_id, n.kind, n.namespace, n.name FROM node n WHERE n.kind IN ({among})"
+            f" AND {space} AND (EXISTS (SELECT 1 FROM alias a WHERE a.node_a = n.node_id)"
+            " OR EXISTS (SELECT 1 FROM alias a WHERE a.node_b = n.node_id))",
+            space=namespace or "",
+        )
+        names = {row[0]: NodeId(*row[1:]) for row in rows}
+        self.view.look_ahead(names)
+        canonical = self.view.canonical_names(names)
+        return {number for number, name in names.items() if canonical[number] != name}
