@@ -57,6 +57,40 @@ PATHS_MAX = 20
 # Results of one page of a search.
 SEARCH_RESULTS_MAX = 1_000
 
+# Matches of a search that are ranked and counted. More would take longer than anyone waits for
+# results that nobody looks through; `total_exact` says whether there were more.
+SEARCH_MATCHES_MAX = 1_000
+
+# Words of the vocabulary that one word of a search may stand for (beginning with it, containing
+# it, mistyped). Shorter ones first: what is left out has the longest rest.
+SEARCH_EXPANSIONS_MAX = 64
+
+# Words of the vocabulary looked at for those.
+SEARCH_WORDS_READ_MAX = 2_000
+
+# Words that a question may ask for: each costs a walk over the documents that have it.
+SEARCH_ASKED_MAX = 16
+
+# Characters of a word; no name's part is longer, encoded data is.
+SEARCH_WORD_CHARACTERS_MAX = 64
+
+# Words kept of one node's descriptions, columns and the like: a table of some hundred columns, or
+# some pages of text.
+SEARCH_SAID_WORDS_MAX = 4_000
+
+# Nodes indexed in one transaction: some hundred milliseconds under the writer's lock.
+SEARCH_BATCH_NODES = 2_048
+
+# Seconds that a command spends on the index before it asks; what then is not indexed is scanned.
+SEARCH_INDEX_SECONDS = 20.0
+
+# Nodes whose facets one search reads from the log, where the index does not hold them: at earlier
+# moments, and for what came in since.
+SEARCH_FACETS_READ_MAX = 2_000
+
+# Values of one facet (kind, namespace, tag, owner) that a search counts, the most frequent first.
+SEARCH_FACET_VALUES_MAX = 50
+
 # Versions that `show` lists, newest first; `versions_total` counts them all.
 SHOW_VERSIONS_MAX = 100
 

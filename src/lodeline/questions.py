@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
 from urllib.request import Request, urlopen
@@ -18,12 +19,16 @@ from lodeline.errors import (
     ServerCouldNotTellError,
     ServerNoError,
     ServerUsageError,
+    StoreFullError,
     StoreUnreachableError,
     UnknownNodeError,
     UsageError,
 )
-from lodeline.limits import ANSWER_BYTES_MAX, ANSWER_SECONDS_MAX
+from lodeline.limits import ANSWER_BYTES_MAX, ANSWER_SECONDS_MAX, SEARCH_INDEX_SECONDS
 from lodeline.settings import bearer_header, find_setting, store_url
+
+if TYPE_CHECKING:
+    from lodeline.store import Segment
 
 Answer = dict[str, Any]
 
@@ -68,6 +73,8 @@ class StoreQuestions:
         segment = open_segment(self.url, create=False)
         try:
             fold_pending(segment)
+            if verb == "search":
+                _index(segment)
             answer = ask(segment, verb, parameters)
         finally:
             segment.close()
@@ -76,6 +83,15 @@ class StoreQuestions:
             answer["gaps"].append(gap)
             answer["complete"] = False
         return answer
+
+
+def _index(segment: Segment) -> None:
+    """Bring the index of searches up, for a bounded time; the search scans the rest."""
+    from lodeline.query.search_index import catch_up
+
+    # A store that can't be written can still be searched.
+    with suppress(StoreUnreachableError, StoreFullError):
+        catch_up(segment, seconds=SEARCH_INDEX_SECONDS)
 
 
 class ServerQuestions:

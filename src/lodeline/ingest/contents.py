@@ -29,6 +29,7 @@ from lodeline.ingest.interning import Interning
 from lodeline.ingest.rectangles import Fact
 from lodeline.limits import CONTENTS_CACHED_MAX
 from lodeline.model import NodeId
+from lodeline.store.search_tables import SEARCHED_FACETS
 from lodeline.wire import DatasetEvent, Event, JobEvent, Run, RunEvent, decode_stored
 
 _NEVER = 1 << 62
@@ -43,6 +44,7 @@ class Content:
         subject: namespace and name of the job, or of a DatasetEvent's dataset.
         event: an event with this content; its run and time mean nothing here.
         mentions: (node, facet set) of nodes with facets.
+        described: whether any of those facets is searched.
         sighted: nodes that it names.
         sighted_us: least event time at which all of `sighted` were sighted.
         aliases: (node, other or None).
@@ -53,6 +55,7 @@ class Content:
 
     __slots__ = (
         "aliases",
+        "described",
         "endings",
         "event",
         "job_node",
@@ -80,6 +83,9 @@ class Content:
             for one, facets in stated.facets.items()
             if facets
         ]
+        self.described = any(
+            not SEARCHED_FACETS.isdisjoint(facets) for facets in stated.facets.values()
+        )
         self.sighted = {node(one) for one in stated.names}
         self.sighted.update(interning.column(*column) for column in stated.columns)
         self.sighted_us = _NEVER

@@ -36,6 +36,7 @@ from lodeline.model import NodeId, parse_identifier, parse_time
 from lodeline.store import Segment
 from lodeline.store.connections import Connection, has_table
 from lodeline.store.graph_tables import create_graph_tables, drop_graph_tables
+from lodeline.store.search_tables import has_search_tables, note_described
 from lodeline.wire import content_digest
 
 _decode_facets: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -193,6 +194,8 @@ class _Projector:
         self._rows: dict[str, list[tuple[Any, ...]]] = {"run_event": [], "mention": []}
         self._run_events = self._rows["run_event"]
         self._mentions = self._rows["mention"]
+        # Per content of the batch, the last event that states it: event time, digest, position.
+        self._described: dict[Content, tuple[int, bytes, int]] = {}
         self._parent_jobs: dict[bytes, list[int]] = {}
         self._numbers: dict[str, list[str]] = {}
         self._numbered_ids: set[tuple[str, str]] = set()
@@ -239,12 +242,26 @@ class _Projector:
                 connection.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)
                 rows.clear()
         self._live.flush(connection)
+        self._note_described(connection)
         connection.execute("UPDATE fold_state SET folded_to = ?", (folded_to,))
         self.folded_to = folded_to
         self._contents.trim()
         if len(self._groups) > GROUPS_CACHED_MAX:
             for run_id in list(self._groups)[: GROUPS_CACHED_MAX // 2]:
                 del self._groups[run_id]
+
+    def _note_described(self, connection: Connection) -> None:
+        """Tell the index of searches, if there is one, which nodes to read again."""
+        if self._described and has_search_tables(connection):
+            note_described(
+                connection,
+                (
+                    (node, facet_set, *last)
+                    for content, last in self._described.items()
+                    for node, facet_set in content.mentions
+                ),
+            )
+        self._described.clear()
 
     def _write(self, table: str, row: tuple[Any, ...]) -> None:
         self._rows.setdefault(table, []).append(row)
@@ -279,6 +296,10 @@ class _Projector:
         self._mentions += [
             (node, time_us, digest, position, facet_set) for node, facet_set in content.mentions
         ]
+        if content.described:
+            last = (time_us, digest, position)
+            if self._described.get(content, last) <= last:
+                self._described[content] = last
         for node, other in content.aliases:
             self._write("alias", (node, other, time_us, digest, position))
         for node in content.endings:

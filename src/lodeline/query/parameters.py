@@ -111,6 +111,8 @@ class SearchQuestion(Question, frozen=True, kw_only=True):
     q: _Text
     kind: str | None = None
     namespace: str | None = None
+    tag: str | None = None
+    owner: str | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=SEARCH_RESULTS_MAX)] = 50
     cursor: str | None = None
 

@@ -1,152 +1,260 @@
-"""Search: nodes whose name, namespace, column, tag, owner or description has every word."""
+"""Search: nodes that have every word in their names, columns, tags, owners, descriptions or types.
+
+Names come before what is said of a node: the whole name, then names that begin with the words,
+then those that have the words, then those that contain them; namespaces and descriptions follow,
+and columns come after their datasets. If nothing has the words, words that differ from them by a
+mistyped letter or two are tried, and the answer says which.
+
+The index (`search_index`) finds candidates; here they are looked at with the moment's and the
+reader's eyes, before anything is counted. What the index does not hold, since it came in a moment
+ago or since the question is about an earlier moment, is scanned. Personal values are not searched.
+"""
 
 from __future__ import annotations
 
-import json
-import re
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
-from lodeline.errors import UsageError
+from lodeline.errors import (
+    AmbiguousIdentifierError,
+    MalformedIdentifierError,
+    UnknownNodeError,
+    UsageError,
+)
+from lodeline.limits import SEARCH_ASKED_MAX, SEARCH_FACET_VALUES_MAX
 from lodeline.model import KINDS, NodeId, format_time
-from lodeline.query.answers import Page
+from lodeline.query.answers import Gap, Page
 from lodeline.query.asking import Inquiry
-from lodeline.query.facets import Registers, labels_in, owners_in
 from lodeline.query.parameters import SearchQuestion
+from lodeline.query.search_candidates import find_candidates
+from lodeline.query.search_index import index_state
+from lodeline.query.search_matches import Match, Matches
+from lodeline.query.search_terms import asked_words, mark, name_keys, plain
 from lodeline.query.versions import newest_version
 from lodeline.query.view import View
 
 Answer = dict[str, Any]
 
-# Nodes whose facets are read for one search: tags, owners and descriptions are not indexed yet.
-_FACETS_READ_MAX = 2_000
-_FACET_FIELDS = ("tags", "ownership", "documentation")
+# What people look for first, among equally good matches.
+_KINDS_FIRST: Final = ("dataset", "model", "job", "deployment", "feature", "datasetField")
+_KIND_RANK: Final = {kind: rank for rank, kind in enumerate(_KINDS_FIRST)}
 
 
 def search(inquiry: Inquiry, question: SearchQuestion, page: Page) -> Answer:
     """Answer a search: best matches first, `total` over all pages."""
     if question.kind is not None and question.kind not in KINDS:
         raise UsageError(f"no kind {question.kind!r}; there are {', '.join(sorted(KINDS))}")
-    words = question.q.lower().split()
-    if not words:
+    text = plain(" ".join(question.q.split()))
+    words = asked_words(text)
+    if not text:
         raise UsageError("search for at least one word")
-    found: dict[NodeId, set[str]] = {}
-    _find_names(inquiry.view, words, question, found)
-    _find_facets(inquiry.view, words, question, found)
-    visible = [node for node in found if inquiry.authoriser.may_see(node)]
-    visible.sort(key=lambda node: (_rank(node, found[node], words), str(node)))
-    shown = visible[page.offset : page.offset + page.limit]
-    more = page.offset + page.limit < len(visible)
-    return {
-        "total": len(visible),
-        "results": [_result(inquiry, node, found[node]) for node in shown],
+    if len(words) > SEARCH_ASKED_MAX:
+        raise UsageError(f"search for at most {SEARCH_ASKED_MAX} words, not {len(words)}")
+    named = _find_named(inquiry, question.q.strip())
+    if named is not None:
+        found = Found([Match(named, None)], [])
+    else:
+        found = _find(inquiry, question, text, words)
+    admits = _filter(inquiry, question)
+    admitted = [match for match in found.matches if admits(match)]
+    admitted.sort(key=_ranking(text, found.groups))
+    shown = admitted[page.offset : page.offset + page.limit]
+    more = page.offset + page.limit < len(admitted)
+    answer: Answer = {
+        "total": len(admitted),
+        "total_exact": not found.cut,
+        "results": [_result(inquiry, match, found.groups) for match in shown],
+        "facets": _count_facets(admitted),
+        "corrected": found.corrected,
         "next": page.next_cursor(inquiry.moment) if more else None,
         "as_of": inquiry.moment.to_json(),
         "trees": inquiry.moment.trees_json(),
     }
+    if found.gaps:
+        answer["gaps"] = [gap.to_json() for gap in found.gaps]
+    return answer
 
 
-def _rank(node: NodeId, matched: set[str], words: list[str]) -> tuple[int, int]:
-    """Whole names first, then names, then the rest, then columns of things that match."""
-    text = " ".join(words)
-    own = (node.part or node.name).lower()
-    last = own.replace("/", ".").rpartition(".")[2]
-    if text in {own, last}:
-        return (0, len(own))
-    if node.part and not any(word in own for word in words):
-        return (4, len(own))
-    if own.startswith(text) or last.startswith(text):
-        return (1, len(own))
-    return (2 if matched & {"name", "column", "feature"} else 3, len(own))
+class Found:
+    """What a search found, before the reader's filters and rights.
+
+    Attributes:
+        matches: in no order.
+        groups: per word asked for, the words that count as it.
+        corrected: words tried in the place of others.
+        gaps: what was not looked at.
+        cut: whether there may be more.
+    """
+
+    def __init__(self, matches: Sequence[Match], groups: Sequence[Sequence[str]]) -> None:
+        self.matches = matches
+        self.groups = groups
+        self.corrected: dict[str, list[str]] = {}
+        self.gaps: list[Gap] = []
+        self.cut = False
 
 
-def _find_names(
-    view: View, words: list[str], question: SearchQuestion, found: dict[NodeId, set[str]]
-) -> None:
-    conditions = []
-    values: dict[str, object] = {"kind": question.kind, "namespace": question.namespace}
-    for i, word in enumerate(words):
-        values[f"word{i}"] = "%" + re.sub(r"([%_\\])", r"\\\1", word) + "%"
-        parts = (f"n.{part} LIKE :word{i} ESCAPE '\\'" for part in ("namespace", "name", "part"))
-        conditions.append(f"({' OR '.join(parts)})")
-    rows = view.select(
-        f"SELECT n.node_id FROM node n WHERE {' AND '.join(conditions)}"
-        " AND (:kind IS NULL OR n.kind = :kind)"
-        " AND (:namespace IS NULL OR n.namespace = :namespace)"
-        f" AND {view.known('n')}",
-        **values,
-    )
-    numbers = [row[0] for row in rows]
-    canonical = view.canonical_names(numbers)
-    for number, node in view.names(numbers).items():
-        matched = found.setdefault(canonical[number], set())
-        for field, text in (("namespace", node.namespace), ("name", node.name)):
-            if any(word in text.lower() for word in words):
-                matched.add(field)
-        if any(word in node.part.lower() for word in words):
-            matched.add("column" if node.kind == "datasetField" else "feature")
+def _find_named(inquiry: Inquiry, text: str) -> NodeId | None:
+    """Find the node that the whole question is the identifier of."""
+    kind = text.partition(":")[0]
+    if kind not in KINDS - {"prediction"} or (kind == "run" and not inquiry.authoriser.sees_all):
+        # Who may see a run hangs on its jobs; `show` looks at them.
+        return None
+    try:
+        return inquiry.resolve(text)
+    except (AmbiguousIdentifierError, MalformedIdentifierError, UnknownNodeError):
+        return None
 
 
-def _find_facets(
-    view: View, words: list[str], question: SearchQuestion, found: dict[NodeId, set[str]]
-) -> None:
-    """Look into tags, owners and descriptions of the nodes that have any."""
-    rows = view.select(
-        "SELECT DISTINCT m.node_id FROM facet_set f JOIN mention m USING (facet_set_id)"
-        f" WHERE ({' OR '.join(f'f.facets LIKE :{name}' for name in _FACET_FIELDS)})"
-        f" AND {view.point('m')} LIMIT {_FACETS_READ_MAX}",
-        **{name: f'%"{name}"%' for name in _FACET_FIELDS},
-    )
-    registers = Registers(view)
-    for node in set(view.canonical_names([row[0] for row in rows]).values()):
-        if question.kind not in {None, node.kind}:
-            continue
-        if question.namespace not in {None, node.namespace}:
-            continue
-        facets = registers.facets_of(node, _FACET_FIELDS)
-        texts = {
-            "name": f"{node.namespace} {node.name}",
-            "tag": " ".join(labels_in(facets)),
-            "owner": " ".join(owner["name"] for owner in owners_in(facets)),
-            "description": json.dumps(facets.get("documentation", ""), ensure_ascii=False),
-        }
-        everything = " ".join(texts.values()).lower()
-        if not all(word in everything for word in words):
-            continue
-        matched = found.setdefault(node, set())
-        for field, text in texts.items():
-            if any(word in text.lower() for word in words):
-                matched.add(field)
+def _find(inquiry: Inquiry, question: SearchQuestion, text: str, words: list[str]) -> Found:
+    view = inquiry.view
+    state = index_state(view.connection)
+    newest = inquiry.moment.newest and inquiry.moment.valid_us is None
+    matches = Matches(view, newest=newest)
+    groups: list[list[str]] = [[word] for word in words]
+    found = Found([], groups)
+    if not words:
+        return found
+    if state.usable:
+        candidates = find_candidates(
+            view.connection, text, words, said=newest, marks=_marks(question)
+        )
+        found.cut = candidates.cut
+        found.corrected = candidates.corrected
+        for i, word in enumerate(words):
+            groups[i] += candidates.corrected.get(word, ())
+        matches.add_indexed(candidates.numbers)
+    if not (state.complete and newest):
+        matches.scan(groups, question, after=state.indexed_node if state.usable else 0)
+        found.gaps = matches.gaps(str(question.q))
+    found.matches = list(matches.found.values())
+    return found
 
 
-def _result(inquiry: Inquiry, node: NodeId, matched: set[str]) -> Answer:
+def _marks(question: SearchQuestion) -> list[str]:
+    said = {"k": question.kind, "n": question.namespace, "t": question.tag, "o": question.owner}
+    return [mark(sort, text) for sort, text in said.items() if text is not None]
+
+
+def _filter(inquiry: Inquiry, question: SearchQuestion) -> Callable[[Match], bool]:
+    """Give the test of what the question's filters let through and the reader may see."""
+    reader = inquiry.authoriser
+    kind, namespace, tag = question.kind, question.namespace, question.tag
+    owner = None if question.owner is None else plain(question.owner)
+
+    def admits(match: Match) -> bool:
+        node = match.node
+        return (
+            kind in {None, node.kind}
+            and namespace in {None, node.namespace}
+            and (tag is None or match.has_tag(tag))
+            and (owner is None or owner in map(plain, match.owners))
+            and (reader.sees_all or reader.may_see(node))
+        )
+
+    return admits
+
+
+def _ranking(
+    text: str, groups: Sequence[Sequence[str]]
+) -> Callable[[Match], tuple[int, int, int, NodeId]]:
+    """Give the sort key of matches: whole names first; see the module."""
+    others = len(_KIND_RANK)
+
+    def key(match: Match) -> tuple[int, int, int, NodeId]:
+        node = match.node
+        kind = _KIND_RANK.get(node.kind, others)
+        return (_tier(match, text, groups), kind, len(node.part or node.name), node)
+
+    return key
+
+
+def _tier(match: Match, text: str, groups: Sequence[Sequence[str]]) -> int:
+    for name in match.names:
+        keys = name_keys(name.part or name.name)
+        if text in keys:
+            return 0
+        if any(key.startswith(text) for key in keys):
+            return 1
+    own = f" {match.own} "
+    found = [min(_place(word, own) for word in group) for group in groups]
+    worst = max(found, default=0)
+    if worst < _ABSENT:
+        return 2 + worst
+    if match.node.part:
+        # A column of something that matches comes last, without a word of its own.
+        return 5 if min(found) < _ABSENT else 7
+    around = f"{own} {match.around}"
+    return 5 if all(any(word in around for word in group) for group in groups) else 6
+
+
+_ABSENT: Final = 3
+
+
+def _place(word: str, text: str) -> int:
+    """Tell how a word stands in a text: 0 whole, 1 at a word's beginning, 2 within, 3 not."""
+    if word not in text:
+        return _ABSENT
+    if f" {word}" not in text:
+        return 2
+    return 0 if f" {word} " in text else 1
+
+
+def _result(inquiry: Inquiry, match: Match, groups: Sequence[Sequence[str]]) -> Answer:
+    node = match.node
     version = None
     if node.kind in {"dataset", "model", "deployment"}:
         version = newest_version(inquiry.groups, node)
     updated = _updated(inquiry.view, node)
+    words = [word for group in groups for word in group]
+    fields = match.fields()
     return {
-        **node.at(version or "").to_json(),
+        **node.at(version or node.version).to_json(),
         "id": str(node),
-        "matched": sorted(matched),
+        "matched": sorted(
+            field for field, text in fields.items() if any(word in text for word in words)
+        ),
         "updated": None if updated is None else format_time(updated),
+    }
+
+
+def _count_facets(matches: Sequence[Match]) -> dict[str, dict[str, int]]:
+    """Count what the matches are, the most frequent values first."""
+    counts = {
+        "kind": Counter(match.node.kind for match in matches),
+        "namespace": Counter(match.node.namespace for match in matches if match.node.namespace),
+        "tag": Counter(tag for match in matches for tag in match.tags),
+        "owner": Counter(owner for match in matches for owner in match.owners),
+    }
+    return {
+        name: dict(
+            sorted(count.items(), key=lambda item: (-item[1], item[0]))[:SEARCH_FACET_VALUES_MAX]
+        )
+        for name, count in counts.items()
     }
 
 
 def _updated(view: View, node: NodeId) -> int | None:
     """Give the event time of the last mention, or of the job's last event."""
-    numbers = view.members(node.dataset if node.kind == "datasetField" else node)
     among = "IN (SELECT value FROM json_each(:ids))"
-    sources = (
-        ("mention", "node_id", "event_time", view.point("t")),
-        ('"write"', "node_id", "time_us", view.rectangle("t")),
-        ("run_state", "job_node", "last_us", view.rectangle("t")),
-    )
-    times = [
-        row[0]
-        for table, node_column, time, alive in sources
-        for row in view.select_among(
-            f"SELECT max(t.{time}) FROM {table} t WHERE t.{node_column} {among} AND {alive}",
+    numbers = view.members(node.dataset if node.kind == "datasetField" else node)
+    times = []
+    # In the order of an index: a much used node has a hundred thousand rows.
+    for number in numbers:
+        for table, time, alive in (
+            ("mention", "event_time", view.point("t")),
+            ('"write"', "time_us", view.rectangle("t")),
+        ):
+            times += view.select(
+                f"SELECT t.{time} FROM {table} t WHERE t.node_id = :node AND {alive}"
+                f" ORDER BY t.{time} DESC LIMIT 1",
+                node=number,
+            )
+    if node.kind == "job":
+        times += view.select_among(
+            f"SELECT max(t.last_us) FROM run_state t WHERE t.job_node {among}"
+            f" AND {view.rectangle('t')}",
             numbers,
         )
-        if row[0] is not None
-    ]
-    return max(times, default=None)
+    return max((row[0] for row in times if row[0] is not None), default=None)

@@ -18,6 +18,7 @@ from lodeline.server.configuration import DEFAULTS, ServerConfiguration
 from lodeline.server.counting import counted, timed, timing
 from lodeline.server.depositing import Deposits
 from lodeline.server.endpoints import Caller, Gate, OpenGate, Permission
+from lodeline.server.indexing import Indexer
 from lodeline.server.log_files import LogFiles
 from lodeline.server.marquez import Marquez
 from lodeline.server.metrics import STORE_METRICS, Metrics, MetricsPage, read_store
@@ -85,7 +86,7 @@ def build_application(
         observing=Observing(metrics, requests=configuration.log_requests),
         threads=configuration.limits_questions,
         shutdown_seconds=configuration.limits_shutdown_seconds,
-        close=segment.close,
+        close=_index_behind(segment),
     )
 
 
@@ -93,6 +94,18 @@ def _metrics_pages(metrics: Metrics, configuration: ServerConfiguration) -> list
     if configuration.metrics == "off":
         return []
     return [MetricsPage(metrics, Permission(configuration.metrics))]
+
+
+def _index_behind(segment: Segment) -> Callable[[], None]:
+    """Start to index searches; the function given back ends that and closes the segment."""
+    indexer = Indexer(segment)
+    indexer.start()
+
+    def close() -> None:
+        indexer.stop()
+        segment.close()
+
+    return close
 
 
 def append_events(segment: Segment, raws: Sequence[bytes]) -> list[Outcome]:

@@ -54,6 +54,7 @@ from __future__ import annotations
 from typing import Final
 
 from lodeline.store.connections import Connection
+from lodeline.store.search_tables import drop_search_tables
 
 _RECTANGLE = (
     "position_from INTEGER NOT NULL, position_to INTEGER, "
@@ -173,6 +174,10 @@ def create_graph_tables(connection: Connection) -> None:
 
 
 def drop_graph_tables(connection: Connection) -> None:
-    """Drop every table of the view. The log is untouched; `rebuild` writes them again."""
+    """Drop every table of the view, and the index of searches, which is made from them.
+
+    The log is untouched; `rebuild` writes them again.
+    """
+    drop_search_tables(connection)
     for name in TABLES:
         connection.execute(f"DROP TABLE IF EXISTS {name}")

@@ -1,0 +1,264 @@
+"""How long does a search among a million entities take, beside a scan of their names?
+
+Workload: a seeded warehouse of datasets with their columns, jobs, models and deployments. Names
+are drawn word by word with Zipf's frequencies, as `area_subject_detail`; one dataset in five has a
+description, tags and an owner. Nodes are written to the graph's tables directly, facets with
+events in the log. Questions: exact names, beginnings, words, pieces of words, two words, typos,
+frequent words, owners, tags, filters; each kind is asked by many different questions, and every
+question once. The peer finds the same by `LIKE` over the names of all nodes, as searches did
+before there was an index, and counts only.
+
+    python bench/search.py --out bench/results/search.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import resource
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lodeline.ingest import accept
+from lodeline.limits import SEARCH_MATCHES_MAX
+from lodeline.query import ask
+from lodeline.query.search_index import catch_up
+from lodeline.store import Segment, open_segment
+
+SYLLABLES = (
+    *("ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu", "na", "pe", "qui", "ro", "su"),
+    *("ta", "ve", "wi", "xo", "ya", "zen", "tor", "mar", "lin", "dex"),
+)
+LAYERS = ("raw", "staging", "core", "mart", "feature", "archive")
+TYPES = ("BIGINT", "VARCHAR", "DECIMAL(12,2)", "TIMESTAMP", "BOOLEAN")
+FACET = {"_producer": "https://example.org", "_schemaURL": "https://example.org/f.json"}
+FACETS_OF_ONE_EVENT = 50
+
+
+class Vocabulary:
+    """Words with Zipf's frequencies."""
+
+    def __init__(self, dice: random.Random, size: int) -> None:
+        words: dict[str, None] = {}
+        while len(words) < size:
+            words["".join(dice.choices(SYLLABLES, k=dice.choice((2, 2, 3, 3, 4))))] = None
+        self.words = list(words)
+        self._weights = [0.0]
+        for rank in range(1, size + 1):
+            self._weights.append(self._weights[-1] + 1 / rank)
+        self._dice = dice
+
+    def draw(self, count: int) -> list[str]:
+        """Draw words."""
+        return self._dice.choices(self.words, cum_weights=self._weights[1:], k=count)
+
+
+def make_nodes(dice: random.Random, entities: int) -> Iterator[tuple[str, str, str, str]]:
+    """Draw distinct (kind, namespace, name, part): datasets, a job each, ten columns each."""
+    names = Vocabulary(dice, 20_000)
+    columns = Vocabulary(dice, 4_000)
+    seen: set[tuple[str, str]] = set()
+    made = 0
+    while made < entities:
+        layer = dice.choice(LAYERS)
+        namespace = f"postgres://{layer}-{dice.randrange(40)}:5432"
+        name = f"{layer}.{'_'.join(names.draw(3))}"
+        if (namespace, name) in seen:
+            continue
+        seen.add((namespace, name))
+        yield ("dataset", namespace, name, "")
+        yield ("job", "airflow", f"load_{name.partition('.')[2]}_{namespace[-7:-5]}", "")
+        for column in dict.fromkeys("_".join(columns.draw(2)) for _ in range(10)):
+            yield ("datasetField", namespace, name, column)
+        made += 12
+
+
+def describe(dice: random.Random, datasets: list[tuple[str, str]]) -> Iterator[bytes]:
+    """Describe datasets in events of many outputs."""
+    prose = Vocabulary(dice, 3_000)
+    for start in range(0, len(datasets), FACETS_OF_ONE_EVENT):
+        outputs = []
+        for namespace, name in datasets[start : start + FACETS_OF_ONE_EVENT]:
+            facets: dict[str, Any] = {
+                "documentation": FACET | {"description": " ".join(prose.draw(12))},
+                "ownership": FACET | {"owners": [{"name": f"team-{dice.randrange(300)}"}]},
+                "tags": FACET | {"tags": [{"key": f"tag{dice.randrange(50)}", "value": "true"}]},
+            }
+            outputs.append({"namespace": namespace, "name": name, "facets": facets})
+        run = {"runId": f"00000000-0000-4000-8000-{start:012d}"}
+        yield json.dumps(
+            {
+                "eventTime": "2026-01-01T00:00:00Z",
+                "eventType": "COMPLETE",
+                "producer": "https://example.org",
+                "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json",
+                "run": run,
+                "job": {"namespace": "catalogue", "name": f"describe_{start}"},
+                "outputs": outputs,
+            }
+        ).encode()
+
+
+def fill(segment: Segment, entities: int, seed: int) -> int:
+    """Write the nodes and describe one dataset in five; give how many nodes there are."""
+    dice = random.Random(seed)
+    nodes = list(dict.fromkeys(make_nodes(dice, entities)))
+    datasets = [(space, name) for kind, space, name, _ in nodes if kind == "dataset"]
+    accept(segment, describe(dice, datasets[::5]))
+    with segment.writing(durable=False) as connection:
+        known = set(connection.execute("SELECT kind, namespace, name, part FROM node").fetchall())
+        (last,) = connection.execute("SELECT max(node_id) FROM node").fetchone()
+        new = [node for node in nodes if node not in known]
+        connection.executemany(
+            "INSERT INTO node VALUES (?, ?, ?, ?, ?)",
+            [(number, *node) for number, node in enumerate(new, start=last + 1)],
+        )
+        connection.executemany(
+            "INSERT INTO sighting VALUES (?, 0, 0)",
+            [(number,) for number in range(last + 1, last + 1 + len(new))],
+        )
+        (count,) = connection.execute("SELECT count(*) FROM node").fetchone()
+    return int(count)
+
+
+def mistyped(dice: random.Random, word: str) -> str:
+    place = dice.randrange(1, len(word) - 1)
+    how = dice.choice(("swap", "drop", "double", "replace"))
+    if how == "swap":
+        return word[: place - 1] + word[place] + word[place - 1] + word[place + 1 :]
+    if how == "drop":
+        return word[:place] + word[place + 1 :]
+    return (
+        word[:place] + (word[place] if how == "double" else "x") + word[place + (how != "double") :]
+    )
+
+
+def questions(segment: Segment, seed: int, count: int) -> dict[str, list[dict[str, Any]]]:
+    """Draw questions of each kind from the names that are there."""
+    dice = random.Random(seed + 1)
+    with segment.reading() as connection:
+        (last,) = connection.execute("SELECT max(node_id) FROM node").fetchone()
+        names = []
+        while len(names) < count:
+            row = connection.execute(
+                "SELECT name FROM node WHERE node_id = ? AND kind = 'dataset'",
+                (dice.randrange(1, last),),
+            ).fetchone()
+            if row:
+                names.append(row[0])
+    words = [name.partition(".")[2].split("_") for name in names]
+    long = [next((word for word in three if len(word) > 5), "staging") for three in words]
+    return {
+        "exact name": [{"q": name} for name in names],
+        "name's last part": [{"q": "_".join(three)} for three in words],
+        "beginning": [{"q": word[:4]} for word in long],
+        "word": [{"q": dice.choice(three)} for three in words],
+        "piece": [{"q": word[1:-1]} for word in long],
+        "two words": [{"q": f"{three[0]} {three[2]}"} for three in words],
+        "typo": [{"q": mistyped(dice, word)} for word in long],
+        "frequent word": [{"q": dice.choice((*LAYERS, "postgres", "load"))} for _ in names],
+        "one letter": [{"q": dice.choice("abcdefghijklmnopqrstuvwxyz")} for _ in names],
+        "owner": [{"q": f"team {dice.randrange(300)}"} for _ in names],
+        "frequent word, filtered": [
+            {"q": dice.choice(LAYERS), "kind": "dataset", "tag": f"tag{dice.randrange(50)}"}
+            for _ in names
+        ],
+        "nothing": [{"q": f"zz{dice.randrange(10**9)}"} for _ in names],
+    }
+
+
+def scan(connection: sqlite3.Connection, asked: dict[str, Any]) -> int:
+    where = []
+    for word in asked["q"].split():
+        like = "'%" + word.replace("'", "''").replace("_", "\\_") + "%' ESCAPE '\\'"
+        where.append(f"(namespace LIKE {like} OR name LIKE {like} OR part LIKE {like})")
+    (count,) = connection.execute(
+        f"SELECT count(*) FROM node WHERE {' AND '.join(where)}"
+    ).fetchone()
+    return int(count)
+
+
+def measure(calls: list[Callable[[], object]]) -> dict[str, float]:
+    times = []
+    for call in calls:
+        begin = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - begin) * 1e3)
+    times.sort()
+    return {
+        "median_ms": round(statistics.median(times), 2),
+        "p95_ms": round(times[min(len(times) - 1, int(len(times) * 0.95))], 2),
+        "max_ms": round(times[-1], 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--entities", type=int, default=1_000_000)
+    parser.add_argument("--questions", type=int, default=60, help="of each kind")
+    parser.add_argument("--scans", type=int, default=3, help="of each kind")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--store", type=Path, help="keep the store here, and use it again")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = options.store or Path(folder) / "search.db"
+        segment = open_segment(f"sqlite:///{path.absolute()}")
+        if segment.size() < 3:
+            fill(segment, options.entities, options.seed)
+        with segment.reading() as connection:
+            (entities,) = connection.execute("SELECT count(*) FROM node").fetchone()
+        before = path.stat().st_size
+        begin, busy = time.perf_counter(), time.process_time()
+        catch_up(segment, seconds=1e9)
+        built = {
+            "seconds": round(time.perf_counter() - begin, 1),
+            "cpu_us_a_node": round((time.process_time() - busy) / entities * 1e6, 1),
+            "bytes_a_node": round((path.stat().st_size - before) / entities, 1),
+        }
+        print(json.dumps(built))
+        asked = questions(segment, options.seed, options.questions)
+        peer = sqlite3.connect(path)
+        results = []
+        for name, those in asked.items():
+            ask(segment, "search", those[0])
+            ours = measure([lambda one=one: ask(segment, "search", one) for one in those])
+            scanned = measure([lambda one=one: scan(peer, one) for one in those[: options.scans]])
+            total = statistics.median(ask(segment, "search", one)["total"] for one in those[:9])
+            results.append({"question": name, "median_total": total, **ours, "scan": scanned})
+            print(json.dumps(results[-1]), flush=True)
+        segment.close()
+    report = {
+        "question": (__doc__ or "").splitlines()[0],
+        "command": "python bench/search.py " + " ".join(sys.argv[1:]),
+        "workload": {
+            "entities": entities,
+            "questions_of_each_kind": options.questions,
+            "seed": options.seed,
+            "ranked_at_most": SEARCH_MATCHES_MAX,
+        },
+        "machine": {
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+            "sqlite": sqlite3.sqlite_version,
+        },
+        "index": built,
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "worst_p95_ms": max(result["p95_ms"] for result in results),
+        "results": results,
+    }
+    if options.out:
+        options.out.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

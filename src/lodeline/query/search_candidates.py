@@ -1,0 +1,146 @@
+"""Candidates of a search, from the index: the best kinds of match first, up to a bound.
+
+1. The whole question is a name, or a name's last part; or names begin with it.
+2. Every word is one of, begins one of, or stands within one of the words of a node's own name.
+3. As 2, with the words of its namespace and dataset, and those said of it.
+4. As 3, with words a mistake or two away, if nothing was found.
+
+Words become words of the vocabulary first, so that each step walks lists of documents.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from lodeline.limits import SEARCH_EXPANSIONS_MAX, SEARCH_MATCHES_MAX, SEARCH_WORDS_READ_MAX
+from lodeline.query.search_terms import nearest_words, variants_of
+from lodeline.store.connections import Connection
+from lodeline.store.search_tables import search_tables
+
+# Above every character of a name.
+_LAST = "\U0010ffff"
+# The index knows pieces of three characters; shorter words are only looked for as beginnings.
+_PIECE_CHARACTERS_MIN = 3
+# A quarter of the bound each: names that are the question, and those that begin with it.
+_KEYS_MAX = SEARCH_MATCHES_MAX // 4
+
+
+@dataclass
+class Candidates:
+    """What the index found.
+
+    Attributes:
+        numbers: of documents, the better kinds of match first.
+        corrected: word asked for -> words tried in its place; empty where the words were found.
+        cut: whether there may be more.
+    """
+
+    numbers: dict[int, None] = field(default_factory=dict)
+    corrected: dict[str, list[str]] = field(default_factory=dict)
+    cut: bool = False
+
+    def add(self, numbers: Iterable[int]) -> None:
+        """Take the documents of one step, as many as fit."""
+        for number in numbers:
+            if number in self.numbers:
+                continue
+            if len(self.numbers) == SEARCH_MATCHES_MAX:
+                self.cut = True
+                return
+            self.numbers[number] = None
+
+
+def find_candidates(
+    connection: Connection,
+    text: str,
+    words: Sequence[str],
+    *,
+    said: bool,
+    marks: Sequence[str],
+) -> Candidates:
+    """Find the documents that may match.
+
+    Args:
+        connection: a snapshot whose index is usable.
+        text: the question in lower case.
+        words: of the question, each of which must match; at least one.
+        said: whether what is said of nodes counts, beside their names.
+        marks: filters that all must hold.
+    """
+    found = Candidates()
+    # What a filter does not let through is taken out later; 2 finds what this leaves out.
+    found.add(_iter_keys(connection, text))
+    fields = ("own", "around", "said") if said else ("own", "around")
+
+    def add(groups: Sequence[Sequence[str]], columns: Sequence[str]) -> None:
+        if all(groups):
+            limit = SEARCH_MATCHES_MAX + 1
+            tables = search_tables(connection)
+            found.add(tables.find(connection, groups, fields=columns, marks=marks, limit=limit))
+
+    expansions = [_Expansion(connection, word) for word in words]
+    groups = [one.words for one in expansions]
+    found.cut = any(one.cut for one in expansions)
+    add(groups, fields[:1])
+    add(groups, fields)
+    if not found.numbers:
+        add([list(dict.fromkeys([*one.words, *one.corrections])) for one in expansions], fields)
+        found.corrected = {one.asked: one.corrections for one in expansions if one.corrections}
+    return found
+
+
+def _iter_keys(connection: Connection, text: str) -> Iterable[int]:
+    exact = connection.execute(
+        "SELECT document_id FROM search_key WHERE name = ? ORDER BY document_id LIMIT ?",
+        (text, _KEYS_MAX),
+    )
+    yield from [row[0] for row in exact.fetchall()]
+    longer = connection.execute(
+        "SELECT document_id FROM search_key WHERE name > ? AND name < ? ORDER BY name LIMIT ?",
+        (text, text + _LAST, _KEYS_MAX),
+    )
+    yield from [row[0] for row in longer.fetchall()]
+
+
+class _Expansion:
+    """The words of the vocabulary that one word asked for may stand for."""
+
+    def __init__(self, connection: Connection, word: str) -> None:
+        self.asked = word
+        self.cut = False
+        self._connection = connection
+        found = {
+            row[0]: None
+            for row in connection.execute(
+                "SELECT word FROM search_word WHERE word >= ? AND word < ? ORDER BY word LIMIT ?",
+                (word, word + _LAST, SEARCH_WORDS_READ_MAX),
+            )
+        }
+        words = self._shortest(found)
+        if len(word) >= _PIECE_CHARACTERS_MIN:
+            containing = search_tables(connection).find_words(
+                connection, word, SEARCH_WORDS_READ_MAX
+            )
+            words += self._shortest(set(containing) - found.keys())
+        self.words = words
+
+    def _shortest(self, words: Iterable[str]) -> list[str]:
+        ranked = sorted(words, key=lambda word: (len(word), word))
+        self.cut |= len(ranked) > SEARCH_EXPANSIONS_MAX
+        return ranked[:SEARCH_EXPANSIONS_MAX]
+
+    @cached_property
+    def corrections(self) -> list[str]:
+        """Words a mistake or two away, the nearest first."""
+        variants = variants_of(self.asked)
+        if not variants:
+            return []
+        rows = self._connection.execute(
+            "SELECT DISTINCT word FROM search_variant JOIN search_word USING (word_id)"
+            " WHERE variant IN (SELECT value FROM json_each(:ids)) LIMIT :limit",
+            {"ids": json.dumps(sorted(variants)), "limit": SEARCH_WORDS_READ_MAX},
+        ).fetchall()
+        return nearest_words(self.asked, (row[0] for row in rows), SEARCH_EXPANSIONS_MAX)

@@ -1,0 +1,312 @@
+"""The tables that answer searches: words of nodes, made from the graph and dropped with it.
+
+`query.search_index` fills them and keeps how far they reach. A document is a node; its number is
+the node's, shifted for columns and features so that datasets, jobs and models come first wherever
+a bound cuts an answer short. What differs between database systems (finding documents by
+their words, and words by a piece of them) stands behind `SearchTables`; everything else here is
+plain SQL.
+
+Notes for readers:
+
+- `search_state` says for which rebuild of the graph (`epoch`), by which version of the words, and
+  up to which node the index is made.
+- `search_pending` is where `ingest.projection` notes, while the index exists, which nodes were
+  described anew; `search_register` holds the last statement of each described facet.
+- `search_key` holds each name in lower case, whole and from its last separator on: exact names
+  and beginnings of names are found there without a bound cutting them off.
+- `search_word` is the vocabulary. A word of a question becomes the words that it may stand for;
+  `search_variant` finds words by what is left of them when letters are taken out.
+- `search_said` keeps, per document, the words of tags, owners, descriptions and types, and
+  what answers show of them. Sealed values never get here.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, NamedTuple, Protocol
+
+from lodeline.store.connections import Connection, has_table
+
+# Columns and features follow all other documents.
+PARTS_FROM: Final = 1 << 40
+
+TABLES: Final[dict[str, str]] = {
+    "search_state": (
+        "(epoch BIGINT NOT NULL, version BIGINT NOT NULL, indexed_node BIGINT NOT NULL)"
+    ),
+    "search_pending": (
+        "(node_id BIGINT NOT NULL, facet_set_id BIGINT NOT NULL, event_time BIGINT NOT NULL, "
+        "digest {bytes} NOT NULL, position BIGINT NOT NULL)"
+    ),
+    "search_register": (
+        "(node_id BIGINT NOT NULL, facet TEXT NOT NULL, event_time BIGINT NOT NULL, "
+        "digest {bytes} NOT NULL, position BIGINT NOT NULL, body TEXT, "
+        "PRIMARY KEY (node_id, facet))"
+    ),
+    "search_key": (
+        "(name TEXT {bytewise} NOT NULL, document_id BIGINT NOT NULL, "
+        "PRIMARY KEY (name, document_id))"
+    ),
+    "search_word": "(word_id {number} PRIMARY KEY, word TEXT {bytewise} NOT NULL UNIQUE)",
+    "search_variant": (
+        "(variant BIGINT NOT NULL, word_id BIGINT NOT NULL, PRIMARY KEY (variant, word_id))"
+    ),
+    "search_said": (
+        "(document_id {number} PRIMARY KEY, words TEXT NOT NULL, marks TEXT NOT NULL, "
+        "shown TEXT NOT NULL)"
+    ),
+}
+# Facets whose words are searched.
+SEARCHED_FACETS: Final = frozenset(
+    {"datasetType", "documentation", "jobType", "ownership", "schema", "tags"}
+)
+
+_KEYED: Final = frozenset({"search_register", "search_key", "search_variant"})
+
+
+class Document(NamedTuple):
+    """The words of one node.
+
+    Attributes:
+        number: of the document.
+        own: words of its own name: a column's column, otherwise the name.
+        around: words of its namespace and, of a column, its dataset.
+        said: words of its tags, owners, descriptions and types.
+        marks: kind, namespace, tags and owners, as filters name them.
+    """
+
+    number: int
+    own: str
+    around: str
+    said: str
+    marks: str
+
+
+class SearchTables(Protocol):
+    """What a database system must bring for searching."""
+
+    def create(self, connection: Connection) -> None:
+        """Make the tables, empty."""
+
+    def drop(self, connection: Connection) -> None:
+        """Remove them and every trace of the words in them."""
+
+    def add(self, connection: Connection, documents: Sequence[Document]) -> None:
+        """Put documents in that are not there."""
+
+    def remove(self, connection: Connection, documents: Sequence[Document]) -> None:
+        """Take documents out, each given exactly as it was put in."""
+
+    def add_words(self, connection: Connection, words: Sequence[tuple[int, str]]) -> None:
+        """Make new words of the vocabulary findable by a piece of them."""
+
+    def find_words(self, connection: Connection, piece: str, limit: int) -> list[str]:
+        """Find words that have a piece of at least three characters in them."""
+
+    def find(
+        self,
+        connection: Connection,
+        words: Sequence[Sequence[str]],
+        *,
+        fields: Sequence[str],
+        marks: Sequence[str],
+        limit: int,
+    ) -> list[int]:
+        """Find the first documents, by number, that match.
+
+        Args:
+            connection: to the store.
+            words: of each group at least one word must be there.
+            fields: of a document that count: `own`, `around`, `said`.
+            marks: all of which must be there.
+            limit: documents at most.
+        """
+
+
+def create_search_tables(connection: Connection) -> None:
+    """Make the tables, empty. The caller owns the transaction."""
+    drop_search_tables(connection)
+    lite = isinstance(connection, sqlite3.Connection)
+    # INTEGER PRIMARY KEY is SQLite's row number itself; elsewhere it is four bytes.
+    words = {"bytes": "BLOB", "bytewise": "", "number": "INTEGER"}
+    if not lite:
+        words = {"bytes": "BYTEA", "bytewise": 'COLLATE "C"', "number": "BIGINT"}
+    for name, body in TABLES.items():
+        keyed = " WITHOUT ROWID" if lite and name in _KEYED else ""
+        connection.execute(f"CREATE TABLE {name} {body.format(**words)}{keyed}")
+    search_tables(connection).create(connection)
+
+
+def drop_search_tables(connection: Connection) -> None:
+    """Drop the index whole; the next search makes it again. The caller owns the transaction."""
+    with overwriting(connection):
+        search_tables(connection).drop(connection)
+        for name in TABLES:
+            connection.execute(f"DROP TABLE IF EXISTS {name}")
+
+
+@contextmanager
+def overwriting(connection: Connection) -> Iterator[None]:
+    """Overwrite what a block frees: words of a payload must not outlive its erasure in free pages.
+
+    An erasure overwrites what it frees itself, and can't find what was freed before it.
+    """
+    if not isinstance(connection, sqlite3.Connection):
+        yield
+        return
+    (before,) = connection.execute("PRAGMA secure_delete").fetchone()
+    connection.execute("PRAGMA secure_delete=ON")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA secure_delete={before}")
+
+
+def has_search_tables(connection: Connection) -> bool:
+    """Whether there is an index."""
+    return has_table(connection, "search_state")
+
+
+def note_described(
+    connection: Connection, rows: Iterable[tuple[int, int, int, bytes, int]]
+) -> None:
+    """Note nodes that events describe, for the index; nothing where there is none.
+
+    Args:
+        connection: of the transaction that folds the events.
+        rows: node, facet set, event time, digest and position of each.
+    """
+    connection.executemany("INSERT INTO search_pending VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def search_tables(connection: Connection) -> SearchTables:
+    """Give what the database system of a connection brings."""
+    if isinstance(connection, sqlite3.Connection):
+        return _FullText()
+    return _Plain()
+
+
+class _FullText:
+    """SQLite: FTS5, one table for documents and one, of trigrams, for words.
+
+    Neither keeps a copy of the text. Positions and sizes are left out: nothing asks for phrases,
+    and ranks are computed from the names themselves.
+    """
+
+    def create(self, connection: Connection) -> None:
+        connection.execute(
+            "CREATE VIRTUAL TABLE search_document USING fts5(own, around, said, marks, content='', "
+            "detail=column, columnsize=0, tokenize='unicode61 remove_diacritics 0')"
+        )
+        connection.execute(
+            "CREATE VIRTUAL TABLE search_piece USING fts5(word, content='search_word', "
+            "content_rowid='word_id', columnsize=0, tokenize='trigram')"
+        )
+
+    def drop(self, connection: Connection) -> None:
+        for name in ("search_document", "search_piece"):
+            connection.execute(f"DROP TABLE IF EXISTS {name}")
+
+    def add(self, connection: Connection, documents: Sequence[Document]) -> None:
+        # In the order of their numbers: FTS5 writes a segment each time that they fall.
+        connection.executemany(
+            "INSERT INTO search_document (rowid, own, around, said, marks) VALUES (?, ?, ?, ?, ?)",
+            sorted(documents),
+        )
+
+    def remove(self, connection: Connection, documents: Sequence[Document]) -> None:
+        connection.executemany(
+            "INSERT INTO search_document (search_document, rowid, own, around, said, marks)"
+            " VALUES ('delete', ?, ?, ?, ?, ?)",
+            sorted(documents),
+        )
+
+    def add_words(self, connection: Connection, words: Sequence[tuple[int, str]]) -> None:
+        connection.executemany("INSERT INTO search_piece (rowid, word) VALUES (?, ?)", words)
+
+    def find_words(self, connection: Connection, piece: str, limit: int) -> list[str]:
+        rows = connection.execute(
+            "SELECT word FROM search_piece WHERE search_piece MATCH ? LIMIT ?",
+            (_quoted(piece), limit),
+        )
+        return [row[0] for row in rows]
+
+    def find(
+        self,
+        connection: Connection,
+        words: Sequence[Sequence[str]],
+        *,
+        fields: Sequence[str],
+        marks: Sequence[str],
+        limit: int,
+    ) -> list[int]:
+        columns = f"{{{' '.join(fields)}}}"
+        clauses = [f"{columns} : ({' OR '.join(map(_quoted, group))})" for group in words]
+        clauses += [f"marks : {_quoted(mark)}" for mark in marks]
+        rows = connection.execute(
+            "SELECT rowid FROM search_document WHERE search_document MATCH ?"
+            " ORDER BY rowid LIMIT ?",
+            (" AND ".join(clauses), limit),
+        )
+        return [row[0] for row in rows]
+
+
+def _quoted(word: str) -> str:
+    return '"' + word.replace('"', '""') + '"'
+
+
+class _Plain:
+    """Any other system: the words in a table, read through by LIKE."""
+
+    def create(self, connection: Connection) -> None:
+        connection.execute(
+            "CREATE TABLE search_document (document_id BIGINT PRIMARY KEY, own TEXT NOT NULL,"
+            " around TEXT NOT NULL, said TEXT NOT NULL, marks TEXT NOT NULL)"
+        )
+
+    def drop(self, connection: Connection) -> None:
+        connection.execute("DROP TABLE IF EXISTS search_document")
+
+    def add(self, connection: Connection, documents: Sequence[Document]) -> None:
+        connection.executemany(
+            "INSERT INTO search_document VALUES (?, ?, ?, ?, ?)",
+            [(number, *(f" {text} " for text in texts)) for number, *texts in documents],
+        )
+
+    def remove(self, connection: Connection, documents: Sequence[Document]) -> None:
+        connection.executemany(
+            "DELETE FROM search_document WHERE document_id = ?",
+            [(document.number,) for document in documents],
+        )
+
+    def add_words(self, connection: Connection, words: Sequence[tuple[int, str]]) -> None:
+        pass
+
+    def find_words(self, connection: Connection, piece: str, limit: int) -> list[str]:
+        rows = connection.execute(
+            "SELECT word FROM search_word WHERE word LIKE ? ORDER BY word_id LIMIT ?",
+            (f"%{piece}%", limit),
+        )
+        return [row[0] for row in rows.fetchall()]
+
+    def find(
+        self,
+        connection: Connection,
+        words: Sequence[Sequence[str]],
+        *,
+        fields: Sequence[str],
+        marks: Sequence[str],
+        limit: int,
+    ) -> list[int]:
+        text = f"({' || '.join(fields)})"
+        clauses = [f"({' OR '.join([f'{text} LIKE ?'] * len(group))})" for group in words]
+        clauses += ["marks LIKE ?"] * len(marks)
+        values = [word for group in words for word in group]
+        rows = connection.execute(
+            f"SELECT document_id FROM search_document WHERE {' AND '.join(clauses)}"
+            " ORDER BY document_id LIMIT ?",
+            (*(f"% {word} %" for word in [*values, *marks]), limit),
+        )
+        return [row[0] for row in rows.fetchall()]
