@@ -184,6 +184,38 @@ class QueueFullError(CouldNotTellError):
 
 
 @dataclass(eq=False)
+class BusyError(CouldNotTellError):
+    """The service has as much in hand as it will hold. Sending the request again later is safe."""
+
+    code: ClassVar[str] = "could_not_tell.busy"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}; send again later"
+
+
+@dataclass(eq=False)
+class MalformedRequestError(UsageError):
+    """What a client sent is not HTTP/1.1."""
+
+    code: ClassVar[str] = "usage.http"
+
+
+@dataclass(eq=False)
+class SlowClientError(UsageError):
+    """A client took too long over a request, so its connection was closed."""
+
+    code: ClassVar[str] = "usage.too_slow"
+
+
+@dataclass(eq=False)
+class HeadTooLargeError(UsageError):
+    """The target and header fields of a request are too large together."""
+
+    code: ClassVar[str] = "usage.head_too_large"
+
+
+@dataclass(eq=False)
 class StoppingError(CouldNotTellError):
     """The service is stopping; the events were not taken."""
 
@@ -622,6 +654,7 @@ class TimestampMismatchError(NoError):
 
 # The codes of `InvalidEventError`, with what each says of the event.
 EVENT_FAULTS: Final = {
+    "event.content_encoding": "It is in a content encoding other than gzip.",
     "event.depth": "It nests deeper than any facet does.",
     "event.disconnected": "The client left before all of it had arrived.",
     "event.duplicate_key": "An object holds the same name twice; readers would disagree on it.",
@@ -638,7 +671,6 @@ EVENT_FAULTS: Final = {
     "event.time": "`eventTime` is not a time.",
     "event.too_large": "It, or the batch, is larger than any real one.",
     "event.type": "A value has another type than the schema says.",
-    "event.wait": "The parameter `wait` names nothing that can be waited for.",
 }
 
 

@@ -57,6 +57,9 @@ PATHS_MAX = 20
 # Results of one page of a search.
 SEARCH_RESULTS_MAX = 1_000
 
+# A search. People type words; 50,000 characters are a pattern that SQLite calls too complex.
+SEARCH_CHARACTERS_MAX = 1_000
+
 # Matches of a search that are ranked and counted. More would take longer than anyone waits for
 # results that nobody looks through; `total_exact` says whether there were more.
 SEARCH_MATCHES_MAX = 1_000
@@ -129,6 +132,52 @@ SERVER_THREADS_MAX = 16
 # describing an edge costs a hundred times what knowing of it does.
 DIFF_EDGES_MAX = 100_000
 
+# Bytes of all bodies that a service is receiving or decompressing at a time; beyond, it answers
+# 503. Room for three of the largest batches.
+BODIES_BYTES_MAX = 4 * BATCH_BYTES_MAX
+
+# Members of one gzip body. Programs that append to a file make a few; a million empty ones would
+# only cost time.
+GZIP_MEMBERS_MAX = 1_000
+
+# The receipt of a batch, as a header field. Clients refuse lines beyond 8,190 bytes (aiohttp) to
+# 65,536; some 80 events' leaf hashes fit.
+RECEIPT_HEADER_BYTES_MAX = 8_000
+
+# Seconds that `?wait=folded` waits for the view before the event is acknowledged without it.
+WAIT_SECONDS_MAX = 30
+
+# Connections of a service, if the system grants as many descriptors: some 60 MB at 15 kB each.
+# Past it the one that has been quiet longest is closed.
+CONNECTIONS_MAX = 4_096
+
+# Descriptors kept for files, databases and connections outward.
+DESCRIPTORS_RESERVED = 256
+
+# A request's target and header fields. Cookies and tokens end near 16 KiB.
+HEAD_BYTES_MAX = 64 * 1024
+
+# Seconds from the first byte of a request to the end of its head, one packet as a rule.
+HEAD_SECONDS_MAX = 10
+
+# Seconds that any body may take, and the pace that a longer one must keep: a batch of the largest
+# size over the slowest mobile line.
+BODY_SECONDS_MAX = 30
+BODY_BYTES_PER_SECOND_MIN = 32 * 1024
+
+# Bytes of one request as sent, with what chunks add; a stream without an end is cut off here.
+REQUEST_BYTES_MAX = 1024 * 1024 * 1024
+
+# Requests that may wait on one connection behind the one being answered.
+PIPELINED_REQUESTS_MAX = 64
+
+# Seconds that a connection may stay silent between requests: longer than producers pause between
+# two tasks, so that few meet a connection that was just closed.
+IDLE_SECONDS_MAX = 75
+
+# Seconds that a client may leave an answer unread before its connection is cut.
+UNREAD_SECONDS_MAX = 60
+
 # Seconds that a stopping service waits for requests under way and for the writer's queue.
 SHUTDOWN_SECONDS_MAX = 10
 
@@ -166,6 +215,9 @@ RECEIPT_DEADLINE_US = 1_000_000
 
 # Raw bytes kept of one refused input, so that it can be fixed and sent again. Beyond lies no event.
 DEAD_LETTER_BYTES_MAX = 64 * 1024 * 1024
+
+# Characters kept of the pointer and of the message of one refusal; both quote the sender.
+DEAD_LETTER_TEXT_MAX = 2_000
 
 # Raw bytes kept of all unresolved refusals together; past it only digest, length and fault are
 # kept, so that a broken producer cannot fill the disk.

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from lodeline.errors import QueueFullError, StoppingError, StoreUnreachableError
+from lodeline.ingest import Submission
 from lodeline.limits import QUEUE_EVENTS_MAX
-from lodeline.server.writing import Outcome, Writer
+from lodeline.server.writing import Input, Outcome, Writer, Written
 from lodeline.store import Segment, open_segment
 
 
@@ -22,6 +24,27 @@ def segment(tmp_path: Path) -> Iterator[Segment]:
     opened.close()
 
 
+@dataclass
+class Kept:
+    """An appended event whose receipt is its own text."""
+
+    receipt: str
+    position: int = 0
+    duplicate: bool = False
+
+
+def kept(one: Input) -> Outcome:
+    return Outcome(None, Kept(one.raw.decode()))
+
+
+def sent(*texts: bytes) -> list[Submission]:
+    return [Submission(text) for text in texts]
+
+
+def receipts(written: Written) -> list[str]:
+    return [one.appended.receipt for one in written.outcomes if one.appended is not None]
+
+
 class Disk:
     """An append that waits until it is let go, and keeps what each commit held."""
 
@@ -29,13 +52,13 @@ class Disk:
         self.free = threading.Event()
         self.commits: list[int] = []
 
-    def append(self, _: Segment, raws: Sequence[bytes]) -> list[Outcome]:
+    def append(self, _: Segment, inputs: Sequence[Input]) -> list[Outcome]:
         self.free.wait(20)
-        self.commits.append(len(raws))
-        return [Outcome(None, raw.decode()) for raw in raws]
+        self.commits.append(len(inputs))
+        return [kept(one) for one in inputs]
 
 
-async def until_taken(writer: Writer, first: asyncio.Task[list[Outcome]]) -> None:
+async def until_taken(writer: Writer, first: asyncio.Task[Written]) -> None:
     while writer.waiting:  # noqa: ASYNC110  # the writer is a thread and tells nobody
         await asyncio.sleep(0.01)
     assert not first.done()
@@ -46,17 +69,17 @@ def test_requests_that_wait_share_one_commit(segment: Segment) -> None:
     writer = Writer(segment, append=disk.append, fold=lambda _: None)
     writer.start()
 
-    async def work() -> list[list[Outcome]]:
-        first = asyncio.create_task(writer.write([b"0"]))
+    async def work() -> list[Written]:
+        first = asyncio.create_task(writer.write(sent(b"0")))
         await asyncio.sleep(0)
         await until_taken(writer, first)
-        rest = [asyncio.create_task(writer.write([str(i).encode()])) for i in range(1, 9)]
+        rest = [asyncio.create_task(writer.write(sent(str(i).encode()))) for i in range(1, 9)]
         await asyncio.sleep(0.05)
         disk.free.set()
         return await asyncio.gather(first, *rest)
 
-    outcomes = asyncio.run(work())
-    assert [outcome[0].receipt for outcome in outcomes] == [str(i) for i in range(9)]
+    written = asyncio.run(work())
+    assert [receipts(one) for one in written] == [[str(i)] for i in range(9)]
     assert disk.commits == [1, 8]
     assert writer.stop(20)
 
@@ -67,15 +90,15 @@ def test_a_full_queue_refuses_and_keeps_what_it_has(segment: Segment) -> None:
     writer.start()
 
     async def work() -> None:
-        first = asyncio.create_task(writer.write([b"0"]))
+        first = asyncio.create_task(writer.write(sent(b"0")))
         await asyncio.sleep(0)
         await until_taken(writer, first)
-        waiting = asyncio.create_task(writer.write([b"x"] * QUEUE_EVENTS_MAX))
+        waiting = asyncio.create_task(writer.write(sent(b"x") * QUEUE_EVENTS_MAX))
         await asyncio.sleep(0.05)
         with pytest.raises(QueueFullError):
-            await writer.write([b"one too many"])
+            await writer.write(sent(b"one too many"))
         disk.free.set()
-        assert len(await waiting) == QUEUE_EVENTS_MAX
+        assert len((await waiting).outcomes) == QUEUE_EVENTS_MAX
         await first
 
     asyncio.run(work())
@@ -90,10 +113,10 @@ def test_a_stopping_writer_finishes_and_takes_no_more(segment: Segment) -> None:
     writer.start()
 
     async def work() -> None:
-        await writer.write([b"0"])
+        await writer.write(sent(b"0"))
         assert writer.stop(20)
         with pytest.raises(StoppingError):
-            await writer.write([b"1"])
+            await writer.write(sent(b"1"))
 
     asyncio.run(work())
     assert folded.is_set()
@@ -102,19 +125,19 @@ def test_a_stopping_writer_finishes_and_takes_no_more(segment: Segment) -> None:
 def test_a_failed_commit_is_told_to_its_requests_and_the_writer_goes_on(segment: Segment) -> None:
     failing = [True]
 
-    def append(_: Segment, raws: Sequence[bytes]) -> list[Outcome]:
+    def append(_: Segment, inputs: Sequence[Input]) -> list[Outcome]:
         if failing.pop() if failing else False:
             raise OSError("no room")
-        return [Outcome(None, "kept") for _ in raws]
+        return [kept(one) for one in inputs]
 
     writer = Writer(segment, append=append, fold=lambda _: None)
     writer.start()
 
     async def work() -> None:
         with pytest.raises(StoreUnreachableError, match="no room"):
-            await writer.write([b"0"])
+            await writer.write(sent(b"0"))
         assert writer.failure is not None
-        assert (await writer.write([b"1"]))[0].receipt == "kept"
+        assert receipts(await writer.write(sent(b"1"))) == ["1"]
         assert writer.failure is None
 
     asyncio.run(work())

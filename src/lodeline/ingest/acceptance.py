@@ -23,10 +23,12 @@ class Submission(NamedTuple):
     Attributes:
         raw: an OpenLineage event in JSON, or what claims to be one.
         source: where it came from, such as `events.jsonl:17`.
+        caller: who brought it, as authenticated; `None` where nobody had to say.
     """
 
     raw: bytes
     source: str = ""
+    caller: str | None = None
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 
 from lodeline.errors import UsageError
-from lodeline.limits import ANSWER_NODES_MAX, SEARCH_RESULTS_MAX
+from lodeline.limits import ANSWER_NODES_MAX, SEARCH_CHARACTERS_MAX, SEARCH_RESULTS_MAX
 
 Direction = Literal["up", "down", "both"]
 NodeKind = Literal[
@@ -108,7 +108,7 @@ class ShowQuestion(Question, frozen=True, kw_only=True):
 class SearchQuestion(Question, frozen=True, kw_only=True):
     """Which nodes carry these words?"""
 
-    q: _Text
+    q: Annotated[str, msgspec.Meta(min_length=1, max_length=SEARCH_CHARACTERS_MAX)]
     kind: str | None = None
     namespace: str | None = None
     tag: str | None = None

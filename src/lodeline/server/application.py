@@ -26,10 +26,9 @@ from lodeline.server.observing import Observing
 from lodeline.server.openapi import Description
 from lodeline.server.pages import STYLE, home_page
 from lodeline.server.refusals import fault_object
-from lodeline.server.taking import Receive, Scope, Send, Taking
+from lodeline.server.taking import PATHS, Receive, Scope, Send, Taking
 from lodeline.server.writing import Writer
 
-_INGESTION = frozenset({"/api/v1/lineage", "/api/v1/lineage/batch"})
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
@@ -98,7 +97,7 @@ class Application:
         await self._observing.serve(self._serve, scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] in _INGESTION and scope["method"] == "POST":
+        if scope["method"] == "POST" and scope["path"] in PATHS:
             await self._taking(scope, receive, send)
         else:
             await self._rest(as_sent(scope), receive, send)

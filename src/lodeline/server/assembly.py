@@ -23,7 +23,7 @@ from lodeline.server.log_files import LogFiles
 from lodeline.server.marquez import Marquez
 from lodeline.server.metrics import STORE_METRICS, Metrics, MetricsPage, read_store
 from lodeline.server.observing import Observing
-from lodeline.server.writing import Outcome, Writer
+from lodeline.server.writing import Input, Outcome, Writer
 from lodeline.store import AcceptedEvent, Refusal, Segment, open_segment
 
 _OPEN: Final = OpenGate()
@@ -108,28 +108,28 @@ def _index_behind(segment: Segment) -> Callable[[], None]:
     return close
 
 
-def append_events(segment: Segment, raws: Sequence[bytes]) -> list[Outcome]:
+def append_events(segment: Segment, inputs: Sequence[Input]) -> list[Outcome]:
     """Validate events and append those that pass, in one durable transaction.
 
     Returns:
-        For each event, in order, how it fared; refused ones are in the dead-letter list.
+        For each input, in order, how it fared; refused ones are in the dead-letter list.
     """
     outcomes: list[Outcome | None] = []
     events: list[AcceptedEvent] = []
     refused: list[Refusal] = []
-    for raw in raws:
+    for one in inputs:
+        if isinstance(one, Refusal):
+            refused.append(one)
+            outcomes.append(Outcome(one.error))
+            continue
         try:
-            events.append(prepare_event(raw))
+            events.append(prepare_event(one.raw))
         except InvalidEventError as error:
-            refused.append(Refusal(raw, error, "POST /api/v1/lineage"))
+            refused.append(Refusal(one.raw, error, one.source))
             outcomes.append(Outcome(error))
         else:
             outcomes.append(None)
     appended = iter(segment.append(events))
     if refused:
         segment.add_dead_letters(refused)
-    return [outcome or _accepted(next(appended)) for outcome in outcomes]
-
-
-def _accepted(appended: Any) -> Outcome:
-    return Outcome(None, appended.receipt, duplicate=appended.duplicate, position=appended.position)
+    return [outcome or Outcome(None, next(appended)) for outcome in outcomes]

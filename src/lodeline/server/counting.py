@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from lodeline.server.metrics import Metrics
-from lodeline.server.writing import Append, Fold, Outcome
+from lodeline.server.writing import Append, Fold, Input, Outcome
 from lodeline.store import Segment
 
 Observe = Callable[[float], object]
@@ -36,16 +36,16 @@ def timed(fold: Fold, observe: Observe) -> Fold:
 def counted(append: Append, metrics: Metrics) -> Append:
     """Give an append that counts what it writes together, and how each event fared."""
 
-    def work(segment: Segment, raws: Sequence[bytes]) -> list[Outcome]:
-        metrics.observe("lodeline_commit_events", len(raws))
+    def work(segment: Segment, inputs: Sequence[Input]) -> list[Outcome]:
+        metrics.observe("lodeline_commit_events", len(inputs))
         with timing(lambda seconds: metrics.observe("lodeline_commit_seconds", seconds)):
-            outcomes = append(segment, raws)
+            outcomes = append(segment, inputs)
         for outcome in outcomes:
             if outcome.error is not None:
                 metrics.count("lodeline_events_total", "refused")
                 metrics.count("lodeline_events_refused_total", outcome.error.code)
-            else:
-                fared = "duplicate" if outcome.duplicate else "accepted"
+            elif outcome.appended is not None:
+                fared = "duplicate" if outcome.appended.duplicate else "accepted"
                 metrics.count("lodeline_events_total", fared)
         return outcomes
 

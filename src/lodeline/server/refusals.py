@@ -6,7 +6,7 @@ not say who they are gets 401, who may not gets 403.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from starlette.responses import JSONResponse
 
@@ -21,6 +21,8 @@ from lodeline.errors import (
     UnknownNodeError,
     UsageError,
 )
+
+_STATUSES: Final = {"event.too_large": 413, "event.content_encoding": 415}
 
 # What a client waits before it asks again; a full queue drains in about that time.
 RETRY_AFTER_SECONDS = 1
@@ -40,8 +42,8 @@ def error_object(error: LodelineError) -> dict[str, Any]:
 
 def error_status(error: LodelineError) -> int:
     """Give the HTTP status of an error."""
-    if error.code == "event.too_large":
-        return 413
+    if error.code in _STATUSES:
+        return _STATUSES[error.code]
     if isinstance(error, UnauthenticatedError):
         return 401
     if isinstance(error, ForbiddenError):

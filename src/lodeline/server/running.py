@@ -8,17 +8,22 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import uvicorn
 
 from lodeline.errors import AddressInUseError, LodelineError, UnprotectedAddressError
+from lodeline.limits import DESCRIPTORS_RESERVED, IDLE_SECONDS_MAX
 from lodeline.server.assembly import build_application
 from lodeline.server.configuration import ServerConfiguration
+from lodeline.server.guarding import Bounds, Guard, GuardedProtocol
 from lodeline.server.key_gate import KeyGate
 from lodeline.server.tls import Tls, find_tls
 from lodeline.settings import authentication
@@ -26,7 +31,7 @@ from lodeline.settings import authentication
 _logger: Final = logging.getLogger("lodeline.serve")
 
 
-def serve(store: str, configuration: ServerConfiguration) -> None:
+def serve(store: str, configuration: ServerConfiguration, *, bounds: Bounds | None = None) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are finished, what waits is written.
 
     SIGHUP reads the TLS certificate again.
@@ -35,6 +40,7 @@ def serve(store: str, configuration: ServerConfiguration) -> None:
         store: URL of the store; made when missing.
         configuration: the service's settings; port 0 takes a free one, the line printed tells
             which.
+        bounds: of connections; those of `limits` without.
 
     Raises:
         UsageError: the TLS files are unusable.
@@ -62,6 +68,9 @@ def serve(store: str, configuration: ServerConfiguration) -> None:
             access_log=False,
             lifespan="on",
             timeout_graceful_shutdown=configuration.limits_shutdown_seconds,
+            timeout_keep_alive=IDLE_SECONDS_MAX,
+            http=partial(GuardedProtocol, Guard(_grant(bounds or Bounds()))),
+            ws="none",
             server_header=False,
         )
         settings.load()
@@ -69,6 +78,20 @@ def serve(store: str, configuration: ServerConfiguration) -> None:
         _Server(settings, tls).run(sockets=[listener])
     finally:
         listener.close()
+
+
+def _grant(bounds: Bounds) -> Bounds:
+    """Take as many descriptors as the system grants, and bound connections by them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = bounds.connections + DESCRIPTORS_RESERVED
+    if soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return replace(
+        bounds, connections=max(16, min(bounds.connections, soft - DESCRIPTORS_RESERVED))
+    )
 
 
 def require_loopback(host: str) -> None:

@@ -1,7 +1,8 @@
 """POST /api/v1/lineage and /api/v1/lineage/batch: OpenLineage events in, receipts out.
 
 Raw ASGI, since this is the endpoint that producers wait for. Bodies are bounded before and after
-decompression; what is refused is refused event by event.
+decompression; what is refused is refused event by event, and all of it is kept as dead letters:
+a whole body that is no batch, too.
 """
 
 from __future__ import annotations
@@ -10,24 +11,59 @@ import asyncio
 import json
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lodeline.errors import ForbiddenError, InvalidEventError, InvalidInputError, LodelineError
-from lodeline.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, EVENT_BYTES_MAX
+from lodeline.errors import (
+    BusyError,
+    ForbiddenError,
+    InvalidEventError,
+    InvalidInputError,
+    LodelineError,
+    UsageError,
+)
+from lodeline.ingest import Submission
+from lodeline.limits import (
+    BATCH_BYTES_MAX,
+    BODIES_BYTES_MAX,
+    EVENT_BYTES_MAX,
+    GZIP_MEMBERS_MAX,
+    RECEIPT_HEADER_BYTES_MAX,
+)
 from lodeline.server.confinement import find_forbidden
 from lodeline.server.endpoints import Caller, Endpoint, Gate, Permission
 from lodeline.server.noting import note
 from lodeline.server.refusals import error_headers, error_object, error_status
 from lodeline.server.splitting import split_batch
-from lodeline.server.writing import Outcome, Writer
+from lodeline.server.writing import Outcome, Writer, Written
+from lodeline.store import Refusal
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+ONE: Final = "/api/v1/lineage"
+BATCH: Final = "/api/v1/lineage/batch"
+# A slash at the end is forgiven: a redirect would lose the body in many clients.
+PATHS: Final = {ONE: ONE, ONE + "/": ONE, BATCH: BATCH, BATCH + "/": BATCH}
+_SOURCES: Final = {path: f"POST {path}" for path in (ONE, BATCH)}
+# Between two steps of decompression other requests have their turn.
+_STEP_BYTES: Final = 1024 * 1024
+# What is kept of a body that is too large, to recognise it by.
+_SAMPLE_BYTES: Final = 4096
+# A leaf hash in a receipt: 64 hexadecimal digits, quotes and a comma, in base64.
+_RECEIPT_EVENTS_MAX: Final = (RECEIPT_HEADER_BYTES_MAX - 400) * 3 // 4 // 67
+
+
+class _Wishes(NamedTuple):
+    """What the query of a request asks for."""
+
+    wait: str
+    receipt: str
 
 
 class Taking:
@@ -42,80 +78,118 @@ class Taking:
         self._writer = writer
         self._gate = gate
 
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Give the two endpoints, for those who list them."""
+        ingest = Permission.INGEST
+        return [
+            Endpoint("POST", ONE, ingest, self._routed, "Take one OpenLineage event"),
+            Endpoint("POST", BATCH, ingest, self._routed, "Take a batch of OpenLineage events"),
+        ]
+
+    async def _routed(self, _: Request, __: Caller) -> Response:
+        return _Delegated(self)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request of either path."""
-        note(scope, route=scope["path"])
+        path = PATHS[scope["path"]]
+        note(scope, route=path)
         try:
             caller = self._gate.admit(scope, Permission.INGEST)
             note(scope, caller=caller.name)
-            if scope["path"].endswith("/batch"):
-                await self._take_batch(scope, receive, send, caller)
-            else:
-                await self._take_one(scope, receive, send, caller)
+            wishes = _read_wishes(scope)
+            bytes_max = BATCH_BYTES_MAX if path == BATCH else EVENT_BYTES_MAX
+            try:
+                body = await read_body(scope, receive, bytes_max=bytes_max)
+                raws = _split(body) if path == BATCH else [body]
+            except _UnusableBodyError as error:
+                source = _SOURCES[path]
+                await self._writer.write([Refusal(error.body, error, source, error.byte_count)])
+                raise
+            inputs = [Submission(raw, _SOURCES[path], caller.name) for raw in raws]
+            written = await self._write(caller, inputs, folded=wishes.wait == "folded")
+            # Where the view is behind, the event is acknowledged all the same.
+            pending = wishes.wait == "folded" and not written.folded
+            headers = [(b"lodeline-pending", b"folded")] if pending else []
+            answer = self._answer_batch if path == BATCH else self._answer_one
+            await answer(send, written, wishes, headers)
         except LodelineError as error:
             note(scope, code=error.code)
             await _refuse(send, error)
 
-    def endpoints(self) -> Sequence[Endpoint]:
-        """Give the two endpoints to the router, which describes them and knows their methods."""
-        one, many = "/api/v1/lineage", "/api/v1/lineage/batch"
-        ingest = Permission.INGEST
-        return [
-            Endpoint("POST", one, ingest, self._routed, "Take one OpenLineage event"),
-            Endpoint("POST", many, ingest, self._routed, "Take OpenLineage events"),
-        ]
+    async def _write(
+        self, caller: Caller, inputs: Sequence[Submission], *, folded: bool
+    ) -> Written:
+        """Write what the caller may bring."""
+        if caller.namespaces is None:
+            return await self._writer.write(inputs, folded=folded)
+        forbidden = [find_forbidden(caller, one.raw) for one in inputs]
+        allowed = [one for one, error in zip(inputs, forbidden, strict=True) if error is None]
+        if not allowed:
+            return Written([Outcome(error) for error in forbidden], folded=True)
+        written = await self._writer.write(allowed, folded=folded)
+        rest = iter(written.outcomes)
+        outcomes = [next(rest) if error is None else Outcome(error) for error in forbidden]
+        return Written(outcomes, folded=written.folded)
 
-    async def _routed(self, _: Request, __: Caller) -> Response:
-        return _Passed(self)
-
-    async def _take_one(self, scope: Scope, receive: Receive, send: Send, caller: Caller) -> None:
-        wait = _wait_of(scope)
-        raw = await read_body(scope, receive, bytes_max=EVENT_BYTES_MAX)
-        forbidden = find_forbidden(caller, raw)
-        if forbidden is not None:
-            raise forbidden
-        [outcome] = await self._writer.write([raw], folded=wait == "folded")
+    async def _answer_one(
+        self, send: Send, written: Written, wishes: _Wishes, headers: Headers
+    ) -> None:
+        [outcome] = written.outcomes
         if outcome.error is not None:
-            note(scope, code=outcome.error.code)
-            await _refuse(send, outcome.error)
-            return
-        receipt = [(b"lodeline-receipt", outcome.receipt.encode("latin-1"))]
-        if wait != "sequenced":
-            await _send(send, 201, b"", receipt)
+            raise outcome.error
+        appended = outcome.appended
+        assert appended is not None
+        if appended.duplicate:
+            # The first's receipt is read from the disk.
+            receipt = await asyncio.to_thread(lambda: appended.receipt)
+        else:
+            receipt = appended.receipt
+        headers.append((b"lodeline-receipt", receipt.encode("latin-1")))
+        if wishes.wait != "sequenced":
+            await _send(send, 201, b"", headers)
             return
         # A thread, since a checkpoint that a crash left unsigned is signed here first.
-        proof = await asyncio.to_thread(self._writer.prove, outcome.position)
-        kind = (b"content-type", b"text/plain; charset=utf-8")
-        await _send(send, 201, proof.encode(), [kind, *receipt])
+        proof = await asyncio.to_thread(self._writer.prove, appended.position)
+        headers.append((b"content-type", b"text/plain; charset=utf-8"))
+        await _send(send, 201, proof.encode(), headers)
 
-    async def _take_batch(self, scope: Scope, receive: Receive, send: Send, caller: Caller) -> None:
+    async def _answer_batch(
+        self, send: Send, written: Written, wishes: _Wishes, headers: Headers
+    ) -> None:
         # An event is sequenced before it is acknowledged, so `sequenced` waits for nothing more.
-        folded = _wait_of(scope) == "folded"
-        body = await read_body(scope, receive, bytes_max=BATCH_BYTES_MAX)
-        raws = split_batch(body)
-        if len(raws) > BATCH_EVENTS_MAX:
-            raise InvalidEventError(
-                "event.too_large", "", f"{len(raws)} events in a batch; at most {BATCH_EVENTS_MAX}"
-            )
-        forbidden = [find_forbidden(caller, raw) for raw in raws]
-        allowed = [raw for raw, error in zip(raws, forbidden, strict=True) if error is None]
-        written = iter(await self._writer.write(allowed, folded=folded) if allowed else [])
-        outcomes = [next(written) if error is None else Outcome(error) for error in forbidden]
-        if all(outcome.error is None for outcome in outcomes):
-            await _send(send, 204, b"", [])
+        outcomes = written.outcomes
+        accepted = sum(outcome.error is None for outcome in outcomes)
+        in_body = wishes.receipt == "body"
+        receipt = None
+        if accepted and (in_body or accepted <= _RECEIPT_EVENTS_MAX):
+            receipt = await asyncio.to_thread(self._writer.sign_batch, outcomes)
+            if not in_body:
+                headers.append((b"lodeline-receipt", receipt.encode("latin-1")))
+        if accepted == len(outcomes) and not in_body:
+            await _send(send, 204, b"", headers)
             return
-        await _send_json(send, 200, _summary(outcomes), [])
+        body = _summary(outcomes)
+        if in_body:
+            body["receipt"] = receipt
+        await _send_json(send, 200, body, headers)
 
 
-class _Passed(Response):  # type: ignore[misc]  # starlette's types are optional
-    """Answers by serving the request in raw ASGI."""
+class _Delegated(Response):  # type: ignore[misc]  # Starlette's types are optional
+    """The answer of a raw application, where the router expects a response."""
 
-    def __init__(self, taking: Taking) -> None:
+    def __init__(self, application: Taking) -> None:
         super().__init__()
-        self._taking = taking
+        self._application = application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._taking(scope, receive, send)
+        await self._application(scope, receive, send)
+
+
+def _split(body: bytes) -> list[bytes]:
+    try:
+        return split_batch(body)
+    except InvalidEventError as error:
+        raise _UnusableBodyError(error.code, error.message, body, len(body)) from error
 
 
 def _summary(outcomes: list[Outcome]) -> dict[str, Any]:
@@ -135,7 +209,8 @@ def _summary(outcomes: list[Outcome]) -> dict[str, Any]:
     received = len(outcomes)
     successful = received - len(failed)
     return {
-        "status": "partial_success" if successful else "failure",
+        # The specification knows these two words, and no third for a batch that failed whole.
+        "status": "partial_success" if failed else "success",
         "summary": {
             "received": received,
             "successful": successful,
@@ -147,22 +222,92 @@ def _summary(outcomes: list[Outcome]) -> dict[str, Any]:
     }
 
 
-def _wait_of(scope: Scope) -> str:
+def _read_wishes(scope: Scope) -> _Wishes:
     query: str = scope["query_string"].decode("latin-1")
-    value = parse_qs(query).get("wait", [""])[-1]
-    if value not in {"", "folded", "sequenced"}:
-        raise InvalidEventError("event.wait", "", f"wait={value}: `folded` or `sequenced`")
-    return value
+    if not query:
+        return _Wishes("", "")
+    stated = parse_qs(query, max_num_fields=64)
+    wait = stated.get("wait", [""])[-1]
+    if wait not in {"", "folded", "sequenced"}:
+        raise UsageError(f"wait={wait[:64]}: `folded` or `sequenced`")
+    receipt = stated.get("receipt", [""])[-1]
+    if receipt not in {"", "header", "body"}:
+        raise UsageError(f"receipt={receipt[:64]}: `header` or `body`")
+    return _Wishes(wait, receipt)
+
+
+class _UnusableBodyError(InvalidEventError):
+    """A body that was received and cannot be taken apart.
+
+    Attributes:
+        body: as received; the beginning of it where it is too large.
+        byte_count: how many bytes came.
+    """
+
+    def __init__(self, code: str, message: str, body: bytes, byte_count: int) -> None:
+        super().__init__(code, "", message)
+        self.body = body
+        self.byte_count = byte_count
+
+
+class _Room:
+    """Bytes of bodies in the process's memory, of all requests together."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+
+    def take(self, count: int) -> None:
+        if self._taken + count > BODIES_BYTES_MAX:
+            raise BusyError("too many bytes are being received")
+        self._taken += count
+
+    def give(self, count: int) -> None:
+        self._taken -= count
+
+
+_ROOM: Final = _Room()
 
 
 async def read_body(scope: Scope, receive: Receive, *, bytes_max: int) -> bytes:
     """Read a request's body, decompressed.
 
     Raises:
-        InvalidEventError: more than `bytes_max`, an unknown encoding, or a client that left.
+        InvalidEventError: more than `bytes_max`, not what its encoding says, an unknown encoding,
+            or a client that left.
+        BusyError: too many bytes are being received.
     """
     headers = dict(scope["headers"])
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+    if encoding not in {b"", b"identity", b"gzip", b"x-gzip"}:
+        named = encoding[:64].decode("latin-1")
+        raise InvalidEventError(
+            "event.content_encoding", "", f"content-encoding {named}: only gzip"
+        )
+    held = _Held()
+    try:
+        body = await _receive_all(receive, held, bytes_max=bytes_max)
+        if encoding in {b"", b"identity"}:
+            return body
+        return await _decompress(body, held, bytes_max=bytes_max)
+    finally:
+        held.give_back()
+
+
+class _Held:
+    """What one request holds of the room."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def take(self, count: int) -> None:
+        _ROOM.take(count)
+        self._count += count
+
+    def give_back(self) -> None:
+        _ROOM.give(self._count)
+
+
+async def _receive_all(receive: Receive, held: _Held, *, bytes_max: int) -> bytes:
     chunks: list[bytes] = []
     received = 0
     more = True
@@ -175,34 +320,48 @@ async def read_body(scope: Scope, receive: Receive, *, bytes_max: int) -> bytes:
         # Read to the end even when refused: closing early looks like a broken connection, and
         # the client would send again instead of reading why.
         if received <= bytes_max:
+            held.take(len(chunk))
             chunks.append(chunk)
         elif received > 8 * bytes_max:
             break
         more = message.get("more_body", False)
+    body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
     if received > bytes_max:
-        raise InvalidEventError("event.too_large", "", f"more than {bytes_max} bytes")
-    body = b"".join(chunks)
-    if encoding in {b"identity", b""}:
-        return body
-    if encoding != b"gzip":
-        raise InvalidEventError(
-            "event.encoding", "", f"content-encoding {encoding.decode('latin-1')}: only gzip"
-        )
-    return _decompress(body, bytes_max=bytes_max)
+        reason = f"more than {bytes_max} bytes"
+        raise _UnusableBodyError("event.too_large", reason, body[:_SAMPLE_BYTES], received)
+    return body
 
 
-def _decompress(body: bytes, *, bytes_max: int) -> bytes:
+async def _decompress(body: bytes, held: _Held, *, bytes_max: int) -> bytes:
     """Decompress gzip, at most `bytes_max` bytes: a bomb stops at the bound."""
-    decompressor = zlib.decompressobj(wbits=31)
-    try:
-        data = decompressor.decompress(body, bytes_max + 1)
-    except zlib.error as error:
-        raise InvalidEventError("event.encoding", "", f"not gzip: {error}") from error
-    if len(data) > bytes_max:
-        raise InvalidEventError("event.too_large", "", f"more than {bytes_max} bytes decompressed")
-    if not decompressor.eof or decompressor.unused_data:
-        raise InvalidEventError("event.encoding", "", "gzip data is cut off or followed by more")
-    return data
+    pieces: list[bytes] = []
+    size = 0
+    rest = body
+    for _ in range(GZIP_MEMBERS_MAX):
+        member = zlib.decompressobj(wbits=31)
+        while not member.eof:
+            try:
+                piece = member.decompress(rest, _STEP_BYTES)
+            except zlib.error as error:
+                raise _not_gzip(body, f"not gzip: {error}") from error
+            rest = member.unused_data if member.eof else member.unconsumed_tail
+            size += len(piece)
+            if size > bytes_max:
+                message = f"more than {bytes_max} bytes decompressed"
+                raise _UnusableBodyError("event.too_large", message, body[:_SAMPLE_BYTES], size)
+            held.take(len(piece))
+            pieces.append(piece)
+            if not rest and not member.eof and len(piece) < _STEP_BYTES:
+                raise _not_gzip(body, "the gzip data is cut off")
+            if len(piece) == _STEP_BYTES:
+                await asyncio.sleep(0)
+        if not rest:
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    raise _not_gzip(body, f"more than {GZIP_MEMBERS_MAX} gzip members")
+
+
+def _not_gzip(body: bytes, message: str) -> _UnusableBodyError:
+    return _UnusableBodyError("event.encoding", message, body, len(body))
 
 
 async def _refuse(send: Send, error: LodelineError) -> None:
@@ -215,7 +374,8 @@ async def _refuse(send: Send, error: LodelineError) -> None:
 async def _send_json(
     send: Send, status: int, body: object, headers: list[tuple[bytes, bytes]]
 ) -> None:
-    data = json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    # Escaped, since a pointer into foreign JSON may hold half of a surrogate pair.
+    data = json.dumps(body).encode()
     await _send(send, status, data, [(b"content-type", b"application/json"), *headers])
 
 

@@ -14,6 +14,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lodeline.errors import (
@@ -22,8 +23,10 @@ from lodeline.errors import (
     StoppingError,
     StoreUnreachableError,
 )
-from lodeline.limits import COMMIT_EVENTS_MAX, QUEUE_BYTES_MAX, QUEUE_EVENTS_MAX
-from lodeline.store import Segment
+from lodeline.ingest import Submission
+from lodeline.limits import COMMIT_EVENTS_MAX, QUEUE_BYTES_MAX, QUEUE_EVENTS_MAX, WAIT_SECONDS_MAX
+from lodeline.store import Refusal, Segment
+from lodeline.store.segment import Appended
 
 # How long the writer waits for more events before it folds those it has.
 _FOLD_IDLE_SECONDS = 0.005
@@ -35,31 +38,39 @@ class Outcome:
 
     Attributes:
         error: why it was refused, or `None`.
-        receipt: proof of acceptance, empty when refused.
-        duplicate: whether the log had it already.
-        position: where it stands in the log, -1 when refused.
+        appended: where it stands in the log; `None` when refused.
     """
 
     error: LodelineError | None
-    receipt: str = ""
-    duplicate: bool = False
-    position: int = -1
+    appended: Appended | None = None
+
+
+@dataclass(slots=True)
+class Written:
+    """What became of the inputs of one request.
+
+    Attributes:
+        outcomes: one an input, in order.
+        folded: whether the view has them; not where nobody waited for it, or folding failed.
+    """
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    folded: bool = False
 
 
 @dataclass(slots=True)
 class _Request:
-    raws: Sequence[bytes]
+    inputs: Sequence[Input]
     folded: bool
     loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[list[Outcome]]
-    outcomes: list[Outcome] = field(default_factory=list)
-
-    @property
-    def bytes_waiting(self) -> int:
-        return sum(map(len, self.raws))
+    done: asyncio.Future[Written]
+    bytes_waiting: int
+    written: Written = field(default_factory=Written)
 
 
-Append = Callable[[Segment, Sequence[bytes]], list[Outcome]]
+# What comes in: an event to be tried, or what was refused before it could be one.
+Input = Submission | Refusal
+Append = Callable[[Segment, Sequence[Input]], list[Outcome]]
 Fold = Callable[[Segment], object]
 
 
@@ -110,34 +121,47 @@ class Writer:
         """Events that wait for a commit."""
         return self._events_waiting
 
-    async def write(self, raws: Sequence[bytes], *, folded: bool = False) -> list[Outcome]:
-        """Write events and wait until they are durable (and in the view, if `folded`).
+    async def write(self, inputs: Sequence[Input], *, folded: bool = False) -> Written:
+        """Write events and wait until they are durable.
+
+        With `folded` also until they are in the view, or `WAIT_SECONDS_MAX` have passed.
 
         Raises:
             QueueFullError: too much waits already.
             StoppingError: the service is stopping.
         """
         loop = asyncio.get_running_loop()
-        request = _Request(raws, folded, loop, loop.create_future())
+        size = sum([len(one.raw) for one in inputs])
+        request = _Request(inputs, folded, loop, loop.create_future(), size)
         with self._wake:
             if self._stopping or not self._thread.is_alive():
                 raise StoppingError
             waiting = self._events_waiting
             # A request that alone exceeds the bound still goes in when nothing waits.
             if waiting and (
-                waiting + len(raws) > QUEUE_EVENTS_MAX
-                or self._bytes_waiting + request.bytes_waiting > QUEUE_BYTES_MAX
+                waiting + len(inputs) > QUEUE_EVENTS_MAX
+                or self._bytes_waiting + size > QUEUE_BYTES_MAX
             ):
                 raise QueueFullError(waiting)
             self._queue.append(request)
-            self._events_waiting += len(raws)
-            self._bytes_waiting += request.bytes_waiting
+            self._events_waiting += len(inputs)
+            self._bytes_waiting += size
             self._wake.notify()
+        if folded:
+            with suppress(TimeoutError):
+                return await asyncio.wait_for(asyncio.shield(request.done), WAIT_SECONDS_MAX)
+            if request.written.outcomes:
+                return request.written
         return await request.done
 
     def prove(self, position: int) -> str:
         """Prove an entry under a signed checkpoint, as a tlog-proof. May wait for the disk."""
         return self._segment.tlog_proof(position)
+
+    def sign_batch(self, outcomes: Sequence[Outcome]) -> str:
+        """Sign one receipt over the leaf hashes of accepted events. May wait for the disk."""
+        positions = [one.appended.position for one in outcomes if one.appended is not None]
+        return self._segment.batch_receipt(positions)
 
     def _work(self) -> None:
         unfolded = 0
@@ -152,7 +176,7 @@ class Writer:
                 if not group and not unfolded and self._stopping:
                     return
             waiting = self._write(group)
-            unfolded += sum(len(request.raws) for request in group)
+            unfolded += sum(len(request.inputs) for request in group)
             if unfolded and (waiting or not group or unfolded >= COMMIT_EVENTS_MAX):
                 self._fold_and_tell(waiting)
                 unfolded = 0
@@ -161,9 +185,11 @@ class Writer:
         """Take whole requests up to one commit's size, at least one."""
         group: list[_Request] = []
         events = 0
-        while self._queue and (not group or events + len(self._queue[0].raws) <= COMMIT_EVENTS_MAX):
+        while self._queue and (
+            not group or events + len(self._queue[0].inputs) <= COMMIT_EVENTS_MAX
+        ):
             request = self._queue.popleft()
-            events += len(request.raws)
+            events += len(request.inputs)
             self._bytes_waiting -= request.bytes_waiting
             group.append(request)
         self._events_waiting -= events
@@ -175,7 +201,7 @@ class Writer:
             return []
         try:
             outcomes = self._append(
-                self._segment, [raw for request in group for raw in request.raws]
+                self._segment, [one for request in group for one in request.inputs]
             )
         except Exception as error:  # the thread must outlive any failure
             self.failure = repr(error)
@@ -184,8 +210,8 @@ class Writer:
         self.failure = None
         start = 0
         for request in group:
-            request.outcomes = outcomes[start : start + len(request.raws)]
-            start += len(request.raws)
+            request.written.outcomes = outcomes[start : start + len(request.inputs)]
+            start += len(request.inputs)
         _tell([request for request in group if not request.folded], None)
         return [request for request in group if request.folded]
 
@@ -196,13 +222,14 @@ class Writer:
         return StoreUnreachableError(self._segment.url, repr(error))
 
     def _fold_and_tell(self, waiting: list[_Request]) -> None:
-        error: Exception | None = None
         try:
             self._fold(self._segment)
-        except Exception as problem:  # durable events stay; the view lags
+        except Exception as problem:  # durable events stay acknowledged; the view lags
             self.failure = repr(problem)
-            error = self._as_ours(problem)
-        _tell(waiting, error)
+        else:
+            for request in waiting:
+                request.written.folded = True
+        _tell(waiting, None)
 
 
 def _tell(requests: Sequence[_Request], error: Exception | None) -> None:
@@ -222,4 +249,4 @@ def _finish(requests: Sequence[_Request], error: Exception | None) -> None:
         if error is not None:
             request.done.set_exception(error)
         else:
-            request.done.set_result(request.outcomes)
+            request.done.set_result(request.written)

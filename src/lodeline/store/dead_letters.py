@@ -11,7 +11,11 @@ from hashlib import sha256
 from typing import Any
 
 from lodeline.errors import UnknownDeadLetterError
-from lodeline.limits import DEAD_LETTER_BYTES_MAX, DEAD_LETTERS_BYTES_MAX
+from lodeline.limits import (
+    DEAD_LETTER_BYTES_MAX,
+    DEAD_LETTER_TEXT_MAX,
+    DEAD_LETTERS_BYTES_MAX,
+)
 from lodeline.store.connections import Connection
 from lodeline.store.segment import DeadLetter, Refusal
 
@@ -31,8 +35,13 @@ def add_letters(
     ).fetchone()
     letters: list[DeadLetter] = []
     for refusal in refused:
-        count = len(refusal.raw)
-        keep = count <= DEAD_LETTER_BYTES_MAX and kept_bytes + count <= DEAD_LETTERS_BYTES_MAX
+        count = max(len(refusal.raw), refusal.byte_count)
+        whole = count == len(refusal.raw)
+        keep = (
+            whole
+            and count <= DEAD_LETTER_BYTES_MAX
+            and kept_bytes + count <= DEAD_LETTERS_BYTES_MAX
+        )
         kept_bytes += count if keep else 0
         digest = sha256(refusal.raw).digest()
         connection.execute(
@@ -68,7 +77,7 @@ def _letter(row: Sequence[Any]) -> DeadLetter:
 
 def _storable(text: str) -> str:
     # A pointer into foreign JSON may hold lone surrogates, which no UTF-8 database can take.
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text[:DEAD_LETTER_TEXT_MAX].encode("utf-8", "backslashreplace").decode()
 
 
 def iter_letters(connection: Connection) -> Iterator[DeadLetter]:

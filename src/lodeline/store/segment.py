@@ -96,11 +96,13 @@ class Refusal:
         raw: as received.
         error: why it was refused.
         source: where it came from, such as `events.jsonl:17`.
+        byte_count: how many bytes came, where `raw` is only the beginning of them.
     """
 
     raw: bytes
     error: InvalidEventError
     source: str = ""
+    byte_count: int = 0
 
 
 class Appended(Protocol):

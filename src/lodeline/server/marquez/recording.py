@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from lodeline.ingest import Submission
 from lodeline.model import format_time
 from lodeline.query.catalogue import NAMESPACES, REMOVED, SOURCES, TAGS, removal_of
 from lodeline.server.writing import Writer
@@ -22,6 +23,7 @@ Json = dict[str, Any]
 
 # Who says what a caller of this API put.
 PRODUCER: Final = "https://lodeline.dev/marquez-api"
+_SOURCE: Final = "/api/v1"
 _SCHEMA: Final = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/"
 _SPACES: Final = {"namespace": NAMESPACES, "source": SOURCES, "tag": TAGS}
 
@@ -50,8 +52,10 @@ class Recorder:
         Raises:
             LodelineError: the first one that was refused.
         """
-        raws = [json.dumps(event, ensure_ascii=False).encode() for event in events]
-        for outcome in await self._writer.write(raws, folded=True):
+        # Escaped, so that half of a surrogate pair reaches the decoder, which refuses it.
+        inputs = [Submission(json.dumps(event).encode(), _SOURCE) for event in events]
+        written = await self._writer.write(inputs, folded=True)
+        for outcome in written.outcomes:
             if outcome.error is not None:
                 raise outcome.error
 
