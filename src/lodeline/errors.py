@@ -654,6 +654,7 @@ class TimestampMismatchError(NoError):
 
 # The codes of `InvalidEventError`, with what each says of the event.
 EVENT_FAULTS: Final = {
+    "event.cloud_event": "It claims to be a CloudEvent, and is none that can be read.",
     "event.content_encoding": "It is in a content encoding other than gzip.",
     "event.depth": "It nests deeper than any facet does.",
     "event.disconnected": "The client left before all of it had arrived.",
@@ -672,6 +673,18 @@ EVENT_FAULTS: Final = {
     "event.too_large": "It, or the batch, is larger than any real one.",
     "event.type": "A value has another type than the schema says.",
 }
+
+
+@dataclass(eq=False)
+class StreamUnreachableError(CouldNotTellError):
+    """A broker or a folder that events come from does not answer; nothing of it is acknowledged."""
+
+    code: ClassVar[str] = "could_not_tell.stream_unreachable"
+    source: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"cannot take from {self.source}: {self.reason}"
 
 
 @dataclass(eq=False)

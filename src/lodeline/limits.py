@@ -458,3 +458,35 @@ API_KEY_USE_SECONDS = 3600
 
 # Keys whose look-up is remembered. Unknown identifiers are remembered, too: this bounds them.
 API_KEYS_CACHED_MAX = 10_000
+
+# A model's version in the headers of a message: digests and revision numbers, far below.
+CORRELATION_CHARACTERS_MAX = 512
+
+# Seconds before a broker or folder that did not answer is tried again; doubles up to the second.
+STREAM_RETRY_SECONDS = 0.25
+STREAM_RETRY_SECONDS_MAX = 10.0
+
+# How long a consumer waits for messages before it looks whether it should stop, and folds.
+STREAM_WAIT_SECONDS = 0.5
+
+# Messages asked for at a time: one commit's worth.
+STREAM_MESSAGES_MAX = COMMIT_EVENTS_MAX
+
+# Seconds until a request to a broker counts as unanswered.
+STREAM_REQUEST_SECONDS_MAX = 10.0
+
+# Seconds between two looks whether a broker that sends nothing is still there.
+STREAM_LOOK_SECONDS = 2.0
+
+# Seconds until a broker gives a message that was handed out and not acknowledged to another
+# consumer: how long a killed one's last batch waits. One at work says so three times as often.
+STREAM_REDELIVERY_SECONDS = 6.0
+
+# Seconds between two looks at a folder. A look lists it; what has not changed is not opened.
+FOLDER_PAUSE_SECONDS = 1.0
+
+# Bytes of files given to one commit.
+FOLDER_BYTES_MAX = COMMIT_BYTES_MAX
+
+# The first bytes of a file, by which it is told from another that took its name or its inode.
+FOLDER_FINGERPRINT_BYTES = 256

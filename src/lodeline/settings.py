@@ -64,6 +64,12 @@ SETTINGS: Final = (
         "TOML file that declares personal fields; in a configuration file the table `[personal]`.",
     ),
     Setting(
+        "streams",
+        ("LODELINE_STREAMS",),
+        "Of `lodeline serve`: sources of streams, separated by spaces; in a configuration file the"
+        " list `sources` of the table `[streams]`.",
+    ),
+    Setting(
         "witness_policy",
         ("LODELINE_WITNESS_POLICY",),
         "Path of a C2SP tlog-policy file, whose witnesses `serve` asks to cosign each checkpoint.",

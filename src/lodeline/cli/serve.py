@@ -13,7 +13,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lodeline.cli.answers import print_json
 from lodeline.cli.log_witnesses import read_policy
@@ -21,6 +21,9 @@ from lodeline.errors import LodelineError, MissingExtraError, UsageError
 from lodeline.limits import SHUTDOWN_SECONDS_MAX
 from lodeline.settings import store_url
 from lodeline.transport.draining import drain_into
+
+if TYPE_CHECKING:
+    from lodeline.server.configuration import ServerConfiguration
 
 _logger: Final = logging.getLogger("lodeline.serve")
 
@@ -34,6 +37,12 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--port", type=int, help="port (default: 5633; 0: any free one)")
     parser.add_argument(
         "--config", metavar="FILE", help="configuration file, in place of the one found upwards"
+    )
+    parser.add_argument(
+        "--stream",
+        action="append",
+        metavar="SOURCE",
+        help="take events from this stream, too (as `lodeline consume`); may be given again",
     )
     parser.add_argument(
         "--check",
@@ -61,7 +70,7 @@ def execute(arguments: Namespace) -> int:
     configuration = get_configuration(given)
     configure_diagnostics(form=configuration.log_format, level=configuration.log_level)
     url = store_url(arguments.store)
-    with _background(url):
+    with _background(url, _streams(arguments, configuration)):
         serve(url, configuration)
     return 0
 
@@ -76,7 +85,11 @@ def _check(arguments: Namespace, given: dict[str, object]) -> int:
         url = store_url(arguments.store)
     except UsageError:  # the file is no TOML, which is among the problems
         url = ""
-    findings = check(url, configuration, problems, [("witnesses", _check_witnesses)])
+    checks = [
+        ("witnesses", _check_witnesses),
+        ("streams", lambda: _check_streams(_streams(arguments, configuration))),
+    ]
+    findings = check(url, configuration, problems, checks)
     if arguments.json:
         ok = all(finding.error is None for finding in findings)
         print_json({"ok": ok, "findings": [finding.to_json() for finding in findings]})
@@ -94,11 +107,42 @@ def _check_witnesses() -> str:
     return "none" if policy is None else f"{len(policy.urls)} to ask"
 
 
+def _streams(arguments: Namespace, configuration: ServerConfiguration) -> list[str]:
+    from lodeline.streams.sources import find_sources
+
+    folder = Path.cwd() if configuration.file is None else configuration.file.parent
+    table = configuration.tables.get("streams")
+    return find_sources(arguments.stream, os.environ, table, folder)
+
+
+def _check_streams(sources: list[str]) -> str:
+    from lodeline.streams.sources import open_source
+
+    names = [open_source(source, group="").name for source in sources]
+    return ", ".join(names) if names else "none"
+
+
 @contextmanager
-def _background(url: str) -> Iterator[None]:
+def _background(url: str, streams: list[str]) -> Iterator[None]:
     """Do what goes on beside serving."""
-    with _draining(url), _cosigning(url), _mapping(url):
+    with _draining(url), _cosigning(url), _mapping(url), _consuming(url, streams):
         yield
+
+
+@contextmanager
+def _consuming(url: str, sources: list[str]) -> Iterator[None]:
+    """Take streams into the store, while it is served."""
+    if not sources:
+        yield
+        return
+    from lodeline.streams.running import Consuming
+
+    consuming = Consuming(url, sources, lambda said: _logger.warning("%s", said))
+    consuming.start()
+    try:
+        yield
+    finally:
+        consuming.stop(SHUTDOWN_SECONDS_MAX)
 
 
 @contextmanager

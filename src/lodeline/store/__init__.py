@@ -11,6 +11,7 @@ from lodeline.store.segment import (
 )
 from lodeline.store.sql_segment import SqlSegment
 from lodeline.store.sqlite import SqliteSegment
+from lodeline.store.stream_tables import StreamOffset
 
 __all__ = [
     "AcceptedEvent",
@@ -21,5 +22,6 @@ __all__ = [
     "SqlSegment",
     "SqliteSegment",
     "StoredEntry",
+    "StreamOffset",
     "open_segment",
 ]

@@ -72,9 +72,14 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     log_time_us: int = 0
 
 
+# Writes of a caller in the transaction of its records, told where these stand.
+Beside = Callable[[Connection, Sequence[Outcome]], None]
+
+
 @dataclass(eq=False)
 class _Ticket:
     records: Sequence[NewRecord]
+    beside: Beside | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     error: LodelineError | None = None
     done: bool = False
@@ -161,9 +166,17 @@ class LogWriter:
         self._waiting_lock = threading.Lock()
         self._leading = threading.Lock()
 
-    def append(self, records: Sequence[NewRecord]) -> list[Outcome]:
-        """Append records, together with those of calls that wait beside this one."""
-        ticket = _Ticket(records)
+    def append(
+        self, records: Sequence[NewRecord], *, beside: Beside | None = None
+    ) -> list[Outcome]:
+        """Append records, together with those of calls that wait beside this one.
+
+        Args:
+            records: may be none when there is something to write beside them.
+            beside: what else the transaction holds; the log's tables are not its to write. If it
+                raises, nothing is stored of all that shared the transaction.
+        """
+        ticket = _Ticket(records, beside)
         with self._waiting_lock:
             self._waiting.append(ticket)
         # 1. Whoever gets the lock leads; those it served find their ticket done.
@@ -187,11 +200,15 @@ class LogWriter:
         return group
 
     def _lead(self, group: list[_Ticket]) -> None:
-        try:
-            records = [record for ticket in group for record in ticket.records]
-            outcomes = iter(self._commit(records))
+        def beside(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+            rest = iter(outcomes)
             for ticket in group:
-                ticket.outcomes = [next(outcomes) for _ in ticket.records]
+                ticket.outcomes = [next(rest) for _ in ticket.records]
+                if ticket.beside is not None:
+                    ticket.beside(connection, ticket.outcomes)
+
+        try:
+            self._commit([record for ticket in group for record in ticket.records], beside)
         except LodelineError as error:
             for ticket in group:
                 ticket.error = error
@@ -199,12 +216,15 @@ class LogWriter:
             for ticket in group:
                 ticket.done = True
 
-    def _commit(self, records: Sequence[NewRecord]) -> list[Outcome]:
+    def _commit(self, records: Sequence[NewRecord], beside: Beside) -> list[Outcome]:
         with self._database.locked() as connection:
-            return self._commit_locked(connection, lambda: records)
+            return self._commit_locked(connection, lambda: records, beside)
 
     def _commit_locked(
-        self, connection: Connection, prepare: Callable[[], Sequence[NewRecord]]
+        self,
+        connection: Connection,
+        prepare: Callable[[], Sequence[NewRecord]],
+        beside: Beside | None = None,
     ) -> list[Outcome]:
         with self._database.transaction(connection):
             # 2.
@@ -212,6 +232,8 @@ class LogWriter:
             tree = self._tree.copy()
             # 3.
             outcomes, log_time_us = self._sequence(connection, prepare(), tree, self._keys())
+            if beside is not None:
+                beside(connection, outcomes)
         # 4.
         self._tree, self._log_time_us = tree, log_time_us
         # 5.

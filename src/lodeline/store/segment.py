@@ -13,6 +13,7 @@ from lodeline.errors import InvalidEventError
 from lodeline.proof import Field, Verifier
 from lodeline.store.connections import Connection
 from lodeline.store.personal import Erasures, OpenedPayload
+from lodeline.store.stream_tables import StreamOffset
 from lodeline.tlog import Checkpoint
 
 
@@ -136,8 +137,18 @@ class Segment(Protocol):
     def segment_id(self) -> str:
         """The opaque identifier in every leaf."""
 
-    def append(self, events: Sequence[AcceptedEvent]) -> list[Appended]:
+    def append(
+        self,
+        events: Sequence[AcceptedEvent],
+        *,
+        beside: Callable[[Connection, Sequence[Appended]], None] | None = None,
+    ) -> list[Appended]:
         """Append events in one durable transaction; calls that overlap share one.
+
+        Args:
+            events: may be none when there is something to write beside them.
+            beside: what else is written in that transaction, such as how far a stream was taken.
+                It gets the writer's connection and the outcomes; the log is not its to write.
 
         Raises:
             StoreFullError: no room; none of the events was stored.
@@ -232,6 +243,9 @@ class Segment(Protocol):
         Views, which can be rebuilt, may pass `durable=False` and spare the fsync: after a power
         loss they are older, never torn. Not re-entrant: nothing inside may append.
         """
+
+    def stream_offsets(self, source: str | None = None) -> list[StreamOffset]:
+        """How far each part of a stream was taken; of all streams without a source."""
 
     def put_blob(self, data: bytes) -> str:
         """Keep bytes durably under their digest, `sha256:<hex>`."""

@@ -56,6 +56,7 @@ from lodeline.store.keys import (
 )
 from lodeline.store.personal import Erasures, OpenedPayload, PersonalFields
 from lodeline.store.segment import AcceptedEvent, Appended, DeadLetter, Refusal, StoredEntry
+from lodeline.store.stream_tables import StreamOffset, read_offsets
 from lodeline.store.tables import FORMAT_VERSION, SCHEMA, migration
 from lodeline.tlog import Checkpoint
 from lodeline.wire import canonical_bytes
@@ -261,12 +262,23 @@ class SqlSegment:
 
     # Appending
 
-    def append(self, events: Sequence[AcceptedEvent]) -> list[Appended]:
+    def append(
+        self,
+        events: Sequence[AcceptedEvent],
+        *,
+        beside: Callable[[Connection, Sequence[Appended]], None] | None = None,
+    ) -> list[Appended]:
         """Append events in one durable transaction; calls that overlap share one."""
-        if not events:
+        if not events and beside is None:
             return []
+
+        def write(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+            if beside is not None:
+                beside(connection, [self._appended(outcome) for outcome in outcomes])
+
         records = to_records(events, self.personal_rules)
-        return [self._appended(outcome) for outcome in self._writer.append(records)]
+        outcomes = self._writer.append(records, beside=None if beside is None else write)
+        return [self._appended(outcome) for outcome in outcomes]
 
     def append_record(
         self, kind: str, payload: Mapping[str, object], *, roots: Sequence[str] = ()
@@ -632,6 +644,11 @@ class SqlSegment:
         return self.database.writing(durable=durable)
 
     # Beside the log
+
+    def stream_offsets(self, source: str | None = None) -> list[StreamOffset]:
+        """How far each part of a stream was taken; of all streams without a source."""
+        with self.reading() as connection:
+            return read_offsets(connection, source)
 
     def put_blob(self, data: bytes) -> str:
         """Keep bytes durably under their digest, `sha256:<hex>`."""

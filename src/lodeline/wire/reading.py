@@ -62,8 +62,8 @@ def iter_raw_events(lines: Iterable[bytes]) -> Iterator[RawEvent]:
         return
     second = next(numbered, None)
     rest = numbered if second is None else chain([second], numbered)
-    if _is_whole(first.text) or (
-        second is not None and first.text not in {b"{", b"["} and _is_whole(second.text)
+    if is_whole(first.text) or (
+        second is not None and first.text not in {b"{", b"["} and is_whole(second.text)
     ):
         for line in chain([first], rest):
             yield from _iter_unpacked(line.text, str(line.number))
@@ -79,7 +79,8 @@ def _iter_lines(lines: Iterable[bytes]) -> Iterator[_Line]:
             yield _Line(text, number)
 
 
-def _is_whole(text: bytes) -> bool:
+def is_whole(text: bytes) -> bool:
+    """Whether bytes are one JSON value, with nothing before or after it."""
     try:
         _read_raw(text)
     except (ValueError, RecursionError):
@@ -111,7 +112,7 @@ def _iter_document(lines: Iterable[_Line]) -> Iterator[RawEvent]:
 
 def _split_documents(data: bytes) -> list[tuple[int, bytes]] | None:
     """Cut a series of objects and arrays; None unless it is nothing but that."""
-    if _is_whole(data):
+    if is_whole(data):
         return [(0, data)]
     pieces: list[tuple[int, bytes]] = []
     depth = start = end = 0
@@ -146,9 +147,7 @@ def _iter_damaged(data: bytes, lines: list[_Line]) -> Iterator[RawEvent]:
         return
     # An array with one item a line: its own lines and commas are no events.
     bodies = [_Line(line.text.rstrip(b",").rstrip(_SPACE), line.number) for line in lines]
-    if any(
-        body.text[:1] == b"{" and _is_whole(body.text) and len(body.text) > 2 for body in bodies
-    ):
+    if any(body.text[:1] == b"{" and is_whole(body.text) and len(body.text) > 2 for body in bodies):
         for body in bodies:
             if body.text not in {b"[", b"]", b""}:
                 yield from _iter_unpacked(body.text, str(body.number))

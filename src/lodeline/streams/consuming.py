@@ -1,0 +1,245 @@
+"""Taking streams in: one transaction holds events, refusals, correlations and offsets.
+
+A source gives messages and says how far they reach; they are acknowledged to it, as information,
+only after the commit. What goes wrong on either side ends the source, which is opened again after
+a pause, at the offsets of the store: what was not committed comes again.
+
+Pull only: the next messages are asked for when the store has taken the last, so a slow or full
+store holds the source back, never the memory of this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lodeline.errors import CouldNotTellError
+from lodeline.ingest import fold_pending
+from lodeline.limits import (
+    FOLD_EVENTS_MAX,
+    STREAM_RETRY_SECONDS,
+    STREAM_RETRY_SECONDS_MAX,
+)
+from lodeline.store import Appended, Refusal, Segment, StreamOffset
+from lodeline.store.connections import Connection
+from lodeline.store.dead_letters import add_letters
+from lodeline.store.stream_tables import (
+    add_correlations,
+    create_stream_tables,
+    drop_offsets,
+    set_offsets,
+)
+from lodeline.streams.messages import Message, Taken, iter_taken
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the messages of one source since its consumer started.
+
+    Attributes:
+        messages: taken.
+        accepted: events appended.
+        duplicates: events that the log held before.
+        refused: kept as dead letters.
+    """
+
+    messages: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    refused: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        """Give the documented keys."""
+        return {
+            "messages": self.messages,
+            "accepted": self.accepted,
+            "duplicates": self.duplicates,
+            "refused": self.refused,
+        }
+
+
+class Sink(Protocol):
+    """Where a source puts what it got."""
+
+    def should_stop(self) -> bool:
+        """Whether the source should end, at the next opportunity."""
+
+    async def offsets(self) -> dict[str, StreamOffset]:
+        """How far the store holds the source, by part, as it is now."""
+
+    async def take(self, messages: Sequence[Message], offsets: Sequence[StreamOffset]) -> None:
+        """Store messages and how far they reach; durable when it returns."""
+
+    async def forget(self, parts: Sequence[str]) -> None:
+        """Drop the offsets of parts that are gone."""
+
+    async def rest(self) -> None:
+        """Nothing waits at the source: bring the graph up to the log."""
+
+    def report(self, said: str) -> None:
+        """Tell people what they should know, once."""
+
+
+class Source(Protocol):
+    """What messages come from.
+
+    Attributes:
+        name: without credentials; under it the store keeps offsets.
+    """
+
+    name: str
+
+    async def run(self, sink: Sink, *, once: bool) -> None:
+        """Give messages until the sink stops, or, with `once`, until all that were there are taken.
+
+        Raises:
+            StreamUnreachableError: it does not answer; it may be run again.
+        """
+
+
+class Consumer:
+    """Takes one source into one segment, as the sink of the source.
+
+    Args:
+        segment: where to.
+        source: of messages.
+        report: told what goes wrong, once for each new reason.
+        clock_us: gives the time.
+    """
+
+    def __init__(
+        self,
+        segment: Segment,
+        source: Source,
+        *,
+        report: Callable[[str], None],
+        clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self.source = source
+        self.counts = Counts()
+        self._segment = segment
+        self._report = report
+        self._clock_us = clock_us
+        self._stop = asyncio.Event()
+        self._unfolded = 0
+        self._said = ""
+        self._takes = 0
+
+    def should_stop(self) -> bool:
+        """Whether the source should end, at the next opportunity."""
+        return self._stop.is_set()
+
+    def stop(self) -> None:
+        """End at the next opportunity. In the consumer's own event loop."""
+        self._stop.set()
+
+    async def run(self, *, once: bool = False) -> None:
+        """Take until stopped; with `once` what is there now, and then return.
+
+        Raises:
+            CouldNotTellError: with `once`, the source or the store does not answer.
+        """
+        pause = STREAM_RETRY_SECONDS
+        while not self.should_stop():
+            takes = self._takes
+            try:
+                await self.source.run(self, once=once)
+                await self.rest()
+            except CouldNotTellError as error:
+                if once:
+                    raise
+                self.report(str(error))
+            else:
+                return
+            if self._takes > takes:
+                pause = STREAM_RETRY_SECONDS
+            await self._wait(pause)
+            pause = min(2 * pause, STREAM_RETRY_SECONDS_MAX)
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stop.wait(), seconds)
+        except TimeoutError:
+            return
+
+    # The sink
+
+    async def offsets(self) -> dict[str, StreamOffset]:
+        """How far the store holds the source, by part, as it is now."""
+        found = await asyncio.to_thread(self._segment.stream_offsets, self.source.name)
+        return {offset.part: offset for offset in found}
+
+    async def take(self, messages: Sequence[Message], offsets: Sequence[StreamOffset]) -> None:
+        """Store messages and how far they reach; durable when it returns."""
+        # In a thread: a commit or a fold must not keep the source from telling its broker that it
+        # is alive.
+        await asyncio.to_thread(self._take, messages, offsets)
+        if self._unfolded >= FOLD_EVENTS_MAX:
+            await self.rest()
+
+    def _take(self, messages: Sequence[Message], offsets: Sequence[StreamOffset]) -> None:
+        taken: list[Taken] = []
+        refused: list[Refusal] = []
+        for message in messages:
+            for one in iter_taken(message):
+                if isinstance(one, Refusal):
+                    refused.append(one)
+                else:
+                    taken.append(one)
+        now_us = self._clock_us()
+        stamped = [offset._replace(taken_at_us=now_us) for offset in offsets]
+
+        def beside(connection: Connection, outcomes: Sequence[Appended]) -> None:
+            create_stream_tables(connection)
+            set_offsets(connection, stamped)
+            if refused:
+                add_letters(connection, refused, now_us=now_us)
+            told = zip(outcomes, taken, strict=True)
+            add_correlations(
+                connection,
+                [(o.position, one.correlation) for o, one in told if one.correlation is not None],
+            )
+
+        outcomes = self._segment.append([one.event for one in taken], beside=beside)
+        duplicates = sum(outcome.duplicate for outcome in outcomes)
+        self.counts.messages += len(messages)
+        self.counts.duplicates += duplicates
+        self.counts.accepted += len(outcomes) - duplicates
+        self.counts.refused += len(refused)
+        self._unfolded += len(outcomes) - duplicates
+        self._takes += 1
+        self._said = ""
+
+    async def forget(self, parts: Sequence[str]) -> None:
+        """Drop the offsets of parts that are gone."""
+
+        def write(connection: Connection, _: Sequence[Appended]) -> None:
+            create_stream_tables(connection)
+            drop_offsets(connection, self.source.name, parts)
+
+        await asyncio.to_thread(lambda: self._segment.append([], beside=write))
+
+    async def rest(self) -> None:
+        """Nothing waits at the source: bring the graph up to the log."""
+        if self._unfolded:
+            self._unfolded = 0
+            await asyncio.to_thread(fold_pending, self._segment)
+
+    def report(self, said: str) -> None:
+        """Tell people what they should know, once."""
+        if said != self._said:
+            self._said = said
+            self._report(said)
+
+
+def is_cancelled() -> bool:
+    """Whether this task is being cancelled, and not just something of a client that it waits for.
+
+    Clients of brokers cancel their own tasks when a connection ends, which arrives here as the same
+    exception.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
