@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from lodeline.errors import UsageError
 from lodeline.model import NodeId, format_identifier, format_time
 from lodeline.query.moments import Moment
-from lodeline.query.permission import Authoriser
+from lodeline.query.permission import Reader
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -310,10 +310,13 @@ class Closure(Protocol):
 
 
 def write_answer(
-    graph: Closure, *, moment: Moment, page: Page, authoriser: Authoriser, describe: Describe
+    graph: Closure, *, moment: Moment, page: Page, reader: Reader, describe: Describe
 ) -> dict[str, Any]:
-    """Write a page of a graph as the contract's JSON. Only the edges shown are described."""
-    text = lru_cache(maxsize=None)(format_identifier)
+    """Write a page of a graph as the contract's JSON. Only the edges shown are described.
+
+    Hidden nodes are written as stubs, and ordered by them.
+    """
+    text = lru_cache(maxsize=None)(format_identifier if reader.sees_all else reader.text)
     shown, edges, total = graph.cut(page, text)
     describe(edges)
     gaps = [gap.to_json() for gap in sorted(graph.gaps)]
@@ -330,18 +333,38 @@ def write_answer(
         "trees": moment.trees_json(),
         "complete": not gaps,
         "gaps": gaps,
-        "nodes": write_nodes(shown, authoriser, text),
-        "edges": [edge.to_json(text) for edge in edges],
+        "nodes": [{**write_node(node, text(node), reader), "depth": d} for node, d in shown],
+        "edges": [write_edge(edge, text, reader) for edge in edges],
         "next": cursor,
     }
 
 
-def write_nodes(
-    shown: Iterable[tuple[NodeId, int]], authoriser: Authoriser, text: Text = str
-) -> list[dict[str, Any]]:
-    """Write nodes, those that the reader may see."""
-    return [
-        {**node.to_json(text(node)), "depth": depth}
-        for node, depth in shown
-        if authoriser.may_see(node)
-    ]
+def write_node(node: NodeId, text: str, reader: Reader) -> dict[str, Any]:
+    """Write the keys that every node carries; of a hidden one its stub and kind alone.
+
+    Args:
+        node: to write.
+        text: its identifier, or its stub.
+        reader: who shall read it.
+    """
+    if reader.may_see(node):
+        return dict(node.to_json(text))
+    nothing = {"namespace": None, "name": text, "version": None}
+    return {"id": text, "kind": node.kind, **nothing, "restricted": True}
+
+
+def write_edge(edge: Edge, text: Text, reader: Reader) -> dict[str, Any]:
+    """Write an edge as far as its reader may see its ends and its job."""
+    body = edge.to_json(text)
+    if reader.sees_all:
+        return body
+    ends = [node for node in (edge.source, edge.target, edge.job) if node is not None]
+    hidden = [node for node in ends if not reader.may_see(node)]
+    if hidden:
+        body["restricted"] = True
+        body.pop("transformations", None)
+    if any(node.kind in {"job", "run"} for node in hidden):
+        # When it ran, and what it left in the log, is its own matter.
+        body |= {"asserted_by": [], "asserted_by_total": 0, "entries": []}
+        body |= {"first_seen": None, "last_seen": None}
+    return body

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from lodeline.errors import UsageError
+from lodeline.errors import AmbiguousIdentifierError, UnknownNodeError, UsageError
 from lodeline.limits import ANSWER_NODES_MAX
 from lodeline.model import NodeId, parse_identifier
 from lodeline.query.answers import Page, question_digest, read_cursor
@@ -17,6 +18,7 @@ from lodeline.query.moments import Moment, find_moment
 from lodeline.query.parameters import Question
 from lodeline.query.permission import OPEN, Authoriser
 from lodeline.query.view import View
+from lodeline.query.visibility import Visibility
 from lodeline.store import Segment
 from lodeline.store.connections import Connection
 
@@ -39,6 +41,10 @@ class Inquiry:
     authoriser: Authoriser = OPEN
     budget: Budget = field(default_factory=Budget)
 
+    def __post_init__(self) -> None:
+        if not self.authoriser.sees_all:
+            self.authoriser = self.visibility
+
     @cached_property
     def view(self) -> View:
         """The graph at the moment."""
@@ -49,15 +55,43 @@ class Inquiry:
         """The groups at the moment."""
         return Groups(self.view)
 
+    @cached_property
+    def visibility(self) -> Visibility:
+        """What the reader sees."""
+        return Visibility(self.authoriser, self.view)
+
     def resolve(self, text: str) -> NodeId:
         """Find the node that a text means; see `identifying.resolve`.
 
-        A prediction is looked up in its block, by whoever asks about it.
+        A prediction is looked up in its block, by whoever asks about it. What is hidden is unknown.
         """
         if text.startswith("prediction:"):
             node = parse_identifier(text)
-            return NodeId("prediction", "", node.name.lower())
-        return resolve(self.view, text)
+            return self.require(NodeId("prediction", "", node.name.lower()), text)
+        try:
+            return self.require(resolve(self.view, text), text)
+        except UnknownNodeError as error:
+            raise UnknownNodeError(text, self._visible(error.nearest)) from None
+        except AmbiguousIdentifierError as error:
+            candidates = self._visible(error.candidates)
+            if len(candidates) > 1:
+                raise AmbiguousIdentifierError(error.message, candidates) from None
+            if candidates:
+                return parse_identifier(candidates[0])
+            raise UnknownNodeError(text) from None
+
+    def require(self, node: NodeId, text: str) -> NodeId:
+        """Give a node that the reader may see.
+
+        Raises:
+            UnknownNodeError: it is hidden, which is told as if it did not exist.
+        """
+        if not self.visibility.may_see(node):
+            raise UnknownNodeError(text)
+        return node
+
+    def _visible(self, names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(one for one in names if self.visibility.may_see(parse_identifier(one)))
 
 
 def open_page(verb: str, question: Question, parameters: dict[str, Any]) -> tuple[Page, int | None]:

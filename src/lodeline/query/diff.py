@@ -11,6 +11,7 @@ from lodeline.errors import UsageError
 from lodeline.model import NodeId
 from lodeline.query.answers import Page
 from lodeline.query.asking import Inquiry
+from lodeline.query.concealing import holds_any
 from lodeline.query.graph_diff import diff_graph
 from lodeline.query.parameters import DiffQuestion
 from lodeline.query.records import Facets, Record, read_record
@@ -18,6 +19,7 @@ from lodeline.query.versions import Versions, newest_version
 
 Answer = dict[str, Any]
 Table = dict[str, Any]
+_WITHHELD = {"at": "restricted", "before": None, "after": None, "restricted": True}
 
 # What is compared, in the order of the answer.
 WHATS = (
@@ -62,6 +64,8 @@ def diff(inquiry: Inquiry, question: DiffQuestion, page: Page) -> Answer:
         for what in WHATS
         for at, old, new in _iter_changes(before.tables[what], after.tables[what])
     ]
+    names = inquiry.visibility.hidden_names_near([a, b])
+    changes = [{**one, **_WITHHELD} if holds_any(one, names) else one for one in changes]
     return {
         "a": str(a),
         "b": str(b),
@@ -121,7 +125,7 @@ def _add_uses(
     inquiry: Inquiry, side: Side, versions: Versions, numbers: list[int], only: NodeId | None
 ) -> None:
     """Tell which versions went in and out, and what flowed where."""
-    view = inquiry.view
+    view, text = inquiry.view, inquiry.visibility.text
     among = "IN (SELECT value FROM json_each(:ids))"
     groups = inquiry.groups.load(numbers)
     sql = (
@@ -136,13 +140,21 @@ def _add_uses(
         if wanted is not None and (far is None or far.dataset != wanted):
             continue
         if near is not None and far is not None:
-            side.tables["edge"][f"{near} -> {far}"] = True
+            side.tables["edge"][f"{text(near)} -> {text(far)}"] = True
         if near is not None and near.kind != "datasetField":
             version = versions.read_version(groups[number], near)
-            side.tables["input"][str(near)] = version
+            side.tables["input"][text(near)] = _version(inquiry, near, version)
         if far is not None and far.kind != "datasetField":
             made = [node.version for node in versions.written(number, far)]
-            side.tables["output"][str(far)] = made[-1] if made else None
+            version = made[-1] if made else None
+            side.tables["output"][text(far)] = _version(inquiry, far, version)
+
+
+def _version(inquiry: Inquiry, node: NodeId, version: str | None) -> str | None:
+    """Give a version; of a hidden node only what tells it from another."""
+    if version is None or inquiry.visibility.may_see(node):
+        return version
+    return inquiry.visibility.stub(node.at(version))
 
 
 def _add_making(side: Side, record: Record) -> None:
@@ -176,6 +188,8 @@ def _add_outputs(inquiry: Inquiry, side: Side, record: Record, only: NodeId | No
         members = {(name.namespace, name.name) for name in names}
     for name, facets in sorted(record.outputs.items()):
         if members is not None and name not in members:
+            continue
+        if not inquiry.visibility.may_see(NodeId("dataset", *name)):
             continue
         prefix = "" if members is not None else f"{name[0]}:{name[1]}"
         _add_output(side, prefix, facets)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from lodeline.query.asking import find_inquiry, open_page
 from lodeline.query.collecting import collector_at_rest
+from lodeline.query.concealing import conceal
 from lodeline.query.erased import note_erased
 from lodeline.query.parameters import (
     DiffQuestion,
@@ -64,7 +65,7 @@ def ask(
         CouldNotTellError: the view does not hold that moment, or evidence is missing.
     """
     if verb in FOREIGN_VERBS or verb not in VERBS:
-        return find_verb(verb)(segment, parameters)
+        return find_verb(verb)(segment, parameters, authoriser=authoriser)
     shape, module = VERBS[verb]
     question = read_question(shape, parameters)
     page, pinned = open_page(verb, question, dict(parameters))
@@ -73,4 +74,4 @@ def ask(
         inquiry = find_inquiry(segment, connection, question, pinned=pinned, authoriser=authoriser)
         answer: Answer = answering(inquiry, question, page)
         note_erased(inquiry, verb, answer)
-    return answer
+        return conceal(answer, inquiry.visibility)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from lodeline.errors import UnknownNodeError
 from lodeline.limits import CLOSURE_DERIVATIONS_MAX, DIFF_EDGES_MAX
 from lodeline.model import NodeId
-from lodeline.query.answers import DerivationKey, Describe, Edge, EdgeKey, Gap, Ground, Page
+from lodeline.query.answers import DerivationKey, Describe, Edge, EdgeKey, Gap, Ground, Page, Text
 from lodeline.query.asking import Inquiry
 from lodeline.query.bounds import Budget
 from lodeline.query.describing import Describer
@@ -56,7 +56,8 @@ def diff_graph(inquiry: Inquiry, question: DiffQuestion, page: Page) -> Answer:
         if before.root is None and after.root is None:
             raise UnknownNodeError(question.a)
     gaps = dict.fromkeys([*before.gaps, *after.gaps])
-    changes = _compare(before, after, gaps, at=str(after.root or ""))
+    text = inquiry.visibility.text
+    changes = _compare(before, after, gaps, at=str(after.root or ""), text=text)
     shown = changes[page.offset : page.offset + page.limit]
     following = None
     if page.offset + page.limit < len(changes):
@@ -112,6 +113,8 @@ def _whole(inquiry: Inquiry, question: DiffQuestion) -> _State:
     numbers: dict[DerivationKey, set[int]] = {}
     for number, source, target, kind, job in rows:
         key = (names[source], names[target], kind, names.get(job))
+        if not any(inquiry.authoriser.may_see(end) for end in key[:2]):
+            continue
         numbers.setdefault(key, set()).add(number)
         found.edges[key] = Edge(*key, grounds={Ground(key)})
     describer = Describer(inquiry.groups)
@@ -121,7 +124,7 @@ def _whole(inquiry: Inquiry, question: DiffQuestion) -> _State:
 
 
 def _compare(
-    before: _State, after: _State, gaps: dict[Gap, None], *, at: str
+    before: _State, after: _State, gaps: dict[Gap, None], *, at: str, text: Text
 ) -> list[dict[str, Any]]:
     """List the changes, by source, target, kind and job."""
     keys = before.edges.keys() | after.edges.keys()
@@ -129,24 +132,24 @@ def _compare(
         keys = before.edges.keys() ^ after.edges.keys()
         detail = f"more than {DIFF_EDGES_MAX} edges: only those that came or went are compared"
         gaps[Gap(at, "size", detail)] = None
-    told = [_tell(moment, keys) for moment in (before, after)]
+    told = [_tell(moment, keys, text) for moment in (before, after)]
     changes = []
-    for key in sorted(keys, key=lambda key: (*key[:3], key[3] or ())):
+    for key in sorted(keys, key=lambda key: _place(key, text)):
         old, new = told[0].get(key), told[1].get(key)
         if old != new:
-            changes.append({"what": "edge", "at": _place(key), "before": old, "after": new})
+            changes.append({"what": "edge", "at": _place(key, text), "before": old, "after": new})
     return changes
 
 
-def _tell(moment: _State, keys: Iterable[EdgeKey]) -> Mapping[EdgeKey, dict[str, Any]]:
+def _tell(moment: _State, keys: Iterable[EdgeKey], text: Text) -> Mapping[EdgeKey, dict[str, Any]]:
     edges = [moment.edges[key] for key in keys if key in moment.edges]
     moment.describe(edges)
     return {
         edge.key: {
-            "source": str(edge.source),
-            "target": str(edge.target),
+            "source": text(edge.source),
+            "target": text(edge.target),
             "kind": edge.kind,
-            "job": None if edge.job is None else str(edge.job),
+            "job": None if edge.job is None else text(edge.job),
             "status": edge.status,
             "basis": edge.basis,
         }
@@ -154,7 +157,7 @@ def _tell(moment: _State, keys: Iterable[EdgeKey]) -> Mapping[EdgeKey, dict[str,
     }
 
 
-def _place(key: EdgeKey) -> str:
+def _place(key: EdgeKey, text: Text) -> str:
     source, target, kind, job = key
-    maker = f" by {job}" if job is not None else ""
-    return f"{source} -> {target} ({kind}{maker})"
+    maker = f" by {text(job)}" if job is not None else ""
+    return f"{text(source)} -> {text(target)} ({kind}{maker})"

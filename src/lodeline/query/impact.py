@@ -22,7 +22,7 @@ def impact(inquiry: Inquiry, question: ImpactQuestion, page: Page) -> Answer:
     root = find_root(inquiry, question.id)
     graph, describe = walk(inquiry, root, question, direction="down")
     answer = write(inquiry, graph, describe, page)
-    seen = [node for node in graph.shown() if inquiry.authoriser.may_see(node)]
+    seen = [node for node in graph.shown() if inquiry.visibility.may_see(node)]
     owners = Registers(inquiry.view).owners_of(seen)
     answer["owners"] = owners
     counts = Counter(node.kind for node in seen if node != root)

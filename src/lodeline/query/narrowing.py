@@ -60,6 +60,9 @@ def _keep(inquiry: Inquiry, nodes: Collection[NodeId], question: ClosureQuestion
         if (not question.kinds or node.kind in question.kinds)
         and (not question.namespaces or node.namespace in question.namespaces)
     }
+    if question.namespaces or question.tags:
+        # Whether a hidden node is of a namespace is not to be found out by asking for it.
+        kept = {node for node in kept if inquiry.authoriser.may_see(node)}
     if question.tags:
         kept = Registers(inquiry.view).tagged(kept, frozenset(question.tags))
     return kept

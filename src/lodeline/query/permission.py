@@ -26,8 +26,16 @@ class Authoriser(Protocol):
         """Whether the reader may know that the node exists.
 
         Asked of nodes that have a namespace. A run is seen by who may see its jobs, a prediction
-        by who may see its deployment; `sight` finds these.
+        by who may see its deployment; `visibility` finds these.
         """
+        ...
+
+
+class Reader(Authoriser, Protocol):
+    """An authoriser that also writes what it may not show; see `visibility`."""
+
+    def text(self, node: NodeId) -> str:
+        """Write a node: its identifier, or its stub."""
         ...
 
 

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from lodeline.errors import UsageError
+from lodeline.query.permission import OPEN, Authoriser
 from lodeline.store import Segment
 
 Answer = dict[str, Any]
-Verb = Callable[[Segment, Mapping[str, object]], Answer]
+
+
+class Verb(Protocol):
+    """Answers one verb to one reader."""
+
+    def __call__(
+        self,
+        segment: Segment,
+        parameters: Mapping[str, object],
+        /,
+        *,
+        authoriser: Authoriser = OPEN,
+    ) -> Answer:
+        """Answer a question."""
+
 
 # Verb -> "module:function" of a `Verb`.
 FOREIGN_VERBS: Final = {

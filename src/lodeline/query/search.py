@@ -66,7 +66,8 @@ def search(inquiry: Inquiry, question: SearchQuestion, page: Page) -> Answer:
         "total_exact": not found.cut,
         "results": [_result(inquiry, match, found.groups) for match in shown],
         "facets": _count_facets(admitted),
-        "corrected": found.corrected,
+        # What a word was corrected to may be a word of hidden names.
+        "corrected": found.corrected if inquiry.authoriser.sees_all else {},
         "next": page.next_cursor(inquiry.moment) if more else None,
         "as_of": inquiry.moment.to_json(),
         "trees": inquiry.moment.trees_json(),

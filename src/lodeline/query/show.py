@@ -8,6 +8,7 @@ from lodeline.limits import SHOW_VERSIONS_MAX
 from lodeline.model import NodeId, format_time
 from lodeline.query.answers import Page
 from lodeline.query.asking import Inquiry
+from lodeline.query.concealing import veil
 from lodeline.query.facets import Registers, labels_in, owners_in
 from lodeline.query.parameters import ShowQuestion
 from lodeline.query.predictions import describe_prediction
@@ -32,6 +33,8 @@ def show(inquiry: Inquiry, question: ShowQuestion, page: Page) -> Answer:  # noq
         answer = _job(inquiry, node)
     else:
         answer = _entity(inquiry, node)
+    if not inquiry.visibility.sees_all:
+        _conceal_texts(inquiry, node, answer)
     shape: Answer = {
         **node.at(answer.get("version") or node.version).to_json(),
         "aliases": [],
@@ -42,6 +45,15 @@ def show(inquiry: Inquiry, question: ShowQuestion, page: Page) -> Answer:  # noq
     }
     moment = {"as_of": inquiry.moment.to_json(), "trees": inquiry.moment.trees_json()}
     return shape | answer | {"id": str(node)} | moment
+
+
+def _conceal_texts(inquiry: Inquiry, node: NodeId, answer: Answer) -> None:
+    """Withhold what names hidden nodes in words that are not ours."""
+    visible = inquiry.visibility.may_see
+    names = inquiry.visibility.hidden_names_near([node.dataset])
+    answer["facets"] = veil(answer.get("facets", {}), names)
+    home = node.dataset if node.kind == "datasetField" else node.at("")
+    answer["aliases"] = [str(one) for one in inquiry.view.aliases_of(home) if visible(one)]
 
 
 def _registers(inquiry: Inquiry, node: NodeId) -> Answer:

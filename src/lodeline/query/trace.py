@@ -30,6 +30,7 @@ from lodeline.query.predictions import (
 from lodeline.query.reach import Reach, ReachWalk, StoredSteps
 from lodeline.query.registry import find_verb
 from lodeline.query.versions import VersionWalk, newest_version
+from lodeline.query.visibility import restrict
 
 # Kinds whose questions are always about columns.
 COLUMN_KINDS = frozenset({"datasetField", "feature"})
@@ -71,7 +72,7 @@ def _find_row(inquiry: Inquiry, text: str) -> NodeId:
     """
     for row in iter_readings(text):
         home = find_known(inquiry.view, row.dataset.at(row.version))
-        if home is not None:
+        if home is not None and inquiry.visibility.may_see(home):
             return NodeId("row", home.namespace, home.name, row.part, home.version)
     raise UnknownNodeError(text)
 
@@ -99,6 +100,10 @@ def walk(
         versions: between versions or between jobs; `None` for what the root asks for.
     """
     closure, describe = _closure(inquiry, root, question, direction=direction, versions=versions)
+    if not inquiry.visibility.sees_all:
+        closure = restrict(closure.to_graph(), inquiry.visibility)
+    if root.kind != "prediction" and direction != "up" and _asks_for(question, "prediction"):
+        _note_predictions(inquiry, closure)
     return narrow(inquiry, closure, describe, question), describe
 
 
@@ -115,17 +120,12 @@ def _closure(
     if root.kind == "row":
         return _walk_from_row(inquiry, root, question, direction=direction)
     versions = is_about_versions(root) if versions is None else versions
-    closure: Closure
     if versions or question.columns or root.kind in COLUMN_KINDS:
-        closure, describe = _walk(
+        return _walk(
             inquiry, root, question, depth=question.depth, direction=direction, versions=versions
         )
-    else:
-        closure = reach = _reach(inquiry, root, question, direction=direction)
-        describe = reach.describe
-    if direction != "up" and _asks_for(question, "prediction"):
-        _note_predictions(inquiry, closure)
-    return closure, describe
+    reach = _reach(inquiry, root, question, direction=direction)
+    return reach, reach.describe
 
 
 def _asks_for(question: GraphQuestion, kind: str) -> bool:
@@ -215,14 +215,12 @@ def _walk_from_row(
     graph.add_node(root, 0)
     edge = Edge(home, root, "row", None, basis="observed")
     graph.edges[edge.key] = edge
-    if direction != "up" and _asks_for(question, "prediction"):
-        _note_predictions(inquiry, graph)
     return graph, describe
 
 
 def _note_predictions(inquiry: Inquiry, graph: Closure) -> None:
     """Say how many predictions stand below the deployments of an answer; they are not listed."""
-    for node in graph.nodes_of({"deployment"}):
+    for node in filter(inquiry.visibility.may_see, graph.nodes_of({"deployment"})):
         count = count_predictions(inquiry, node)
         if count:
             detail = f"{count} predictions, not listed; ask rows or cohort"
@@ -236,7 +234,7 @@ def write(inquiry: Inquiry, graph: Closure, describe: Describe, page: Page) -> A
         graph,
         moment=inquiry.moment,
         page=page,
-        authoriser=inquiry.authoriser,
+        reader=inquiry.visibility,
         describe=describe,
     )
 
@@ -255,7 +253,7 @@ def _rows(inquiry: Inquiry, question: TraceQuestion, root: NodeId) -> Answer:
     if root.kind not in _KINDS_WITH_ROWS:
         return _no_rows(root, f"a {root.kind} has no rows")
     try:
-        found = find_verb("rows")(inquiry.segment, given)
+        found = find_verb("rows")(inquiry.segment, given, authoriser=inquiry.authoriser)
     except UnknownNodeError as error:
         return _no_rows(root, str(error))
     gaps = list(found["gaps"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ from lodeline.errors import MissingLinksError
 from lodeline.model import NodeId
 from lodeline.query.answers import Gap
 from lodeline.query.bounds import Budget
+from lodeline.query.visibility import hidden_gap
 from lodeline.rows.links import LinkReader
 from lodeline.rows.steps import MEMORY, StepIndex, StoredStep
 
@@ -49,10 +51,18 @@ class Composition:
 class Composer:
     """Walks steps breadth first; rows already seen of a node are not followed again."""
 
-    def __init__(self, index: StepIndex, links: LinkReader, budget: Budget) -> None:
+    def __init__(
+        self,
+        index: StepIndex,
+        links: LinkReader,
+        budget: Budget,
+        *,
+        may_see: Callable[[NodeId], bool] = lambda _node: True,
+    ) -> None:
         self._index = index
         self._links = links
         self._budget = budget
+        self._may_see = may_see
 
     def walk(self, roots: dict[NodeId, Rows | None], *, back: bool) -> Composition:
         """Compose from some rows of some nodes.
@@ -76,6 +86,11 @@ class Composer:
                 break
             for step in self._index.into(node) if back else self._index.out_of(node):
                 other = step.input if back else step.output
+                if not self._may_see(other):
+                    # Not even how many rows of it: the step stands there, and leads nowhere.
+                    found.steps.setdefault(step.content, FollowedStep(step))
+                    found.add_gap(hidden_gap(node))
+                    continue
                 reached = self._follow(step, rows, found, back=back)
                 if reached is None or not len(reached):
                     continue

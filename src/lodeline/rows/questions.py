@@ -15,9 +15,11 @@ from lodeline.limits import ROWS_PAGE_DEFAULT, ROWS_PAGE_MAX
 from lodeline.model import NodeId, parse_identifier
 from lodeline.query.answers import Gap, Page
 from lodeline.query.asking import Inquiry, find_inquiry, open_page
+from lodeline.query.concealing import conceal
 from lodeline.query.parameters import Question, read_question
-from lodeline.query.permission import OPEN
+from lodeline.query.permission import OPEN, Authoriser
 from lodeline.query.predictions import get_prediction
+from lodeline.query.visibility import hidden_gap
 from lodeline.rows.composition import Composer, Composition, FollowedStep, is_memory
 from lodeline.rows.links import LinkReader
 from lodeline.rows.steps import StepIndex, fold_steps
@@ -50,7 +52,9 @@ class RowsQuestion(Question, frozen=True, kw_only=True):
         return "forward" if self.forward else self.direction or "back"
 
 
-def rows(segment: Segment, parameters: Mapping[str, object]) -> Answer:
+def rows(
+    segment: Segment, parameters: Mapping[str, object], *, authoriser: Authoriser = OPEN
+) -> Answer:
     """Answer `rows`: the rows behind a row, a dataset's rows, a model or a prediction.
 
     Raises:
@@ -60,7 +64,7 @@ def rows(segment: Segment, parameters: Mapping[str, object]) -> Answer:
             not at hand.
     """
     question = read_question(RowsQuestion, parameters)
-    with _open(segment, "rows", question, parameters) as (inquiry, page):
+    with _open(segment, "rows", question, parameters, authoriser) as (inquiry, page):
         asking = _Asking(inquiry)
         back = question.asked_direction() == "back"
         root, starts, gaps = asking.find_roots(question.id, question.where, back=back)
@@ -74,13 +78,15 @@ def rows(segment: Segment, parameters: Mapping[str, object]) -> Answer:
         return asking.write(root, direction, found, set(starts), page)
 
 
-def cohort(segment: Segment, parameters: Mapping[str, object]) -> Answer:
+def cohort(
+    segment: Segment, parameters: Mapping[str, object], *, authoriser: Authoriser = OPEN
+) -> Answer:
     """Answer `cohort`: the population that a decision, or a model, was learnt from.
 
     `counts` also says how many predictions the same deployment has made.
     """
     question = read_question(RowsQuestion, parameters)
-    with _open(segment, "cohort", question, parameters) as (inquiry, page):
+    with _open(segment, "cohort", question, parameters, authoriser) as (inquiry, page):
         asking = _Asking(inquiry)
         root = inquiry.resolve(question.id)
         counts: dict[str, int] = {}
@@ -90,7 +96,7 @@ def cohort(segment: Segment, parameters: Mapping[str, object]) -> Answer:
             block = prediction.block
             if block is None or block.model is None:
                 raise NoCohortError(str(root))
-            model = block.model
+            model = asking.inquiry.require(block.model, question.id)
             counts["predictions"] = count_predictions(
                 segment, block.deployment, size=inquiry.moment.size
             )
@@ -99,6 +105,10 @@ def cohort(segment: Segment, parameters: Mapping[str, object]) -> Answer:
         model = asking.at_version(model)
         found = Composition()
         for step in asking.index.into(model):
+            if not asking.may_see(step.input):
+                found.steps[step.content] = FollowedStep(step)
+                found.add_gap(hidden_gap(model))
+                continue
             fitted = asking.links.back(step, None)
             found.rows[step.input], found.depths[step.input] = fitted, 1
             found.steps[step.content] = FollowedStep(step, 1, len(fitted))
@@ -111,7 +121,11 @@ def cohort(segment: Segment, parameters: Mapping[str, object]) -> Answer:
 
 @contextmanager
 def _open(
-    segment: Segment, verb: str, question: RowsQuestion, given: Mapping[str, object]
+    segment: Segment,
+    verb: str,
+    question: RowsQuestion,
+    given: Mapping[str, object],
+    authoriser: Authoriser,
 ) -> Iterator[tuple[Inquiry, Page]]:
     """Open the snapshot of one question, the view of steps brought up to the log first."""
     for package in ("numpy", "pyarrow", "duckdb"):
@@ -121,7 +135,7 @@ def _open(
     page, pinned = open_page(verb, question, dict(given))
     with segment.reading() as connection:
         yield (
-            find_inquiry(segment, connection, question, pinned=pinned, authoriser=OPEN),
+            find_inquiry(segment, connection, question, pinned=pinned, authoriser=authoriser),
             page,
         )
 
@@ -134,7 +148,13 @@ class _Asking:
         moment = inquiry.moment
         self.index = StepIndex(inquiry.connection, moment.size, moment.valid_us)
         self.links = LinkReader(inquiry.segment)
-        self.composer = Composer(self.index, self.links, inquiry.budget)
+        self.may_see = inquiry.visibility.may_see
+        self.composer = Composer(
+            self.index,
+            self.links,
+            inquiry.budget,
+            may_see=lambda node: is_memory(node) or self.may_see(node),
+        )
 
     # Roots
 
@@ -146,6 +166,7 @@ class _Asking:
 
         if text.startswith("row:"):
             row = parse_identifier(text)
+            self.inquiry.require(row, text)
             dataset = self.at_version(NodeId("dataset", row.namespace, row.name, "", row.version))
             if not row.part.isdigit():
                 raise UsageError(f"row keys are row numbers: {row.part!r}")
@@ -246,6 +267,8 @@ class _Asking:
             for row in record.get("featureRows") or ():
                 if int(row["key"]) in reached.get((row["dataset"], row["version"]), ()):
                     node = NodeId("prediction", "", record["id"])
+                    if not self.may_see(node):
+                        break
                     found.rows[node] = None
                     found.depths[node] = 1 + max(found.depths.values(), default=0)
                     break
@@ -273,18 +296,19 @@ class _Asking:
         answer_rows = self._values(places, found)
         total = sum(counts.values())
         more = page.offset + page.limit < total
-        return {
+        answer = {
             "id": str(root),
             "direction": direction,
             "as_of": self.inquiry.moment.to_json(),
             "trees": self.inquiry.moment.trees_json(),
             "complete": not found.gaps,
             "gaps": [gap.to_json() for gap in found.gaps],
-            "steps": [_step_json(step) for step in found.steps.values()],
+            "steps": [_step_json(step, self.inquiry) for step in found.steps.values()],
             "rows": answer_rows,
             "counts": counts,
             "next": page.next_cursor(self.inquiry.moment) if more else None,
         }
+        return conceal(answer, self.inquiry.visibility)
 
     def _values(
         self, places: dict[NodeId, list[int] | None], found: Composition
@@ -350,13 +374,17 @@ def _row_json(node: NodeId, number: int | None, values: dict[str, Any] | None) -
     }
 
 
-def _step_json(followed: FollowedStep) -> dict[str, Any]:
-    step = followed.step
+def _step_json(followed: FollowedStep, inquiry: Inquiry) -> dict[str, Any]:
+    step, visibility = followed.step, inquiry.visibility
+
+    def text(node: NodeId) -> str:
+        return str(node) if is_memory(node) else visibility.text(node)
+
     return {
-        "run": step.run_id,
+        "run": step.run_id if visibility.sees_run(step.run_id) else None,
         "operator": step.operator,
-        "input": str(step.input),
-        "output": str(step.output),
+        "input": text(step.input),
+        "output": text(step.output),
         "shape": step.shape,
         "count": step.count,
         "input_rows": followed.input_rows,

@@ -15,6 +15,7 @@ from lodeline.proof.packs import encode_pack
 from lodeline.query import ask
 from lodeline.server.application import Application
 from lodeline.server.configuration import DEFAULTS, ServerConfiguration
+from lodeline.server.confinement import require_whole_sight
 from lodeline.server.counting import counted, timed, timing
 from lodeline.server.depositing import Deposits
 from lodeline.server.endpoints import Caller, Gate, OpenGate, Permission
@@ -58,7 +59,8 @@ def build_application(
         with timing(lambda seconds: metrics.observe("lodeline_question_seconds", seconds, verb)):
             return ask(segment, verb, parameters, authoriser=caller.authoriser)
 
-    def prove(_: Caller, parameters: Mapping[str, object]) -> bytes:
+    def prove(caller: Caller, parameters: Mapping[str, object]) -> bytes:
+        require_whole_sight(caller, "a pack shows whole entries")
         return encode_pack(build_pack(segment, parameters))
 
     def take_predictions(records: Sequence[dict[str, Any]]) -> list[str | None]:

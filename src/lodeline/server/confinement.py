@@ -8,6 +8,7 @@ which refuses it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -64,6 +65,35 @@ def find_forbidden_record(caller: Caller, record: dict[str, Any]) -> ForbiddenEr
     if isinstance(namespace, str) and namespace in caller.namespaces:
         return None
     return _forbidden(caller, str(namespace))
+
+
+def require_whole_sight(caller: Caller, because: str) -> None:
+    """Check that nothing is hidden from a caller, where an answer cannot leave anything out.
+
+    Raises:
+        ForbiddenError: something is.
+    """
+    if not caller.authoriser.sees_all:
+        raise ForbiddenError(f"{because}, and the key {caller.key_id} sees a part")
+
+
+def check_namespace(caller: Caller, parameters: Mapping[str, str]) -> None:
+    """Check that a caller may record something of what a path names.
+
+    Args:
+        caller: who records it.
+        parameters: of the path. A run's identifier will do: who may not see it does not find it.
+
+    Raises:
+        ForbiddenError: it lies in another namespace, or is the whole catalogue's.
+    """
+    if caller.namespaces is None:
+        return
+    namespace = parameters.get("namespace")
+    if namespace is None and "id" not in parameters:
+        raise ForbiddenError(f"the key {caller.key_id} is confined to namespaces")
+    if namespace is not None and namespace not in caller.namespaces:
+        raise _forbidden(caller, namespace)
 
 
 def _forbidden(caller: Caller, namespace: str) -> ForbiddenError:

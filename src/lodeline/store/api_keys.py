@@ -222,12 +222,11 @@ def note_uses(segment: Segment, uses: Mapping[str, int]) -> None:
             connection.execute("UPDATE api_key SET used_us = ? WHERE key_id = ?", (used_us, key_id))
 
 
-def stub_secret(segment: Segment) -> bytes | None:
+def stub_secret(connection: Connection) -> bytes | None:
     """Give the secret under which hidden nodes get their stubs; `None` before the first key."""
-    with segment.reading() as connection:
-        if not has_table(connection, "stub_secret"):
-            return None
-        row = connection.execute("SELECT secret FROM stub_secret WHERE number = 1").fetchone()
+    if not has_table(connection, "stub_secret"):
+        return None
+    row = connection.execute("SELECT secret FROM stub_secret WHERE number = 1").fetchone()
     return None if row is None else bytes(row[0])
 
 

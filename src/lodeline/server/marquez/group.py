@@ -12,7 +12,9 @@ from starlette.responses import JSONResponse, Response
 
 from lodeline.errors import LodelineError, UsageError
 from lodeline.limits import CATALOGUE_BODY_BYTES_MAX
+from lodeline.query.concealing import conceal_document
 from lodeline.query.consulting import consult
+from lodeline.server.confinement import check_namespace
 from lodeline.server.endpoints import Caller, Endpoint, Handler, Permission
 from lodeline.server.marquez import (
     datasets,
@@ -93,6 +95,7 @@ class Marquez:
                 return await asyncio.to_thread(self.read, caller, answer, call)
 
             try:
+                check_namespace(caller, request.path_params)
                 body = await _read_body(request)
                 call = Call(dict(request.path_params), request.query_params, body)
                 answer = await change.make(Desk(self._recorder, read), call)
@@ -105,7 +108,7 @@ class Marquez:
     def read(self, caller: Caller, answer: Answering, call: Call) -> Any:
         """Answer from one snapshot."""
         with consult(self._segment, as_of=call.as_of, authoriser=caller.authoriser) as inquiry:
-            return answer(inquiry, call)
+            return conceal_document(answer(inquiry, call), inquiry.visibility)
 
 
 async def _read_body(request: Request) -> dict[str, Any]:
