@@ -490,3 +490,11 @@ FOLDER_BYTES_MAX = COMMIT_BYTES_MAX
 
 # The first bytes of a file, by which it is told from another that took its name or its inode.
 FOLDER_FINGERPRINT_BYTES = 256
+# An agent reads every byte of an answer: 64 KiB are some 16,000 tokens.
+AGENT_ANSWER_BYTES_MAX = 64 * 1024
+
+# A facet larger than this is named with its size in place of its body.
+AGENT_FACET_BYTES_MAX = 8 * 1024
+
+# Items of a page where an agent does not say.
+AGENT_PAGE = 50

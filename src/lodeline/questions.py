@@ -219,9 +219,11 @@ def cohort(node: str, /, **options: object) -> Answer:
 
 
 def _ask(verb: str, subject: dict[str, object], options: dict[str, object]) -> Answer:
+    from lodeline.query.notebooks import Answer as Shown
+
     store, server = options.pop("store", None), options.pop("server", None)
     asked = connect(
         store=None if store is None else str(store),
         server=None if server is None else str(server),
     )
-    return asked.ask(verb, **subject, **options)
+    return Shown(asked.ask(verb, **subject, **options))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from lodeline.cli.asking import add_moment_options, add_page_options, ask, print_answer
-from lodeline.cli.rows import render_rows
+from lodeline.query.renderings import render_rows
 
 
 def configure(parser: ArgumentParser) -> None:

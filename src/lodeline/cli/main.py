@@ -38,6 +38,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "evidence": ("evidence", "a pack that proves an answer, for someone without store or network"),
     "log": ("log", "checkpoints and proofs of the log"),
     "consume": ("consume", "take in events from Kafka, NATS or a folder, as they come"),
+    "mcp": ("mcp", "answer agents over the Model Context Protocol"),
     "import": ("import_", "take in OpenLineage events from files"),
     "export": ("export", "write the record as OpenLineage or PROV-JSON"),
     "rebuild": ("rebuild", "make the graph anew from the log"),

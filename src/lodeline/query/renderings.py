@@ -18,6 +18,8 @@ DERIVATION_KINDS: Final = frozenset({"derives", "trains", "deploys", "predicts",
 _TREE_LINES_MAX = 2_000
 _DIGEST_SHOWN = 12
 _VALUE_SHOWN = 160
+# Rows of each dataset on paper; `--json` gives the whole page.
+_ROWS_SHOWN = 5
 
 
 def render_tree(answer: Answer) -> str:
@@ -280,3 +282,41 @@ def render_stats(answer: Answer) -> str:
         elif not isinstance(value, list):
             lines.append(f"{name}: {value}")
     return "\n".join(lines)
+
+
+def render_rows(answer: Mapping[str, Any]) -> str:
+    """Write an answer of `rows` or `cohort` as text: counts, steps, first rows, gaps."""
+    lines = [str(answer["id"])]
+    shown: dict[str, list[Mapping[str, Any]]] = {}
+    for row in answer["rows"]:
+        version = f"#{row['version']}" if row["version"] else ""
+        shown.setdefault(row["dataset"] + version, []).append(row)
+    for node, count in answer["counts"].items():
+        lines.append(f"  {count:>10,} {'rows' if count != 1 else 'row '}  {_shortened(node)}")
+        lines += [
+            f"              {row['key']}: {_row_values(row['values'])}"
+            for row in shown.get(node, [])[:_ROWS_SHOWN]
+            if row["key"] is not None
+        ]
+    lines += [
+        f"  step: {step['operator']} ({step['shape']}): {_shortened(step['input'])}"
+        f" -> {_shortened(step['output'])}"
+        for step in answer["steps"]
+    ]
+    lines += [f"  gap: {gap['at']}: {gap['detail']} ({gap['reason']})" for gap in answer["gaps"]]
+    lines.append("complete" if answer["complete"] else "not complete: see the gaps")
+    if answer["next"]:
+        lines.append(f"more rows: --cursor {answer['next']}")
+    return "\n".join(lines)
+
+
+def _shortened(node: str) -> str:
+    name, mark, version = node.partition("#")
+    return f"{name}{mark}{version[:19]}"
+
+
+def _row_values(values: Mapping[str, Any] | None) -> str:
+    if values is None:
+        return "values not at hand"
+    text = ", ".join(f"{name}={value}" for name, value in values.items())
+    return text if len(text) <= _VALUE_SHOWN else text[: _VALUE_SHOWN - 1] + "…"

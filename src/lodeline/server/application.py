@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -55,6 +55,7 @@ class Application:
         observing: observes every request.
         threads: questions at a time.
         shutdown_seconds: that the writer has for what waits.
+        companions: run while the application does.
         close: called when all is stopped.
     """
 
@@ -68,10 +69,12 @@ class Application:
         gate: Gate,
         observing: Observing,
         close: Callable[[], object],
+        companions: Sequence[Callable[[], AbstractAsyncContextManager[None]]] = (),
         threads: int = SERVER_THREADS_MAX,
         shutdown_seconds: int = SHUTDOWN_SECONDS_MAX,
     ) -> None:
         self._close = close
+        self._companions = companions
         self._observing = observing
         self._shutdown_seconds = shutdown_seconds
         self._ask = ask
@@ -105,7 +108,10 @@ class Application:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._writer.start()
-        yield
+        async with AsyncExitStack() as stack:
+            for companion in self._companions:
+                await stack.enter_async_context(companion())
+            yield
         await asyncio.to_thread(self._writer.stop, self._shutdown_seconds)
         await asyncio.to_thread(self._asking.close)
         self._close()

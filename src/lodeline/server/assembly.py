@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from lodeline.errors import InvalidEventError
+from lodeline.errors import InvalidEventError, MissingExtraError
 from lodeline.evidence import build_pack
 from lodeline.ingest import prepare_event
 from lodeline.ingest.predictions import accept_predictions
@@ -14,6 +14,7 @@ from lodeline.ingest.projection import fold_pending
 from lodeline.proof.packs import encode_pack
 from lodeline.query import ask
 from lodeline.server.application import Application
+from lodeline.server.asking import Ask
 from lodeline.server.configuration import DEFAULTS, ServerConfiguration
 from lodeline.server.confinement import require_whole_sight
 from lodeline.server.counting import counted, timed, timing
@@ -26,6 +27,9 @@ from lodeline.server.metrics import STORE_METRICS, Metrics, MetricsPage, read_st
 from lodeline.server.observing import Observing
 from lodeline.server.writing import Input, Outcome, Writer
 from lodeline.store import AcceptedEvent, Refusal, Segment, open_segment
+
+if TYPE_CHECKING:
+    from lodeline.server.agents import AgentsEndpoint
 
 _OPEN: Final = OpenGate()
 
@@ -74,6 +78,7 @@ def build_application(
     metrics.read(["lodeline_queue_events"], lambda: {"lodeline_queue_events": {(): writer.waiting}})
     metrics.read(STORE_METRICS, partial(read_store, segment))
     deposits = Deposits(take_predictions=take_predictions, keep_blob=segment.put_blob)
+    agents = _agents(answer, gate, configuration)
     return Application(
         ask=answer,
         prove=prove,
@@ -83,13 +88,25 @@ def build_application(
             LogFiles(segment),
             Marquez(segment, writer),
             *_metrics_pages(metrics, configuration),
+            *agents,
         ],
         gate=gate,
         observing=Observing(metrics, requests=configuration.log_requests),
         threads=configuration.limits_questions,
         shutdown_seconds=configuration.limits_shutdown_seconds,
+        companions=[one.running for one in agents],
         close=_index_behind(segment),
     )
+
+
+def _agents(ask: Ask, gate: Gate, configuration: ServerConfiguration) -> list[AgentsEndpoint]:
+    if not configuration.mcp:
+        return []
+    try:
+        from lodeline.server.agents import AgentsEndpoint
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("mcp", error.name or "") from error
+    return [AgentsEndpoint(ask, open_to_all=isinstance(gate, OpenGate))]
 
 
 def _metrics_pages(metrics: Metrics, configuration: ServerConfiguration) -> list[MetricsPage]:

@@ -207,6 +207,13 @@ SERVER_SETTINGS: Final = (
         "(`off`).",
     ),
     ServerSetting(
+        "server.mcp",
+        "LODELINE_SERVER_MCP",
+        Switch(),
+        False,
+        "Whether agents may ask at `/mcp` (Model Context Protocol); needs the extra `mcp`.",
+    ),
+    ServerSetting(
         "server.limits.questions",
         "LODELINE_SERVER_LIMITS_QUESTIONS",
         Whole(1, 1024),
@@ -245,6 +252,7 @@ class ServerConfiguration:
     log_level: str = "info"
     log_requests: str = "refused"
     metrics: str = "operate"
+    mcp: bool = False
     limits_questions: int = SERVER_THREADS_MAX
     limits_shutdown_seconds: int = SHUTDOWN_SECONDS_MAX
     file: Path | None = None
