@@ -70,13 +70,7 @@ def build_application(
     def take_predictions(records: Sequence[dict[str, Any]]) -> list[str | None]:
         return accept_predictions(segment, records)
 
-    writer = Writer(
-        segment,
-        append=counted(append_events, metrics),
-        fold=timed(fold_pending, partial(metrics.observe, "lodeline_fold_seconds")),
-    )
-    metrics.read(["lodeline_queue_events"], lambda: {"lodeline_queue_events": {(): writer.waiting}})
-    metrics.read(STORE_METRICS, partial(read_store, segment))
+    writer = _measured_writer(segment, metrics)
     deposits = Deposits(take_predictions=take_predictions, keep_blob=segment.put_blob)
     agents = _agents(answer, gate, configuration)
     return Application(
@@ -97,6 +91,17 @@ def build_application(
         companions=[one.running for one in agents],
         close=_index_behind(segment),
     )
+
+
+def _measured_writer(segment: Segment, metrics: Metrics) -> Writer:
+    writer = Writer(
+        segment,
+        append=counted(append_events, metrics),
+        fold=timed(fold_pending, partial(metrics.observe, "lodeline_fold_seconds")),
+    )
+    metrics.read(["lodeline_queue_events"], lambda: {"lodeline_queue_events": {(): writer.waiting}})
+    metrics.read(STORE_METRICS, partial(read_store, segment))
+    return writer
 
 
 def _agents(ask: Ask, gate: Gate, configuration: ServerConfiguration) -> list[AgentsEndpoint]:
