@@ -110,13 +110,13 @@ def main() -> None:
     for wanted in SIZES:
         root = find_root(walker, options.nodes, wanted)
         found = set(walker.reach(root).tolist())
-        by_levels = [node for level in walker.levels(root) for node in level.tolist()]
+        by_levels = [node for level in walker.levels({root}) for node in level.tolist()]
         by_sql = {row[0] for row in database.execute(RECURSIVE, {"root": root})}
         assert found == set(graph.subcomponent(root, mode="out")) == by_sql == set(by_levels)
         assert len(by_levels) == len(found)
         measured = {
             "lodeline": measure(lambda root=root: walker.reach(root), options.seconds),
-            "lodeline_levels": measure(lambda root=root: walker.levels(root), options.seconds),
+            "lodeline_levels": measure(lambda root=root: walker.levels({root}), options.seconds),
             "igraph": measure(
                 lambda root=root: graph.subcomponent(root, mode="out"), options.seconds
             ),

@@ -128,6 +128,17 @@ BATCH_EVENTS_MAX = 10_000
 # Questions that a service answers at a time; more wait for a thread.
 SERVER_THREADS_MAX = 16
 
+# Derivations that the entries since the graph's snapshot may have touched; beyond, SQL answers
+# until the next snapshot. Each is looked up in the store by every large question.
+INDEX_OVERLAY_MAX = 100_000
+
+# Entries folded since the graph's snapshot, from which on a service writes the next one. Touched
+# derivations stay well below `INDEX_OVERLAY_MAX`, and a million derivations take seconds to write.
+INDEX_ENTRIES_MAX = 20_000
+
+# Entries from which on a graph is worth a snapshot: fewer hold no closure that SQL is slow at.
+INDEX_FIRST_MIN = 1_000
+
 # Edges that a diff of the graph compares in all they say. Of more it tells those that came or went:
 # describing an edge costs a hundred times what knowing of it does.
 DIFF_EDGES_MAX = 100_000

@@ -34,7 +34,7 @@ def test_levels_are_those_of_a_plain_walk(
     far = np.array([pair[1] for pair in pairs], dtype=np.int32)
     walker = Walker(Rows.build(40, near, far), vector_frontier_min=frontier_min)
     for _ in range(2):  # A walk leaves no traces behind.
-        found = walker.levels(root, depth=depth)
+        found = walker.levels({root}, depth=depth)
         assert [set(level.tolist()) for level in found] == levels_by_hand(pairs, root, depth)
         assert sum(map(len, found)) == len({node for level in found for node in level.tolist()})
     reached = set().union(*levels_by_hand(pairs, root, None))
@@ -45,3 +45,19 @@ def test_the_spans_of_nodes_name_their_edges() -> None:
     near = np.array([2, 0, 2, 1], dtype=np.int32)
     rows = Rows.build(3, near, np.array([0, 1, 1, 2], dtype=np.int32))
     assert rows.edges[rows.spans(np.array([2, 0]))].tolist() == [0, 2, 1]
+
+
+def test_what_is_not_joined_now_is_not_walked() -> None:
+    near = np.array([0, 0, 1], dtype=np.int32)
+    far = np.array([1, 2, 3], dtype=np.int32)
+    rows = Rows.build(4, near, far, np.array([False, True, True]))
+    assert set(Walker(rows).reach(0).tolist()) == {0, 2}
+    assert rows.edges[rows.spans(np.array([0]))].tolist() == [1, 0]
+    assert rows.edges[rows.spans(np.array([0]), live=True)].tolist() == [1]
+
+
+def test_a_walk_stops_when_it_is_told_to() -> None:
+    near = np.arange(50, dtype=np.int32)
+    walker = Walker(Rows.build(51, near, near + 1))
+    assert len(walker.levels({0}, stop=lambda reached: reached > 5)) == 6
+    assert len(walker.levels({0})) == 51

@@ -125,7 +125,13 @@ def _check_streams(sources: list[str]) -> str:
 @contextmanager
 def _background(url: str, streams: list[str]) -> Iterator[None]:
     """Do what goes on beside serving."""
-    with _draining(url), _cosigning(url), _mapping(url), _consuming(url, streams):
+    with (
+        _draining(url),
+        _cosigning(url),
+        _mapping(url),
+        _consuming(url, streams),
+        _indexing(url),
+    ):
         yield
 
 
@@ -199,3 +205,16 @@ def _mapping(url: str) -> Iterator[None]:
         yield
     finally:
         publishing.stop(SHUTDOWN_SECONDS_MAX)
+
+
+@contextmanager
+def _indexing(url: str) -> Iterator[None]:
+    """Keep the graph's snapshot young, while the store is served."""
+    from lodeline.server.graph_indexing import GraphIndexing
+
+    indexing = GraphIndexing(url, lambda why: _logger.warning("graph not indexed: %s", why))
+    indexing.start()
+    try:
+        yield
+    finally:
+        indexing.stop(SHUTDOWN_SECONDS_MAX)

@@ -171,6 +171,7 @@ def _projector(segment: Segment, connection: Connection) -> _Projector:
         folded_to, epoch = 0, epoch + 1
     known = _PROJECTORS.get(segment)
     if known is None or (known.folded_to, known.epoch) != (folded_to, epoch):
+        create_graph_tables(connection)  # An index may be younger than the view.
         known = _PROJECTORS[segment] = _Projector(connection, folded_to=folded_to, epoch=epoch)
     return known
 

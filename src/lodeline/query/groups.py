@@ -71,6 +71,7 @@ class Groups:
         self._said: dict[int, list[Said]] = {}
         self._gaps: dict[int, list[Gap]] = {}
         self.has_gaps = bool(view.select("SELECT 1 FROM capture_gap LIMIT 1"))
+        self.has_parents = bool(view.select("SELECT 1 FROM parent LIMIT 1"))
 
     def load(self, numbers: Iterable[int]) -> dict[int, Group]:
         """Give groups by number."""

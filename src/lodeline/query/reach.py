@@ -8,10 +8,10 @@ for small levels, the index for large ones.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from lodeline.model import NodeId
 from lodeline.query.answers import Cut, Edge, Gap, Graph, Page, Text
@@ -21,7 +21,14 @@ from lodeline.query.describing import BASES, Sights, Told, join_told
 from lodeline.query.groups import Group, Groups, Said
 from lodeline.query.view import View
 
+if TYPE_CHECKING:
+    from lodeline.query.graph_index import IndexedGraph
+    from lodeline.query.sweep import Sweep
+
 _AMONG = "IN (SELECT value FROM json_each(:ids))"
+# Nodes of a level from which on it is walked on the index: for fewer, one statement costs less than
+# opening the index and its dozen numpy calls a level.
+SWEEP_FRONTIER_MIN = 100
 # What of a derivation is in the closure: the derivation itself, and its two projections.
 DERIVES: Final = 1
 READS: Final = 2
@@ -118,6 +125,12 @@ class Reach:
         self.steps: dict[int, Step] = {}
         self.parts: dict[int, int] = {}
         self.parents: list[Parent] = []
+        # What was walked on the index instead, if anything.
+        self.sweep: Sweep | None = None
+        # Steps with names at hand: all of them, or those of a sweep that a page needs.
+        self._spelled = self.steps
+        self._parts = self.parts
+        self._spelled_to: tuple[int | None, bool] = (None, False)
         self.narrowing = Narrowing()
         self.judge = Judge(groups)
 
@@ -127,36 +140,63 @@ class Reach:
 
     def nodes_of(self, kinds: Collection[str]) -> list[NodeId]:
         """List the nodes reached that are of some kinds."""
-        numbers = self.view.numbers_of_kinds(self.depths, kinds)
+        if self.sweep is None:
+            numbers = self.view.numbers_of_kinds(self.depths, kinds)
+        else:
+            numbers = [n for n in self.view.all_of_kinds(kinds) if self.sweep.has(n)]
         return sorted(self.view.names(numbers).values())
+
+    def numbers(self) -> Collection[int]:
+        """Give the nodes reached."""
+        return self.depths if self.sweep is None else self.sweep.nodes()
+
+    def step_numbers(self) -> Collection[int]:
+        """Give the rows of `derivation` walked."""
+        return self.steps if self.sweep is None else {*self.steps, *self.sweep.numbers()}
+
+    def all_steps(self) -> Mapping[int, Step]:
+        """Give the derivations walked."""
+        return self.steps if self.sweep is None else self.sweep.steps() | self.steps
+
+    def jobs(self) -> set[int]:
+        """Give the jobs of the closure."""
+        found = {step.job for step in self.steps.values() if step.job is not None}
+        if self.root.kind == "job":
+            found.add(next(iter(self.depths)))
+        return found if self.sweep is None else found | self.sweep.jobs()
 
     def shown(self) -> Iterator[NodeId]:
         """Walk the nodes that the whole answer shows, the root among them."""
         kept = self._kept()
-        yield from self.view.names(self.depths if kept is None else kept).values()
+        yield from self.view.names(self.numbers() if kept is None else kept).values()
 
     def cut(self, page: Page, text: Text = str) -> Cut:
         """Cut a page out: names and edges of it, and of nothing else."""
         kept = self._kept()
-        depths = self.depths
-        if kept is not None:
-            depths = {number: depths[number] for number in kept}
         start, stop = page.offset, page.offset + page.limit
-        last = _last_depth(depths, stop)
+        if kept is None and self.sweep is not None:
+            counts = self.sweep.counts()
+            depths = self.sweep.nodes(_last_depth(counts, stop))
+        else:
+            whole = self.depths if self.sweep is None else self.sweep.nodes()
+            depths = whole if kept is None else {number: whole[number] for number in kept}
+            counts = Counter(depths.values())
+        last = _last_depth(counts, stop)
         near = [number for number, depth in depths.items() if depth <= last]
         names = self.view.names(near)
         order = sorted(near, key=lambda number: (depths[number], text(names[number])))
         rank = {number: i for i, number in enumerate(order)}
-        edges = self._edges(names, rank, start, stop)
+        edges = self._edges(names, rank, start, stop, last)
         shown = [(names[number], depths[number]) for number in order[start:stop]]
-        return Cut(shown, edges, len(depths))
+        return Cut(shown, edges, sum(counts.values()))
 
     def to_graph(self) -> Graph:
         """Give the whole closure with names."""
-        names = self.view.names(self.depths)
-        nodes = {names[number]: depth for number, depth in self.depths.items()}
-        rank = {number: i for i, number in enumerate(self.depths)}
-        edges = self._edges(names, rank, 0, len(rank))
+        depths = self.depths if self.sweep is None else self.sweep.nodes()
+        names = self.view.names(depths)
+        nodes = {names[number]: depth for number, depth in depths.items()}
+        rank = {number: i for i, number in enumerate(depths)}
+        edges = self._edges(names, rank, 0, len(rank), None)
         return Graph(
             self.root,
             self.direction,
@@ -168,25 +208,36 @@ class Reach:
 
     def describe(self, edges: Sequence[Edge]) -> None:
         """Fill edges in."""
-        self.judge.describe(edges, self.steps)
+        self.judge.describe(edges, self._spelled)
 
     def _kept(self) -> set[int] | None:
         """Give the nodes that the narrowing leaves, None for all."""
         nodes, kinds = self.narrowing.nodes, self.narrowing.edge_kinds
         if nodes is None and kinds is None:
             return None
-        kept = set(self.depths) if nodes is None else set(nodes) & self.depths.keys()
+        kept = set(self.numbers() if nodes is None else nodes)
         if kinds is not None:
-            kept &= {end for edge in self._projections() for end in edge[:2]}
+            kept &= {end for edge in self._projections(None) for end in edge[:2]}
         kept.add(next(iter(self.depths)))
         return kept
 
-    def _projections(self) -> Iterator[tuple[int, int, str, int | None, int]]:
-        """Walk (source, target, kind, job, derivation row) of every edge shown."""
+    def _spell(self, last: int | None) -> None:
+        """Have the derivations of nodes down to a depth at hand, not fewer."""
+        if self.sweep is None or self._spelled_to == (last, True):
+            return
+        self._spelled = self.sweep.steps(last) | self.steps
+        self._parts = dict.fromkeys(self.sweep.steps(last), WHOLE)
+        for number, part in self.parts.items():
+            self._parts[number] = self._parts.get(number, 0) | part
+        self._spelled_to = (last, True)
+
+    def _projections(self, last: int | None) -> Iterator[tuple[int, int, str, int | None, int]]:
+        """Walk (source, target, kind, job, derivation row) of every edge shown down to a depth."""
+        self._spell(last)
         shows = self.narrowing.shows
-        parts = self.parts
+        parts = self._parts
         reads, writes = shows("reads"), shows("writes")
-        for number, (source, target, kind, job) in self.steps.items():
+        for number, (source, target, kind, job) in self._spelled.items():
             part = parts[number]
             if source is not None and target is not None and part & DERIVES and shows(kind):
                 yield source, target, kind, job, number
@@ -201,12 +252,17 @@ class Reach:
                 yield above, job, "parent", None, -group
 
     def _edges(
-        self, names: Mapping[int, NodeId], rank: Mapping[int, int], start: int, stop: int
+        self,
+        names: Mapping[int, NodeId],
+        rank: Mapping[int, int],
+        start: int,
+        stop: int,
+        last: int | None,
     ) -> list[Edge]:
         """Make the edges whose later end is ranked from `start` to `stop`, in order."""
         found: dict[tuple[int, int, str, int], list[int]] = defaultdict(list)
         find = rank.get
-        for source, target, kind, job, number in self._projections():
+        for source, target, kind, job, number in self._projections(last):
             near, far = find(source), find(target)
             if near is None or far is None or not start <= max(near, far) < stop:
                 continue
@@ -222,11 +278,8 @@ class Reach:
         ]
 
 
-def _last_depth(depths: Mapping[int, int], stop: int) -> int:
-    """Give the depth of the last node of a page."""
-    counts: dict[int, int] = defaultdict(int)
-    for depth in depths.values():
-        counts[depth] += 1
+def _last_depth(counts: Mapping[int, int], stop: int) -> int:
+    """Give the depth of the last node of a page, by the number of nodes at each depth."""
     before = 0
     for depth in sorted(counts):
         before += counts[depth]
@@ -244,6 +297,7 @@ class ReachWalk:
         depth: derivations to walk; `None` for all.
         budget: bounds of time and size.
         only_current: whether stale derivations are passed over.
+        index: finds the graph index at the question's moment, for what is large.
     """
 
     def __init__(
@@ -254,6 +308,7 @@ class ReachWalk:
         depth: int | None,
         budget: Budget,
         only_current: bool = False,
+        index: Callable[[], IndexedGraph | None] = lambda: None,
     ) -> None:
         self.reach = reach
         self.view = reach.view
@@ -261,6 +316,8 @@ class ReachWalk:
         self._depth = depth
         self._budget = budget
         self._only_current = only_current
+        self._index = index
+        self._passed: tuple[str, str] | None = None
 
     def run(self) -> Reach:
         """Walk every direction asked for."""
@@ -270,6 +327,8 @@ class ReachWalk:
         directions = ("up", "down") if reach.direction == "both" else (reach.direction,)
         for direction in directions:
             self._walk(root, direction)
+        if reach.sweep is not None:
+            reach.sweep.settle(reach.depths)
         self._note_gaps()
         self._find_parents()
         return reach
@@ -284,9 +343,10 @@ class ReachWalk:
         level, depth = {root}, 0
         seen = {root}
         while level:
-            passed = self._budget.exhausted_by(len(depths), len(reach.steps))
-            if passed is not None:
-                reach.add_gap(Gap(str(reach.root), *passed))
+            if self._is_exhausted(len(depths), len(reach.steps)):
+                return
+            large = len(level) >= SWEEP_FRONTIER_MIN and end != "job"
+            if large and self._sweep(level, seen, direction, depth):
                 return
             found = self._incident(level, end, direction)
             if depth == self._depth:
@@ -300,6 +360,43 @@ class ReachWalk:
             seen |= level
             end, part = ("target" if direction == "up" else "source"), WHOLE
 
+    def _is_exhausted(self, nodes: int, steps: int) -> bool:
+        """Tell whether a bound is passed; it is a gap then."""
+        passed = self._budget.exhausted_by(nodes, steps)
+        if passed is not None:
+            self.reach.add_gap(Gap(str(self.reach.root), *passed))
+        return passed is not None
+
+    def _sweep(self, level: set[int], seen: set[int], direction: str, depth: int) -> bool:
+        """Walk the rest of a direction on the index; False where there is none to use."""
+        reach = self.reach
+        if self._only_current:
+            return False
+        if reach.sweep is None:
+            graph = self._index()
+            if graph is None:
+                self._index = lambda: None
+                return False
+            # Loaded where there is an index, and so numpy.
+            from lodeline.query.sweep import Sweep
+
+            reach.sweep = Sweep(graph)
+
+        def take(steps: Iterable[tuple[int, Step]], further: int) -> None:
+            self._take(self._canonically(steps), WHOLE, direction, further)
+
+        beyond = reach.sweep.walk(
+            level,
+            seen,
+            direction,
+            depth=depth,
+            depth_max=self._depth,
+            take_steps=take,
+            passed=self._is_exhausted,
+        )
+        self._note_depth(beyond)
+        return True
+
     def _incident(self, level: set[int], end: str, direction: str) -> list[tuple[int, Step]]:
         """Find the derivations that enter (up) or leave (down) a level, under canonical ends."""
         view = self.view
@@ -309,25 +406,30 @@ class ReachWalk:
             # A job is a near end only as the root, and half-derivations lead nowhere from it.
             far = 0 if direction == "up" else 1
             found = [one for one in found if one[1][far] is not None]
-        if view.has_aliases:
-            ends = {n for _, step in found for n in step[:2] if n is not None}
-            least = view.representatives(ends)
-            found = [
-                (
-                    number,
-                    Step(
-                        None if source is None else least[source],
-                        None if target is None else least[target],
-                        kind,
-                        job,
-                    ),
-                )
-                for number, (source, target, kind, job) in found
-            ]
+        found = self._canonically(found)
         if self._only_current:
             stale = self.reach.judge.find_stale(dict(found))
             found = [one for one in found if one[0] not in stale]
         return found
+
+    def _canonically(self, found: Iterable[tuple[int, Step]]) -> list[tuple[int, Step]]:
+        """Put canonical nodes in place of derivations' ends."""
+        view, found = self.view, list(found)
+        if not view.has_aliases:
+            return found
+        least = view.representatives({n for _, step in found for n in step[:2] if n is not None})
+        return [
+            (
+                number,
+                Step(
+                    None if source is None else least[source],
+                    None if target is None else least[target],
+                    kind,
+                    job,
+                ),
+            )
+            for number, (source, target, kind, job) in found
+        ]
 
     def _take(
         self, found: Iterable[tuple[int, Step]], part: int, direction: str, depth: int
@@ -366,12 +468,12 @@ class ReachWalk:
             f"SELECT DISTINCT a.derivation_id FROM assertion a WHERE a.derivation_id {_AMONG}"
             f" AND {view.rectangle('a')} AND EXISTS (SELECT 1 FROM capture_gap c"
             f" WHERE c.group_id = a.group_id AND {view.rectangle('c')})",
-            reach.steps,
+            reach.step_numbers(),
         )
         suspects = [row[0] for row in rows]
         if not suspects:
             return
-        same = reach.judge.same_steps(reach.steps)
+        same = reach.judge.same_steps(reach.all_steps())
         newest = {
             reach.judge.newest_of(numbers).number
             for numbers in {same(number) for number in suspects}
@@ -382,9 +484,9 @@ class ReachWalk:
     def _find_parents(self) -> None:
         """Join jobs whose runs name another job of the answer as their parent."""
         reach = self.reach
-        jobs = {step.job for step in reach.steps.values() if step.job is not None}
-        if reach.root.kind == "job":
-            jobs.add(next(iter(reach.depths)))
+        if not reach.groups.has_parents:
+            return
+        jobs = reach.jobs()
         for job, parents in reach.groups.parents_of(jobs).items():
             for group, _, above in parents:
                 if above in jobs and above != job:

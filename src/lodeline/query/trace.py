@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lodeline.errors import UnknownNodeError
 from lodeline.model import NodeId, iter_readings
@@ -39,6 +39,9 @@ VERSIONED_KINDS = frozenset({"run", "model", "deployment", "prediction", "row"})
 
 # Kinds that `rows` can be asked about.
 _KINDS_WITH_ROWS = frozenset({"row", "dataset", "model", "prediction"})
+
+if TYPE_CHECKING:
+    from lodeline.query.graph_index import IndexedGraph
 
 Answer = dict[str, Any]
 
@@ -141,8 +144,18 @@ def _reach(inquiry: Inquiry, root: NodeId, question: GraphQuestion, *, direction
         depth=question.depth,
         budget=inquiry.budget,
         only_current=question.status == "current",
+        index=lambda: _find_index(inquiry),
     )
     return walker.run()
+
+
+def _find_index(inquiry: Inquiry) -> IndexedGraph | None:
+    """Give the graph index at the question's moment, where there is one, and numpy."""
+    try:
+        from lodeline.query.graph_index import index_of
+    except ModuleNotFoundError:
+        return None
+    return index_of(inquiry.segment).at(inquiry.view, columns=False)
 
 
 def _walk(

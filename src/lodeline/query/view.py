@@ -20,6 +20,7 @@ from lodeline.store.connections import Connection
 _IDS_AT_A_TIME = 20_000
 # Aliases that one question takes up at once; where there are more, each node's are looked up.
 _ALIASES_AT_ONCE_MAX = 20_000
+_OF_KIND = "SELECT node_id FROM node WHERE kind = :kind"
 _AMONG = "IN (SELECT value FROM json_each(:ids))"
 
 
@@ -270,19 +271,28 @@ class View:
             known = self._least[component] = min(component, key=names.__getitem__)
         return known
 
+    def alias_map(self) -> dict[int, int] | None:
+        """Give the canonical node of every node that has aliases; `None` where they are many."""
+        if not self.has_aliases:
+            return {}
+        if not self._has_all_components():
+            return None
+        return self.representatives(list(self._components))
+
     def members_among(self, numbers: Collection[int]) -> Collection[int]:
         """Give all nodes that canonical nodes stand for."""
         if not self.has_aliases:
             return numbers
         return {member for number in numbers for member in self.component(number)}
 
-    def numbers_of_kinds(self, numbers: Iterable[int], kinds: Collection[str]) -> list[int]:
+    def numbers_of_kinds(self, numbers: Collection[int], kinds: Collection[str]) -> list[int]:
         """Give those of some nodes that are of some kinds."""
-        sql = f"SELECT node_id FROM node WHERE node_id {_AMONG} AND kind = :kind"
-        among = set(numbers)
-        return [
-            row[0] for kind in sorted(kinds) for row in self.select_among(sql, among, kind=kind)
-        ]
+        sql = f"{_OF_KIND} AND node_id {_AMONG}"
+        return [row[0] for kind in kinds for row in self.select_among(sql, numbers, kind=kind)]
+
+    def all_of_kinds(self, kinds: Collection[str]) -> list[int]:
+        """Give every node of some kinds, at whatever moment; for kinds that are few."""
+        return [row[0] for kind in kinds for row in self.select(_OF_KIND, kind=kind)]
 
     # -- runs ----------------------------------------------------------------------------------
 

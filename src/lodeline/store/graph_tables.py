@@ -146,6 +146,7 @@ TABLES: Final[dict[str, str]] = {
 INDEXES: Final[dict[str, str]] = {
     "run_group_of_run": "run_group (run_id, job_node, future)",
     "run_group_of_job": "run_group (job_node)",
+    "run_event_of_position": "run_event (position)",
     "run_state_of_job": "run_state (job_node, completed, end_us)",
     "derivation_source": "derivation (source)",
     "derivation_target": "derivation (target)",

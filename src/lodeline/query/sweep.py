@@ -1,0 +1,213 @@
+"""Sweep: the part of a closure that was walked on the graph index, as arrays.
+
+A closure begins in SQL; where a level grows large, the rest of that direction is swept. What a page
+shows is spelled out of the arrays; the rest is never named.
+
+Needs numpy (extra `server`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from lodeline.query.compressed import Array
+from lodeline.query.graph_index import IndexedGraph
+from lodeline.query.reach import Step
+
+# Where no node can be.
+_NOWHERE = np.iinfo(np.int32).max
+
+
+class Sweep:
+    """Nodes with their depths, and derivations, that were reached on the index.
+
+    Args:
+        graph: of the question.
+    """
+
+    def __init__(self, graph: IndexedGraph) -> None:
+        self._graph = graph
+        self._depths: Array = np.full(graph.level.node_count + 1, _NOWHERE, dtype=np.int32)
+        self._place: Array = np.zeros(len(self._depths), dtype=np.int32)
+        self._taken: list[Array] = []
+        self._edges: Array = np.zeros(0, dtype=np.int64)
+        self.node_count = 0
+        self.edge_count = 0
+
+    # -- walking -------------------------------------------------------------------------------
+
+    def reach(self, nodes: Array, depth: int) -> None:
+        """Take nodes in, at the least depth they are reached at."""
+        nodes = nodes[nodes > 0]
+        if not len(nodes):
+            return
+        self._make_room(int(nodes.max()))
+        before = self._depths[nodes]
+        self.node_count += len(self._distinct(nodes[before == _NOWHERE]))
+        self._depths[nodes] = np.minimum(before, depth)
+
+    def take(self, edges: Array, depth: int) -> None:
+        """Take derivations in, with their jobs."""
+        self._taken.append(edges)
+        self.edge_count += len(edges)
+        self.reach(self._graph.level.job[edges], depth)
+
+    def walk(  # the state of a walk that goes on here
+        self,
+        level: set[int],
+        seen: set[int],
+        direction: str,
+        *,
+        depth: int,
+        depth_max: int | None,
+        take_steps: Callable[[Iterable[tuple[int, Step]], int], None],
+        passed: Callable[[int, int], bool],
+    ) -> set[int]:
+        """Walk on from a level.
+
+        Args:
+            level: canonical nodes, not walked yet.
+            seen: nodes of this direction, the level among them.
+            direction: `up` or `down`.
+            depth: of the level.
+            depth_max: derivations to walk in all; `None` for all there are.
+            take_steps: takes in what the snapshot does not have.
+            passed: tells, by nodes and derivations, whether a bound is passed.
+
+        Returns:
+            Nodes from which more leads on, beyond the depth.
+        """
+        if self._graph.is_plain:
+            remaining = None if depth_max is None else depth_max - depth
+            return self._walk_plain(level, seen, direction, depth, remaining, passed)
+        graph = self._graph
+        marks: Array = np.zeros(max(len(self._depths), *seen) + 1, dtype=np.bool_)
+        marks[list(seen)] = True
+        nodes = np.fromiter(level, dtype=np.int64, count=len(level))
+        while len(nodes):
+            self.reach(nodes, depth)
+            if passed(self.node_count, self.edge_count):
+                break
+            edges, steps = graph.hop(graph.members(nodes), direction)
+            if depth == depth_max:
+                return self._near_ends(edges, steps, direction)
+            depth += 1
+            self.take(edges, depth)
+            take_steps(steps, depth)
+            far = graph.level.source if direction == "up" else graph.level.target
+            place = 0 if direction == "up" else 1
+            came = [step[place] or 0 for _, step in steps]
+            ahead = np.concatenate([far[edges].astype(np.int64), np.array(came, dtype=np.int64)])
+            ahead = graph.name_canonically(ahead)
+            greatest = int(ahead.max(initial=0))
+            self._make_room(greatest)
+            if greatest >= len(marks):
+                marks = np.concatenate([marks, np.zeros(greatest, dtype=np.bool_)])
+            nodes = self._distinct(ahead[~marks[ahead] & (ahead > 0)])
+            marks[nodes] = True
+        return set()
+
+    def _walk_plain(  # noqa: PLR0917  # as `walk`
+        self,
+        level: set[int],
+        seen: set[int],
+        direction: str,
+        depth: int,
+        remaining: int | None,
+        passed: Callable[[int, int], bool],
+    ) -> set[int]:
+        graph = self._graph
+        count = graph.level.node_count
+        # Nodes that the snapshot does not have lead nowhere in it.
+        within = {node for node in level if node < count}
+        self.reach(np.fromiter(level, dtype=np.int64), depth)
+        known = {node for node in seen if node < count}
+        levels = graph.walker(direction).levels(
+            within, seen=known, depth=remaining, stop=lambda nodes: passed(nodes, 0)
+        )
+        rows = graph.level.up if direction == "up" else graph.level.down
+        for i, nodes in enumerate(levels):
+            self.reach(nodes, depth + i)
+            edges = rows.edges[rows.spans(nodes[nodes > 0], live=True)]
+            if i == remaining:
+                return self._near_ends(edges, [], direction)
+            if passed(self.node_count, self.edge_count):
+                break
+            self.take(edges, depth + i + 1)
+        return set()
+
+    def _near_ends(
+        self, edges: Array, steps: Iterable[tuple[int, Step]], direction: str
+    ) -> set[int]:
+        near = self._graph.level.target if direction == "up" else self._graph.level.source
+        found = set(self._graph.name_canonically(near[edges]).tolist())
+        canonical = self._graph.name_canonically
+        place = 1 if direction == "up" else 0
+        came = np.array([step[place] or 0 for _, step in steps], dtype=np.int64)
+        return (found | set(canonical(came).tolist())) - {0}
+
+    # -- afterwards ----------------------------------------------------------------------------
+
+    def settle(self, depths: Mapping[int, int]) -> None:
+        """Take in what was walked elsewhere, and end."""
+        for depth in set(depths.values()):
+            some = [node for node, other in depths.items() if other == depth]
+            self.reach(np.array(some, dtype=np.int64), depth)
+        if self._taken:
+            # By marks: sorting, or hashing, half a million takes longer than all the rest.
+            marks: Array = np.zeros(len(self._graph.level.number), dtype=np.bool_)
+            for edges in self._taken:
+                marks[edges] = True
+            self._edges = np.flatnonzero(marks)
+            self._taken.clear()
+
+    def has(self, node: int) -> bool:
+        """Tell whether a node was reached."""
+        return node < len(self._depths) and bool(self._depths[node] != _NOWHERE)
+
+    def counts(self) -> dict[int, int]:
+        """Give how many nodes stand at each depth."""
+        reached = self._depths[self._depths != _NOWHERE]
+        return {depth: int(count) for depth, count in enumerate(np.bincount(reached)) if count}
+
+    def nodes(self, last: int | None = None) -> dict[int, int]:
+        """Give nodes with their depths, those down to a depth."""
+        within = self._depths != _NOWHERE if last is None else self._depths <= last
+        numbers = np.flatnonzero(within)
+        return dict(zip(numbers.tolist(), self._depths[numbers].tolist(), strict=True))
+
+    def steps(self, last: int | None = None) -> dict[int, Step]:
+        """Give derivations, those of which two ends stand at no more than a depth."""
+        edges, level = self._edges, self._graph.level
+        if last is not None:
+            inside: Array = np.zeros(len(edges), dtype=np.int8)
+            for column in (level.source, level.target, level.job):
+                ends = self._graph.name_canonically(column[edges])
+                self._make_room(int(ends.max(initial=0)))
+                inside += (ends > 0) & (self._depths[ends] <= last)
+            edges = edges[inside >= 2]
+        return dict(self._graph.steps_at(edges))
+
+    def numbers(self) -> list[int]:
+        """Give the rows of `derivation` taken in."""
+        found: list[int] = self._graph.level.number[self._edges].tolist()
+        return found
+
+    def jobs(self) -> set[int]:
+        """Give the jobs of the derivations taken in."""
+        return set(self._graph.level.job[self._edges].tolist()) - {0}
+
+    def _distinct(self, nodes: Array) -> Array:
+        """Give each node once."""
+        numbers: Array = np.arange(len(nodes), dtype=np.int32)
+        # The last writer of each place wins; whoever reads its own number back is unique.
+        self._place[nodes] = numbers
+        return nodes[self._place[nodes] == numbers]
+
+    def _make_room(self, node: int) -> None:
+        if node >= len(self._depths):
+            more: Array = np.full(node + 1 - len(self._depths), _NOWHERE, dtype=np.int32)
+            self._depths = np.concatenate([self._depths, more])
+            self._place = np.concatenate([self._place, more])
