@@ -14,6 +14,7 @@ from lodeline.errors import InvalidEventError, UnknownDeadLetterError
 from lodeline.ingest.projection import fold_pending
 from lodeline.limits import COMMIT_BYTES_MAX, COMMIT_EVENTS_MAX
 from lodeline.store import AcceptedEvent, DeadLetter, Refusal, Segment
+from lodeline.store.senders import Sender
 from lodeline.wire import decode_document
 
 
@@ -23,12 +24,12 @@ class Submission(NamedTuple):
     Attributes:
         raw: an OpenLineage event in JSON, or what claims to be one.
         source: where it came from, such as `events.jsonl:17`.
-        caller: who brought it, as authenticated; `None` where nobody had to say.
+        sender: who brought it, as authenticated; `None` where nobody had to say.
     """
 
     raw: bytes
     source: str = ""
-    caller: str | None = None
+    sender: Sender | None = None
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from lodeline.query.predictions import describe_prediction
 from lodeline.query.records import read_record
 from lodeline.query.versions import Versions, newest_version
 from lodeline.query.view import View
+from lodeline.store.senders import senders_of
 
 Answer = dict[str, Any]
 
@@ -214,7 +215,15 @@ def _run(inquiry: Inquiry, node: NodeId) -> Answer:
         "inputs": sorted(inputs),
         "outputs": sorted(outputs),
         "producers": sorted(record.producers),
+        "senders": _senders(inquiry, numbers),
         "facets": record.run,
         "labels": labels_in(record.run),
         "gaps": [gap.to_json() for gap in inquiry.groups.gaps_of(numbers)],
     }
+
+
+def _senders(inquiry: Inquiry, groups: list[int]) -> list[Answer]:
+    """List which keys delivered the events of groups, beside what these claim."""
+    entries = inquiry.groups.entries_of(groups).values()
+    positions = [position for group in entries for position in group]
+    return [one.to_json() for one in senders_of(inquiry.connection, positions)]

@@ -27,6 +27,7 @@ from lodeline.server.metrics import STORE_METRICS, Metrics, MetricsPage, read_st
 from lodeline.server.observing import Observing
 from lodeline.server.writing import Input, Outcome, Writer
 from lodeline.store import AcceptedEvent, Refusal, Segment, open_segment
+from lodeline.store.senders import Sender, beside_entries
 
 if TYPE_CHECKING:
     from lodeline.server.agents import AgentsEndpoint
@@ -140,6 +141,7 @@ def append_events(segment: Segment, inputs: Sequence[Input]) -> list[Outcome]:
     """
     outcomes: list[Outcome | None] = []
     events: list[AcceptedEvent] = []
+    senders: list[Sender | None] = []
     refused: list[Refusal] = []
     for one in inputs:
         if isinstance(one, Refusal):
@@ -152,8 +154,9 @@ def append_events(segment: Segment, inputs: Sequence[Input]) -> list[Outcome]:
             refused.append(Refusal(one.raw, error, one.source))
             outcomes.append(Outcome(error))
         else:
+            senders.append(one.sender)
             outcomes.append(None)
-    appended = iter(segment.append(events))
+    appended = iter(segment.append(events, beside=beside_entries(senders)))
     if refused:
         segment.add_dead_letters(refused)
     return [outcome or Outcome(None, next(appended)) for outcome in outcomes]

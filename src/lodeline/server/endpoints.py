@@ -21,6 +21,7 @@ from lodeline.errors import LodelineError, UsageError
 from lodeline.query.permission import OPEN, Authoriser
 from lodeline.server.noting import note
 from lodeline.server.refusals import error_response
+from lodeline.store.senders import Sender
 
 Scope = MutableMapping[str, Any]
 
@@ -54,6 +55,11 @@ class Caller:
     key_id: str | None = None
     namespaces: Container[str] | None = None
     segments: frozenset[str] | None = None
+
+    @property
+    def sender(self) -> Sender | None:
+        """Who brings what they bring; `None` where nobody had to say who they are."""
+        return None if self.key_id is None else Sender(self.key_id, self.name or self.key_id)
 
 
 ANYONE: Final = Caller(None, frozenset(Permission))

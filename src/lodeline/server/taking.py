@@ -105,7 +105,7 @@ class Taking:
                 source = _SOURCES[path]
                 await self._writer.write([Refusal(error.body, error, source, error.byte_count)])
                 raise
-            inputs = [Submission(raw, _SOURCES[path], caller.name) for raw in raws]
+            inputs = [Submission(raw, _SOURCES[path], caller.sender) for raw in raws]
             written = await self._write(caller, inputs, folded=wishes.wait == "folded")
             # Where the view is behind, the event is acknowledged all the same.
             pending = wishes.wait == "folded" and not written.folded

@@ -268,3 +268,54 @@ async def test_a_key_that_makes_no_sense_is_not_made(
     with pytest.raises(UsageError):
         world.key(*scopes, **given)
     assert list_api_keys(world.segment) == []
+
+
+RUN = "00000000-0000-4000-8000-000000000001"
+
+
+def run_event(day: int) -> dict[str, Any]:
+    return {
+        "eventType": "COMPLETE",
+        "eventTime": f"2026-01-0{day}T00:00:00Z",
+        "producer": "https://example.org/claims-to-be-somebody",
+        "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent",
+        "run": {"runId": RUN},
+        "job": {"namespace": "n", "name": "j"},
+    }
+
+
+async def test_a_run_tells_which_keys_delivered_it_beside_what_it_claims(world: World) -> None:
+    ours, theirs = world.key("ingest", "read", name="ours"), world.key("ingest", name="theirs")
+    path = "/api/v1/lineage"
+    async with world.client() as client:
+        await client.post(path, headers=bearer(ours), json=run_event(1))
+        shown = await client.get(f"/api/v2/show?id=run:{RUN}", headers=bearer(ours))
+        assert [one["name"] for one in shown.json()["senders"]] == ["ours"]
+        # Another event in a batch with one of somebody else, and one that was there already.
+        batch = [run_event(2), event("other"), run_event(1)]
+        answer = await client.post(f"{path}/batch?wait=folded", headers=bearer(theirs), json=batch)
+        assert answer.status_code == 204
+        shown = await client.get(f"/api/v2/show?id=run:{RUN}", headers=bearer(ours))
+    body = shown.json()
+    assert [one["name"] for one in body["senders"]] == ["ours", "theirs"]
+    keys = {key.name: key.key_id for key in list_api_keys(world.segment)}
+    assert {one["name"]: one["key"] for one in body["senders"]} == keys
+    assert body["producers"] == ["https://example.org/claims-to-be-somebody"]
+    with world.segment.reading() as connection:
+        rows = connection.execute("SELECT position, key_id FROM entry_sender").fetchall()
+    assert sorted(rows) == sorted(
+        [(2, keys["ours"]), (2, keys["theirs"]), (3, keys["theirs"]), (4, keys["theirs"])]
+    )
+
+
+async def test_what_comes_without_a_key_has_no_sender(tmp_path: Path) -> None:
+    app = build_application(f"sqlite:///{tmp_path}/lodeline.db")
+    app._writer.start()
+    try:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            await client.post("/api/v1/lineage?wait=folded", json=run_event(1))
+            shown = await client.get(f"/api/v2/show?id=run:{RUN}")
+            assert shown.json()["senders"] == []
+    finally:
+        app._writer.stop(5)

@@ -29,7 +29,7 @@ from lodeline.server.marquez import (
 )
 from lodeline.server.marquez.calls import Answering, Call, Read, refusal
 from lodeline.server.marquez.putting import Change, Desk
-from lodeline.server.marquez.recording import Recorder
+from lodeline.server.marquez.recording import SENDER, Recorder
 from lodeline.server.taking import read_body
 from lodeline.server.writing import Writer
 from lodeline.store import Segment
@@ -96,6 +96,7 @@ class Marquez:
 
             try:
                 check_namespace(caller, request.path_params)
+                SENDER.set(caller.sender)
                 body = await _read_body(request)
                 call = Call(dict(request.path_params), request.query_params, body)
                 answer = await change.make(Desk(self._recorder, read), call)

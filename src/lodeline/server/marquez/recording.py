@@ -11,12 +11,14 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, Final
 
 from lodeline.ingest import Submission
 from lodeline.model import format_time
 from lodeline.query.catalogue import NAMESPACES, REMOVED, SOURCES, TAGS, removal_of
 from lodeline.server.writing import Writer
+from lodeline.store.senders import Sender
 from lodeline.wire.facets import Facet, LodelineCatalogueDatasetFacet
 
 Json = dict[str, Any]
@@ -25,6 +27,8 @@ Json = dict[str, Any]
 PRODUCER: Final = "https://lodeline.dev/marquez-api"
 _SOURCE: Final = "/api/v1"
 _SCHEMA: Final = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/"
+# Who brings what is recorded within a request.
+SENDER: Final[ContextVar[Sender | None]] = ContextVar("sender", default=None)
 _SPACES: Final = {"namespace": NAMESPACES, "source": SOURCES, "tag": TAGS}
 
 
@@ -53,7 +57,8 @@ class Recorder:
             LodelineError: the first one that was refused.
         """
         # Escaped, so that half of a surrogate pair reaches the decoder, which refuses it.
-        inputs = [Submission(json.dumps(event).encode(), _SOURCE) for event in events]
+        sender = SENDER.get()
+        inputs = [Submission(json.dumps(event).encode(), _SOURCE, sender) for event in events]
         written = await self._writer.write(inputs, folded=True)
         for outcome in written.outcomes:
             if outcome.error is not None:
