@@ -436,6 +436,18 @@ class StoreCorruptError(CouldNotTellError):
 
 
 @dataclass(eq=False)
+class DamagedBackupError(CouldNotTellError):
+    """A folder that is no whole backup, or one that was changed; nothing was restored from it."""
+
+    code: ClassVar[str] = "could_not_tell.backup"
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"cannot restore from {self.path}: {self.reason}"
+
+
+@dataclass(eq=False)
 class KeyMissingError(CouldNotTellError):
     """The log's private keys are not where the store expects them, so nothing can be appended."""
 

@@ -42,6 +42,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "import": ("import_", "take in OpenLineage events from files"),
     "export": ("export", "write the record as OpenLineage or PROV-JSON"),
     "rebuild": ("rebuild", "make the graph anew from the log"),
+    "backup": ("backup", "write a backup of the store, while it is in use"),
+    "restore": ("restore", "make a store from a backup"),
     "dead-letter": ("dead_letter", "list refused events, fix and resubmit them"),
     "subject": ("subject", "find, hand out or erase what is kept of one person"),
     "flush": ("flush", "deliver what is still in the spool"),

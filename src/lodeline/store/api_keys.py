@@ -28,7 +28,7 @@ TOKEN_PREFIX: Final = "lodeline"  # noqa: S105  # the word before the secret
 _ID_BYTES: Final = 8
 _SECRET_BYTES: Final = 32
 
-_SCRIPT: Final = """
+API_KEY_TABLES: Final = """
 CREATE TABLE IF NOT EXISTS api_key(
     key_id TEXT NOT NULL,
     name TEXT NOT NULL,
@@ -137,7 +137,7 @@ def create_api_key(
         expires_us,
     )
     with segment.writing() as connection:
-        for statement in _SCRIPT.split(";\n"):
+        for statement in API_KEY_TABLES.split(";\n"):
             connection.execute(statement)
         connection.execute(
             "INSERT INTO stub_secret(number, secret) VALUES (1, ?) ON CONFLICT(number) DO NOTHING",

@@ -272,6 +272,11 @@ class LogWriter:
         tree = GrowingTree()
         self._sequence(connection, records, tree, self._keys())
 
+    def go_on(self, connection: Connection, records: Sequence[NewRecord]) -> None:
+        """Write the first records after those of a backup, inside the transaction that took it."""
+        self._take_up(connection)
+        self._sequence(connection, records, self._tree.copy(), self._keys())
+
     def sign_pending(self) -> None:
         """Sign what a crash left unsigned."""
         with self._database.locked() as connection:

@@ -91,6 +91,12 @@ class Certified:
             retired = set(map(str, record.get("retired", ())))
         except (ValueError, KeyError, TypeError, AttributeError):
             return
+        if "restored_from" in record:
+            # A new origin: who signed for the earlier one does not sign here.
+            earlier = {vkey for vkeys in self.in_force.values() for vkey in vkeys}
+            self.retired |= earlier
+            self.in_force = {use: [] for use in self.in_force}
+            self.first = frozenset()
         if not self.first:
             self.first = frozenset(vkey for _, vkey in keys)
         for use, vkey in keys:
@@ -134,12 +140,21 @@ def key_paths(
     return paths
 
 
-def create_keys(folder: Path, origin: str, randomness: Randomness) -> KeyRing:
-    """Make the keys of a new log and write them durably."""
+def create_keys(
+    folder: Path, origin: str, randomness: Randomness, *, segment_key: bytes | None = None
+) -> KeyRing:
+    """Make the keys of a new log and write them durably.
+
+    Args:
+        folder: of the key ring.
+        origin: of the new log.
+        randomness: gives random bytes.
+        segment_key: of the log that this one goes on from.
+    """
     ring = KeyRing(
         checkpoint=Signer(origin, randomness(32)),
         receipt=Signer(f"{origin}/receipt", randomness(32)),
-        segment_key=randomness(32),
+        segment_key=segment_key or randomness(32),
     )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     paths = key_paths(folder, origin)

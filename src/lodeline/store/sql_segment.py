@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from lodeline.errors import (
     InvalidEventError,
@@ -57,6 +57,7 @@ from lodeline.store.keys import (
 from lodeline.store.personal import Erasures, OpenedPayload, PersonalFields
 from lodeline.store.segment import AcceptedEvent, Appended, DeadLetter, Refusal, StoredEntry
 from lodeline.store.stream_tables import StreamOffset, read_offsets
+from lodeline.store.subjects import SubjectKeys
 from lodeline.store.tables import FORMAT_VERSION, SCHEMA, migration
 from lodeline.tlog import Checkpoint
 from lodeline.wire import canonical_bytes
@@ -96,6 +97,31 @@ class _Appended:
         return self._segment.sign_receipt([outcome.leaf_hash], outcome.log_time_us)
 
 
+class Beginning(Protocol):
+    """What a new log goes on from: a backup of another."""
+
+    @property
+    def segment_id(self) -> str:
+        """The opaque identifier in every leaf so far."""
+
+    @property
+    def segment_key(self) -> bytes:
+        """The key by which events are recognised."""
+
+    @property
+    def citation(self) -> Mapping[str, object]:
+        """What the first new entry says of the earlier log."""
+
+    def put_blobs(self, blobs: Blobs) -> None:
+        """Keep the blobs durably."""
+
+    def put_subject_keys(self, keys: SubjectKeys) -> None:
+        """Keep the keys of data subjects durably."""
+
+    def fill(self, connection: Connection) -> None:
+        """Write every row, inside the transaction that makes the tables."""
+
+
 class SqlSegment:
     """A segment in a database, its keys in files.
 
@@ -104,6 +130,7 @@ class SqlSegment:
         path: of the database's file, or what stands for it: keys and declarations lie beside it.
         database: gives connections.
         blobs: bytes too large for a row of the log.
+        begun_now: whether the log was made by opening it.
     """
 
     def __init__(
@@ -113,10 +140,20 @@ class SqlSegment:
         *,
         path: Path,
         create: bool,
+        beginning: Beginning | None = None,
         clock_us: Callable[[], int] = now_us,
         randomness: Callable[[int], bytes] = os.urandom,
     ) -> None:
         """Open a segment, making its tables first if asked to.
+
+        Args:
+            database: gives connections.
+            blobs: keeps blobs.
+            path: keys and declarations lie beside it.
+            create: make tables and keys, if there are none.
+            beginning: what a log that is made goes on from.
+            clock_us: the time.
+            randomness: gives random bytes.
 
         Raises:
             StoreUnreachableError: no store there, or no permission.
@@ -132,9 +169,10 @@ class SqlSegment:
         self._randomness = randomness
         self.database = database
         self.blobs = blobs
+        self.begun_now = False
         meta = self._find_meta()
         if not meta and create:
-            meta = self._initialise()
+            meta = self._initialise(beginning)
         if not meta:
             raise StoreCorruptError(self.url, "not a Lodeline store")
         if migration(meta.get("format_version", "")) is not None:
@@ -211,7 +249,7 @@ class SqlSegment:
         with self.database.reading() as connection:
             return _read_meta(connection)
 
-    def _initialise(self) -> dict[str, str]:
+    def _initialise(self, beginning: Beginning | None) -> dict[str, str]:
         # Only here: asking a store must not pay for importing the fold.
         from lodeline.fold import FOLD_VERSION
 
@@ -222,10 +260,13 @@ class SqlSegment:
                 return meta
             self.database.prepare(connection)
             origin = _ORIGIN_PREFIX + self._randomness(8).hex()
-            segment_id = self._randomness(16).hex()
+            segment_id = self._randomness(16).hex() if beginning is None else beginning.segment_id
+            segment_key = None if beginning is None else beginning.segment_key
             # 1. Keys are durable before anything is signed or committed with them.
             try:
-                keys = create_keys(self._keys_folder, origin, self._randomness)
+                keys = create_keys(
+                    self._keys_folder, origin, self._randomness, segment_key=segment_key
+                )
             except OSError as error:
                 raise translate_os_error(error, self.url, self._keys_folder) from error
             # 2. Tables, meta and the first two leaves come into being together.
@@ -235,17 +276,22 @@ class SqlSegment:
                 "segment": segment_id,
             }
             writer = self._make_writer(origin, segment_id, lambda: keys)
+            record, fold = keys.to_record(origin), {"version": str(FOLD_VERSION)}
+            if beginning is not None:
+                beginning.put_blobs(self.blobs)
+                beginning.put_subject_keys(self.personal.files)
             with self.database.transaction(connection):
                 self.database.create_tables(connection, SCHEMA)
                 connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-                writer.initialise(
-                    connection,
-                    [
-                        _to_record("key", keys.to_record(origin)),
-                        _to_record("fold", {"version": str(FOLD_VERSION)}),
-                    ],
-                )
+                if beginning is None:
+                    records = [_to_record("key", record), _to_record("fold", fold)]
+                    writer.initialise(connection, records)
+                else:
+                    beginning.fill(connection)
+                    cited = record | {"restored_from": beginning.citation}
+                    writer.go_on(connection, [_to_record("key", cited)])
         writer.sign_pending()
+        self.begun_now = True
         return meta
 
     def _migrate(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from lodeline.errors import StoreUnreachableError
 from lodeline.store.blobs import BlobFolder
 from lodeline.store.database import SqliteDatabase
-from lodeline.store.sql_segment import SqlSegment, now_us
+from lodeline.store.sql_segment import Beginning, SqlSegment, now_us
 
 
 class SqliteSegment(SqlSegment):
@@ -21,6 +21,7 @@ class SqliteSegment(SqlSegment):
         *,
         url: str,
         create: bool,
+        beginning: Beginning | None = None,
         clock_us: Callable[[], int] = now_us,
         randomness: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -37,5 +38,11 @@ class SqliteSegment(SqlSegment):
             database.create()
         blobs = BlobFolder(path.with_name(path.name + ".blobs"), url=url)
         super().__init__(
-            database, blobs, path=path, create=create, clock_us=clock_us, randomness=randomness
+            database,
+            blobs,
+            path=path,
+            create=create,
+            beginning=beginning,
+            clock_us=clock_us,
+            randomness=randomness,
         )

@@ -17,7 +17,7 @@ from lodeline.model import format_time
 from lodeline.store.connections import Connection, has_table
 from lodeline.wire.correlation import Correlation
 
-_SCRIPT: Final = """
+STREAM_TABLES: Final = """
 CREATE TABLE IF NOT EXISTS stream_offset(
     source TEXT NOT NULL,
     part TEXT NOT NULL,
@@ -103,7 +103,7 @@ class CorrelatedEvent(msgspec.Struct, frozen=True, gc=False):
 
 def create_stream_tables(connection: Connection) -> None:
     """Create the tables that are missing, within the caller's transaction."""
-    for statement in _SCRIPT.split(";\n"):
+    for statement in STREAM_TABLES.split(";\n"):
         connection.execute(statement)
 
 

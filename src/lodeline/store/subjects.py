@@ -104,6 +104,12 @@ class SubjectKeys:
             if durably:
                 os.fsync(descriptor)
 
+    def keep(self, key_id: str, key: bytes) -> None:
+        """Keep a key that was made before, durably."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._write(self.path(key_id), key, durably=True)
+        _sync_folder(self.folder)
+
     def destroy(self, key_id: str) -> bool:
         """Overwrite and remove a key file, durably; False where there was none."""
         path = self.path(key_id)

@@ -3,7 +3,8 @@
 1. The file is a sound SQLite database.
 2. The keys are those of the log's first leaf, and agree with the key files beside the store; keys
    of a later `key` leaf count once a checkpoint by known keys covers it, and those that it retires
-   count no more from there on.
+   count no more from there on. A `key` leaf of a restored log cites the checkpoint that it goes on
+   from, and from there on its own origin and keys count.
 3. Entries are gapless, their leaves well formed, and what stands beside a leaf repeats it.
 4. Each payload and secret give the leaf's commitment, and its identifier under the segment key;
    what is gone, an `erasure` entry names. Keys of subjects have their logged hash, and open what
@@ -28,7 +29,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lodeline.errors import (
     KeyMissingError,
@@ -254,6 +255,8 @@ def _verify_blobs(
 class _KeyChange:
     added: list[Verifier]
     retired: frozenset[str] = frozenset()
+    origin: str = ""
+    restored_from: Mapping[str, Any] | None = None
 
     def apply(self, verifiers: list[Verifier]) -> list[Verifier]:
         kept = [one for one in verifiers if one.vkey not in self.retired]
@@ -290,6 +293,8 @@ def _find_verifiers(
                     if key["use"] == "checkpoint"
                 ],
                 frozenset(record.get("retired", ())),
+                str(record.get("origin", "")),
+                record.get("restored_from"),
             )
             # Entries that certify keys of subjects may be many; no checkpoint looks at them.
             if change.added or change.retired:
@@ -297,7 +302,8 @@ def _find_verifiers(
                 certified.append(record)
         except (ValueError, KeyError, TypeError, ProofError) as error:
             report.fail("key.malformed", f"entry {position}", "a key record", error)
-    if keys is not None and keys.to_record(segment.origin) not in certified:
+    expected = {} if keys is None else keys.to_record(segment.origin)
+    if keys is not None and all({**record, **expected} != record for record in certified):
         report.fail("key.mismatch", "entry 0", "the keys in the key files", "keys of other files")
     return verifiers
 
@@ -327,7 +333,10 @@ class _Walk:
         self._connection = connection
         self._segment = segment
         self._segment_key = keys.segment_key if keys is not None else None
-        self._verifiers = verifiers.pop(0, _KeyChange([])).added
+        first = verifiers.pop(0, _KeyChange([]))
+        self._verifiers = first.added
+        # Of a log that was restored it changes on the way.
+        self._origin = first.origin or segment.origin
         self._later_verifiers = verifiers
         self._report = report
         self._tree = GrowingTree()
@@ -403,6 +412,10 @@ class _Walk:
         at = f"entry {row.position}"
         if row.position != self._tree.size:
             self._report.fail("log.gap", at, f"entry {self._tree.size}", at)
+        # 2.
+        change = self._later_verifiers.get(row.position)
+        if change is not None and change.restored_from is not None:
+            self._go_on_from(change, change.restored_from, at)
         # 5.
         computed = hash_leaf(_bytes(row.leaf))
         stored = self._stored_hash(self._tree.size)
@@ -415,6 +428,20 @@ class _Walk:
         while self._next is not None and self._next.size <= self._tree.size:
             self._verify_checkpoint(self._next, row.log_time)
             self._next = next(self._checkpoints, None)
+
+    def _go_on_from(self, change: _KeyChange, cited: Mapping[str, Any], at: str) -> None:
+        """Check the checkpoint that a restored log cites; from here on its own keys count."""
+        try:
+            head = verify_checkpoint(cited["checkpoint"], self._verifiers, origin=self._origin)
+        except (ProofError, AttributeError, TypeError, LookupError) as error:
+            self._report.fail("restored", at, "a checkpoint of the log that was backed up", error)
+        else:
+            here = (self._tree.size, self._tree.root().hex())
+            if (head.size, head.root_hash.hex()) != here:
+                found = f"{head.size} {head.root_hash.hex()}"
+                self._report.fail("restored", at, f"{here[0]} {here[1]}", found)
+            self._report.signatures += 1
+        self._verifiers, self._origin = change.added, change.origin
 
     def _decide(
         self,
@@ -663,7 +690,7 @@ class _Walk:
         report = self._report
         at = f"checkpoint {checkpoint.size}"
         try:
-            head = verify_checkpoint(checkpoint.note, self._verifiers, origin=self._segment.origin)
+            head = verify_checkpoint(checkpoint.note, self._verifiers, origin=self._origin)
         except (ProofError, AttributeError, TypeError) as error:
             report.fail("signature", at, "a signature by the log's key", error)
             return
