@@ -249,7 +249,7 @@ class Catalogue:
 
     def _spaces_of(self, kind: str) -> list[tuple[str, int, int]]:
         """Skip along the index from namespace to namespace: nodes of one are many."""
-        condition, values = self._listed([kind], None)
+        condition, values = self._listed([kind], None, other_names=True)
         sql = (
             "WITH RECURSIVE space(namespace) AS ("
             " SELECT min(m.namespace) FROM node m WHERE m.kind = :kind"
@@ -268,7 +268,7 @@ class Catalogue:
 
     def _holds(self, kind: str, namespace: str) -> bool:
         """Tell whether a namespace has a listed node of a kind that the reader may see."""
-        condition, values = self._listed([kind], namespace)
+        condition, values = self._listed([kind], namespace, other_names=True)
         sql = f"SELECT n.kind, n.namespace, n.name FROM node n WHERE {condition}"
         if self.inquiry.authoriser is OPEN:
             return bool(self.view.select(f"{sql} LIMIT 1", **values))
@@ -291,8 +291,14 @@ class Catalogue:
 
     # -- conditions ----------------------------------------------------------------------------
 
-    def _listed(self, kinds: Sequence[str], namespace: str | None) -> tuple[str, dict[str, object]]:
-        """Give the SQL condition of nodes `n` on the lists, and its values."""
+    def _listed(
+        self, kinds: Sequence[str], namespace: str | None, *, other_names: bool = False
+    ) -> tuple[str, dict[str, object]]:
+        """Give the SQL condition of nodes `n` on the lists, and its values.
+
+        A node of several names is listed under its canonical one; the others are still names in
+        their namespaces.
+        """
         among = ", ".join(f"'{kind}'" for kind in kinds)
         parts = [f"n.kind IN ({among})", self.view.known("n"), self._kept()]
         values: dict[str, object] = {"removed": REMOVED}
@@ -302,7 +308,7 @@ class Catalogue:
         else:
             parts.append("n.namespace = :space")
             values["space"] = namespace
-        others = self._other_names(kinds, namespace)
+        others = set() if other_names else self._other_names(kinds, namespace)
         if others:
             parts.append("n.node_id NOT IN (SELECT value FROM json_each(:others))")
             values["others"] = str(sorted(others))

@@ -65,7 +65,7 @@ class Recorder:
                 raise outcome.error
 
 
-def facet(kind: type[Facet], **members: Any) -> dict[str, Json]:
+def facet(kind: type[Facet], /, **members: Any) -> dict[str, Json]:
     """Write a facet under its name; members without value are left out."""
     body = {name: value for name, value in members.items() if value is not None}
     return {kind.facet_name: {"_producer": PRODUCER, "_schemaURL": kind.facet_schema_url, **body}}
