@@ -38,8 +38,7 @@ class Statement(NamedTuple):
 
 def members_of(view: View, nodes: Iterable[NodeId]) -> dict[NodeId, list[int]]:
     """Give the numbers of all names of canonical nodes."""
-    wanted = list(dict.fromkeys(nodes))
-    numbers = {node: view.find_number(node) for node in wanted}
+    numbers = view.find_numbers(dict.fromkeys(nodes))
     view.look_ahead(number for number in numbers.values() if number is not None)
     found: dict[NodeId, list[int]] = {}
     for node, number in numbers.items():

@@ -19,8 +19,9 @@ from lodeline.query.view import View
 
 _AMONG = "IN (SELECT value FROM json_each(:ids))"
 
-# Kinds that are datasets on the wire.
-DATA_KINDS: Final = ("dataset", "model", "deployment")
+# Kinds that are datasets on the wire. Of nodes of one name the first counts: an event that names a
+# model without its facet speaks of a dataset.
+DATA_KINDS: Final = ("model", "deployment", "dataset")
 JOB_KINDS: Final = ("job",)
 
 # No namespace of a pipeline may start like this.
@@ -180,7 +181,8 @@ class Catalogue:
         """Give, per node, the event time of what was last said of it."""
         view = self.view
         wanted = set(numbers)
-        found: dict[int, int] = {}
+        # Of some no event speaks itself: lineage facets of others name them.
+        found = dict.fromkeys(wanted, 0)
         for table, node, time, alive in (
             ("sighting", "node_id", "event_time", view.point("t")),
             ("mention", "node_id", "event_time", view.point("t")),
@@ -192,8 +194,9 @@ class Catalogue:
                 f" AND {alive} GROUP BY t.{node}"
             )
             for number, time_us in view.select_among(sql, wanted):
-                found[number] = max(time_us, found.get(number, time_us))
-        return found
+                found[number] = max(time_us, found[number])
+        beginning = self.inquiry.moment.time_us or 0
+        return {number: time_us or beginning for number, time_us in found.items()}
 
     def names_of(self, namespace: str) -> dict[str, int]:
         """Give name and number of all datasets of a reserved namespace."""
@@ -301,6 +304,8 @@ class Catalogue:
         """
         among = ", ".join(f"'{kind}'" for kind in kinds)
         parts = [f"n.kind IN ({among})", self.view.known("n"), self._kept()]
+        if len(kinds) > 1:
+            parts.append(self._first_of_its_name())
         values: dict[str, object] = {"removed": REMOVED}
         if namespace is None:
             parts.append(f"substr(n.namespace, 1, {len(RESERVED)}) <> :reserved")
@@ -345,6 +350,15 @@ class Catalogue:
             f" AND k.name IN ({kind} || {place} || n.name, 'namespace' || {place})"
             f" AND {view.point('d')}"
             f" AND NOT ({' OR '.join(f'EXISTS ({one})' for one in later)}))"
+        )
+
+    def _first_of_its_name(self) -> str:
+        """Give the condition that no other node of the name of `n` stands before it."""
+        return (
+            "NOT EXISTS (SELECT 1 FROM node o WHERE o.kind IN ('model', 'deployment')"
+            " AND o.namespace = n.namespace AND o.name = n.name AND o.part = ''"
+            " AND (n.kind = 'dataset' OR (n.kind = 'deployment' AND o.kind = 'model'))"
+            f" AND {self.view.known('o')})"
         )
 
     def _last_active(self) -> str:

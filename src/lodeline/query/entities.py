@@ -109,7 +109,9 @@ def describe_datasets(inquiry: Inquiry, nodes: Iterable[NodeId]) -> dict[NodeId,
     found = {}
     for node, many in members.items():
         version = newest.get(node)
-        first = min((created[one] for one in many if one in created), default=0)
+        named = [created[one] for one in many if one in created]
+        # Lineage facets name some that no event names itself.
+        first = min(named, default=inquiry.moment.time_us or 0)
         last = [said[one] for one in many if one in said]
         last += [version.time_us] if version is not None else []
         found[node] = DatasetRecord(
@@ -153,7 +155,8 @@ def describe_jobs(
     parents = _parents(inquiry, numbers)
     found = {}
     for node, many in members.items():
-        first = min((created[one] for one in many if one in created), default=0)
+        named = [created[one] for one in many if one in created]
+        first = min(named, default=inquiry.moment.time_us or 0)
         job = found[node] = JobRecord(
             node,
             facets[node],

@@ -18,6 +18,8 @@ from lodeline.store.connections import Connection
 
 # SQLite's own bound on a compound's depth and our parameters' size: ids go in as one JSON text.
 _IDS_AT_A_TIME = 20_000
+# Four parameters each; SQLite takes 32,766 in all.
+_NODES_AT_A_TIME = 2_000
 # Aliases that one question takes up at once; where there are more, each node's are looked up.
 _ALIASES_AT_ONCE_MAX = 20_000
 _OF_KIND = "SELECT node_id FROM node WHERE kind = :kind"
@@ -141,6 +143,29 @@ class View:
             )
             self._numbers[bare] = rows[0][0] if rows else None
         return self._numbers[bare]
+
+    def find_numbers(self, nodes: Iterable[NodeId]) -> dict[NodeId, int | None]:
+        """Look up the numbers of many nodes without versions, in portions."""
+        wanted = list(dict.fromkeys(nodes))
+        missing = [node for node in wanted if node not in self._numbers]
+        for start in range(0, len(missing), _NODES_AT_A_TIME):
+            portion = missing[start : start + _NODES_AT_A_TIME]
+            values = {
+                f"{part}{i}": value
+                for i, node in enumerate(portion)
+                for part, value in zip("ksnp", node[:4], strict=True)
+            }
+            rows = ", ".join(f"(:k{i}, :s{i}, :n{i}, :p{i})" for i in range(len(portion)))
+            found = self.select(
+                f"WITH wanted(kind, namespace, name, part) AS (VALUES {rows})"
+                " SELECT n.node_id, n.kind, n.namespace, n.name, n.part FROM wanted w"
+                " JOIN node n ON n.kind = w.kind AND n.namespace = w.namespace"
+                f" AND n.name = w.name AND n.part = w.part WHERE {self.known('n')}",
+                **values,
+            )
+            self._numbers.update(dict.fromkeys(portion))
+            self._numbers.update((NodeId(*row[1:]), row[0]) for row in found)
+        return {node: self._numbers[node] for node in wanted}
 
     # -- aliases -------------------------------------------------------------------------------
 
