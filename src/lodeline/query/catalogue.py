@@ -14,7 +14,6 @@ from typing import Final
 
 from lodeline.model import NodeId
 from lodeline.query.asking import Inquiry
-from lodeline.query.permission import OPEN
 from lodeline.query.view import View
 
 _AMONG = "IN (SELECT value FROM json_each(:ids))"
@@ -124,7 +123,7 @@ class Catalogue:
         if kinds == JOB_KINDS:
             order = f"{self._last_active()} DESC, {order}"
         sql = f"SELECT n.node_id, n.kind, n.namespace, n.name FROM node n WHERE {condition}"
-        if self.inquiry.authoriser is OPEN:
+        if self.inquiry.authoriser.sees_all:
             [(total,)] = self.view.select(
                 f"SELECT count(*) FROM node n WHERE {condition}", **values
             )
@@ -265,7 +264,7 @@ class Catalogue:
             f" WHERE n.namespace = space.namespace AND {condition})"
         )
         rows = self.view.select(sql, kind=kind, **values)
-        if self.inquiry.authoriser is OPEN:
+        if self.inquiry.authoriser.sees_all:
             return rows
         return [row for row in rows if self._holds(kind, row[0])]
 
@@ -273,7 +272,7 @@ class Catalogue:
         """Tell whether a namespace has a listed node of a kind that the reader may see."""
         condition, values = self._listed([kind], namespace, other_names=True)
         sql = f"SELECT n.kind, n.namespace, n.name FROM node n WHERE {condition}"
-        if self.inquiry.authoriser is OPEN:
+        if self.inquiry.authoriser.sees_all:
             return bool(self.view.select(f"{sql} LIMIT 1", **values))
         rows = self.view.select(sql, **values)
         return any(self.inquiry.authoriser.may_see(NodeId(*row)) for row in rows)

@@ -16,7 +16,6 @@ from lodeline.model import NodeId, format_identifier
 from lodeline.query.asking import Inquiry
 from lodeline.query.bodies import Facets, read_payloads
 from lodeline.query.groups import Group
-from lodeline.query.permission import OPEN
 from lodeline.query.versions import Versions
 
 _AMONG = "IN (SELECT value FROM json_each(:ids))"
@@ -216,7 +215,7 @@ def _add_versions(inquiry: Inquiry, records: Mapping[int, RunRecord]) -> None:
         records[group].inputs.append(node.at(max(found)))
     for (group, node), made in sorted(written.items()):
         records[group].outputs += [node.at(version) for version in sorted(made)]
-    if inquiry.authoriser is not OPEN:
+    if not inquiry.authoriser.sees_all:
         may_see = inquiry.authoriser.may_see
         for record in records.values():
             record.inputs = [node for node in record.inputs if may_see(node)]

@@ -9,7 +9,6 @@ from typing import Any
 from lodeline.model import NodeId
 from lodeline.query.asking import Inquiry
 from lodeline.query.bodies import read_payloads
-from lodeline.query.permission import OPEN
 
 # A quarter of an hour divides every time zone's offset.
 BUCKET_US = 15 * 60 * 1_000_000
@@ -119,7 +118,7 @@ def first_named(inquiry: Inquiry, kinds: Sequence[str], reserved: str) -> list[t
         f" AND {inquiry.view.point('s')} GROUP BY n.node_id"
     )
     values: dict[str, object] = {"reserved": reserved, "bucket": BUCKET_US}
-    if inquiry.authoriser is OPEN:
+    if inquiry.authoriser.sees_all:
         sql = f"SELECT t.first_us / :bucket, count(*) FROM ({nodes}) t GROUP BY 1"
         rows = inquiry.view.select(sql, **values)
         return [(bucket * BUCKET_US, count) for bucket, count in rows]
@@ -132,7 +131,7 @@ def first_named(inquiry: Inquiry, kinds: Sequence[str], reserved: str) -> list[t
 def _among(inquiry: Inquiry) -> tuple[list[str], dict[str, object]]:
     """Give the condition of events `e` of groups `g` that the reader may see, and its values."""
     conditions = [inquiry.view.point("e")]
-    if inquiry.authoriser is OPEN:
+    if inquiry.authoriser.sees_all:
         return conditions, {}
     jobs = inquiry.view.select("SELECT DISTINCT job_node FROM run_group WHERE job_node IS NOT NULL")
     names = inquiry.view.names(row[0] for row in jobs)
@@ -144,7 +143,7 @@ def _among(inquiry: Inquiry) -> tuple[list[str], dict[str, object]]:
 
 def _seen(inquiry: Inquiry, event: dict[str, Any]) -> dict[str, Any]:
     """Leave out the datasets that the reader may not see."""
-    if inquiry.authoriser is OPEN:
+    if inquiry.authoriser.sees_all:
         return event
     kept = dict(event)
     for side in ("inputs", "outputs"):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from starlette.datastructures import QueryParams
 
-from lodeline.errors import UnknownEntryError
+from lodeline.errors import UnknownEntryError, UnknownNodeError
 from lodeline.ingest import accept
 from lodeline.model import NodeId
 from lodeline.query.consulting import consult
@@ -151,6 +151,8 @@ def test_a_larger_graph_costs_no_more_statements_to_describe(tmp_path: Path) -> 
 class Only:
     """Lets a reader see what has a name of its own."""
 
+    sees_all = False
+
     def __init__(self, *names: str) -> None:
         self.names = names
 
@@ -181,7 +183,14 @@ def test_a_reader_is_shown_only_what_they_may_see(segment: Segment) -> None:
     found = read(segment, some, search.search, call(q="0"))
     assert {one["name"] for one in found["results"]} == {"in00", "job00"}
     graph = read(segment, some, lineage.get_lineage, call(nodeId="job:n:job00"))["graph"]
-    assert {node["id"] for node in graph} == {"dataset:n:in00", "job:n:job00"}
+    hidden = {one["id"]: one["data"] for one in graph if one["id"].startswith("restricted:")}
+    assert list(hidden.values()) == [None]
+    assert {node["id"] for node in graph} - hidden.keys() == {"dataset:n:in00", "job:n:job00"}
+    column = lineage.get_column_lineage
+    [node] = read(segment, some, column, call(nodeId="datasetField:n:in00:k"))["graph"]
+    assert node["id"] == "datasetField:n:in00:k"
+    with pytest.raises(UnknownNodeError):
+        read(segment, some, column, call(nodeId="dataset:n:out00"))
     page = read(segment, some, events.list_lineage_events, call(limit=1000))
     assert page["totalCount"] == len(page["events"]) == 2
     assert all(one["outputs"] == [] for one in page["events"])

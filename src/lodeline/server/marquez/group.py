@@ -94,20 +94,28 @@ class Marquez:
             async def read(answer: Answering, call: Call) -> Any:
                 return await asyncio.to_thread(self.read, caller, answer, call)
 
+            async def look(answer: Answering, call: Call) -> Any:
+                return await asyncio.to_thread(self.look, caller, answer, call)
+
             try:
                 check_namespace(caller, request.path_params)
                 SENDER.set(caller.sender)
                 body = await _read_body(request)
                 call = Call(dict(request.path_params), request.query_params, body)
-                answer = await change.make(Desk(self._recorder, read), call)
+                answer = await change.make(Desk(self._recorder, read, look), call)
             except LodelineError as error:
                 return refusal(error)
             return JSONResponse(answer, status_code=change.status)
 
         return serve
 
+    def look(self, caller: Caller, answer: Answering, call: Call) -> Any:
+        """Read one snapshot for a handler, which finds only what its caller may see."""
+        with consult(self._segment, as_of=call.as_of, authoriser=caller.authoriser) as inquiry:
+            return answer(inquiry, call)
+
     def read(self, caller: Caller, answer: Answering, call: Call) -> Any:
-        """Answer from one snapshot."""
+        """Answer from one snapshot, as the caller may have it."""
         with consult(self._segment, as_of=call.as_of, authoriser=caller.authoriser) as inquiry:
             return conceal_document(answer(inquiry, call), inquiry.visibility)
 

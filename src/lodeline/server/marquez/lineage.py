@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from lodeline.errors import UnknownNodeError, UsageError
+from lodeline.errors import MalformedIdentifierError, UnknownNodeError, UsageError
 from lodeline.limits import ANSWER_NODES_MAX
 from lodeline.model import NodeId, iter_readings, parse_identifier
 from lodeline.query import ask
@@ -27,7 +27,7 @@ from lodeline.query.history import (
     flows_of_codes,
     version_uuid,
 )
-from lodeline.query.identifying import find_known, resolve
+from lodeline.query.identifying import find_known
 from lodeline.server.marquez.calls import Call, Json, Read
 from lodeline.server.marquez.shapes import (
     dataset_json,
@@ -37,6 +37,7 @@ from lodeline.server.marquez.shapes import (
     job_json,
     node_id,
     run_json,
+    state_of,
     time_text,
     version_id_json,
 )
@@ -54,14 +55,15 @@ def get_lineage(inquiry: Inquiry, call: Call) -> Json:
     if direction not in _DIRECTIONS:
         raise UsageError(f"direction: {', '.join(_DIRECTIONS)}, not {direction[:64]!r}")
     answer = _trace(inquiry, call, root, direction=direction)
-    nodes = [parse_identifier(node["id"]) for node in answer["nodes"]]
-    edges = [
-        (parse_identifier(edge["source"]), parse_identifier(edge["target"]))
+    ends = [
+        (edge["source"], edge["target"])
         for edge in answer["edges"]
         # What derives from what is told by way of its job or run, where there is one.
         if edge["kind"] in {"reads", "writes"} or edge["job"] is None
     ]
-    return _graph(nodes, edges, _data(inquiry, nodes)) | _limits(answer)
+    named = _named(answer)
+    data = _data(inquiry, (node for node in named.values() if node is not None))
+    return _graph(answer, named, ends, data) | _limits(answer)
 
 
 def get_column_lineage(inquiry: Inquiry, call: Call) -> Json:
@@ -71,53 +73,72 @@ def get_column_lineage(inquiry: Inquiry, call: Call) -> Json:
         raise UsageError(f"nodeId: a dataset, datasetField or job, not a {root.kind}")
     direction = "both" if call.flag("withDownstream") else "up"
     answer = _trace_columns(inquiry, call, root, direction=direction)
-    found = [parse_identifier(node["id"]) for node in answer["nodes"]]
-    nodes = list(dict.fromkeys(node for node in found if node.kind == "datasetField"))
-    known = set(nodes)
-    flows: dict[NodeId, list[tuple[NodeId, list[Any]]]] = defaultdict(list)
-    for edge in answer["edges"]:
-        source, target = parse_identifier(edge["source"]), parse_identifier(edge["target"])
-        if edge["kind"] == "derives" and source in known and target in known:
-            flows[target].append((source, edge.get("transformations", [])))
-    types = _column_types(inquiry, nodes)
-    data = {node: _column(node, types.get(node.at("")), flows[node]) for node in nodes}
-    edges = [(source, target) for target, inputs in flows.items() for source, _ in inputs]
-    return _graph(nodes, edges, data) | _limits(answer)
+    columns = {one["id"] for one in answer["nodes"] if one["kind"] == "datasetField"}
+    named = {text: node for text, node in _named(answer).items() if text in columns}
+    edges = [
+        edge
+        for edge in answer["edges"]
+        if edge["kind"] == "derives" and {edge["source"], edge["target"]} <= columns
+    ]
+    flows: dict[str, list[tuple[NodeId, list[Any]]]] = defaultdict(list)
+    for edge in edges:
+        source = named[edge["source"]]
+        if source is not None:
+            flows[edge["target"]].append((source, edge.get("transformations", [])))
+    types = _column_types(inquiry, (node for node in named.values() if node is not None))
+    data = {
+        node: _column(node, types.get(node.at("")), flows[text])
+        for text, node in named.items()
+        if node is not None
+    }
+    ends = [(edge["source"], edge["target"]) for edge in edges]
+    return _graph(answer, named, ends, data) | _limits(answer)
 
 
 def get_upstream_runs(inquiry: Inquiry, call: Call) -> Json:
     """Answer `GET /runlineage/upstream`."""
-    text = call.required("runId")
-    root = find_node(inquiry, f"run:{text}")
+    root = find_node(inquiry, f"run:{call.required('runId')}")
     answer = _trace(inquiry, call, root, direction="up")
+    named = _named(answer)
     made: dict[str, str] = {}
-    used: dict[str, list[NodeId]] = defaultdict(list)
+    used: dict[str, list[str]] = defaultdict(list)
     for edge in answer["edges"]:
         if edge["kind"] == "writes":
             made[edge["target"]] = edge["source"].removeprefix("run:")
         elif edge["kind"] == "reads":
-            used[edge["target"].removeprefix("run:")].append(parse_identifier(edge["source"]))
-    names = [node["name"] for node in answer["nodes"] if node["kind"] == "run"]
+            used[edge["target"].removeprefix("run:")].append(edge["source"])
+    names = [node.name for node in named.values() if node is not None and node.kind == "run"]
     records = _runs(inquiry, names)
-    runs = [
-        {
-            "job": None
-            if record.group.job is None
-            else version_id_json(record.group.job.at(record.group.code or "")),
-            "run": {
-                "id": name,
-                "start": time_text(record.group.start_us),
-                "end": time_text(record.group.end_us),
-                "status": run_json(record)["state"],
-            },
-            "inputs": [
-                {**version_id_json(node), "producedByRunId": made.get(str(node))}
-                for node in used[name]
-            ],
-        }
-        for name, record in ((name, records[name]) for name in names if name in records)
-    ]
+    runs = []
+    for name, record in ((name, records[name]) for name in names if name in records):
+        group = record.group
+        job = None if group.job is None else version_id_json(group.job.at(group.code or ""))
+        inputs = [(text, named.get(text)) for text in used[name]]
+        runs.append(
+            {
+                "job": job,
+                "run": {
+                    "id": name,
+                    "start": time_text(group.start_us),
+                    "end": time_text(group.end_us),
+                    "status": state_of(group.state),
+                },
+                "inputs": [
+                    {**version_id_json(node), "producedByRunId": made.get(text)}
+                    for text, node in inputs
+                    if node is not None
+                ],
+            }
+        )
     return {"runs": runs} | _limits(answer)
+
+
+def _named(answer: Mapping[str, Any]) -> dict[str, NodeId | None]:
+    """Give the nodes of an answer by their texts; `None` for the stubs of hidden ones."""
+    return {
+        one["id"]: None if one.get("restricted") else parse_identifier(one["id"])
+        for one in answer["nodes"]
+    }
 
 
 def find_node(inquiry: Inquiry, text: str) -> NodeId:
@@ -130,13 +151,13 @@ def find_node(inquiry: Inquiry, text: str) -> NodeId:
         AmbiguousIdentifierError: several do.
     """
     try:
-        return resolve(inquiry.view, text)
+        return inquiry.resolve(text)
     except UnknownNodeError:
         kind, _, rest = text.partition(":")
         kinds = DATA_KINDS if kind == "dataset" else (kind,)
         for one in kinds:
             found = _find_version(inquiry, f"{one}:{rest}")
-            if found is not None:
+            if found is not None and inquiry.authoriser.may_see(found):
                 return found
         raise
 
@@ -188,31 +209,43 @@ def _trace(
 def _limits(answer: Mapping[str, Any]) -> Json:
     """Say how complete a graph is: what Marquez leaves open."""
     names = ("direction", "as_of", "trees", "complete", "gaps", "next")
-    return {"root": node_id(parse_identifier(answer["root"]))} | {
-        name: answer[name] for name in names
-    }
+    return {"root": _text(answer["root"])} | {name: answer[name] for name in names}
 
 
 def _graph(
-    nodes: Iterable[NodeId], edges: Iterable[tuple[NodeId, NodeId]], data: Mapping[NodeId, Json]
+    answer: Mapping[str, Any],
+    named: Mapping[str, NodeId | None],
+    edges: Iterable[tuple[str, str]],
+    data: Mapping[NodeId, Json],
 ) -> Json:
-    into: dict[NodeId, set[tuple[str, str]]] = defaultdict(set)
-    out: dict[NodeId, set[tuple[str, str]]] = defaultdict(set)
+    """Write a graph; a node that the reader may not see is its stub and has no data."""
+    kinds = {one["id"]: one["kind"] for one in answer["nodes"]}
+    texts = {text: text if node is None else node_id(node) for text, node in named.items()}
+    into: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    out: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for source, target in edges:
-        ends = (node_id(source), node_id(target))
-        out[source].add(ends)
-        into[target].add(ends)
+        # An end may stand on another page.
+        ends = tuple(texts.get(end) or _text(end) for end in (source, target))
+        out[source].add((ends[0], ends[1]))
+        into[target].add((ends[0], ends[1]))
     found = [
         {
-            "id": node_id(node),
-            "type": _TYPES.get(node.kind, "DATASET"),
-            "data": data.get(node),
-            "inEdges": [{"origin": a, "destination": b} for a, b in sorted(into[node])],
-            "outEdges": [{"origin": a, "destination": b} for a, b in sorted(out[node])],
+            "id": texts[text],
+            "type": _TYPES.get(kinds[text], "DATASET"),
+            "data": None if node is None else data.get(node),
+            "inEdges": [{"origin": a, "destination": b} for a, b in sorted(into[text])],
+            "outEdges": [{"origin": a, "destination": b} for a, b in sorted(out[text])],
         }
-        for node in nodes
+        for text, node in named.items()
     ]
     return {"graph": sorted(found, key=lambda one: str(one["id"]))}
+
+
+def _text(identifier: str) -> str:
+    try:
+        return node_id(parse_identifier(identifier))
+    except MalformedIdentifierError:
+        return identifier  # A stub.
 
 
 def _data(inquiry: Inquiry, nodes: Iterable[NodeId]) -> dict[NodeId, Json]:

@@ -53,11 +53,13 @@ class Desk(NamedTuple):
 
     Attributes:
         recorder: records events.
-        read: answers from one snapshot, as the caller may see it.
+        read: answers from one snapshot, in JSON as the caller may have it.
+        look: the same for what the handler itself must know.
     """
 
     recorder: Recorder
     read: Reader
+    look: Reader
 
 
 class Change(NamedTuple):
@@ -135,7 +137,7 @@ async def put_dataset(desk: Desk, call: Call) -> Json:
             "run": None if run is None else run.group.run_id,
         }
 
-    found = await desk.read(check, call)
+    found = await desk.look(check, call)
     facets = _dataset_facets(call, source, found["url"])
     now_us = desk.recorder.now_us()
     if found["job"] is None:
@@ -204,7 +206,7 @@ async def delete_dataset(desk: Desk, call: Call) -> Json:
         return datasets.find_dataset(inquiry, call.path["namespace"], call.path["dataset"])
 
     found = await desk.read(datasets.get_dataset, call)
-    node: NodeId = await desk.read(check, call)
+    node: NodeId = await desk.look(check, call)
     now_us = desk.recorder.now_us()
     dropped = facet(LifecycleStateChangeDatasetFacet, lifecycleStateChange="DROP")
     await desk.recorder.record(
@@ -242,7 +244,7 @@ async def _change_dataset_tags(desk: Desk, call: Call, change: ChangeOfTags) -> 
         return node, _tags_in(facets)
 
     async with desk.recorder.lock:
-        node, tags = await desk.read(check, call)
+        node, tags = await desk.look(check, call)
         stated = facet(TagsDatasetFacet, tags=change(tags, call.path["tag"], field))
         event = dataset_event(node.namespace, node.name, stated, desk.recorder.now_us())
         await desk.recorder.record([event])
@@ -288,7 +290,7 @@ async def put_job(desk: Desk, call: Call) -> Json:
             raise UnknownEntryError("Run", run_id)
         return run.group.run_id
 
-    run = await desk.read(check, call)
+    run = await desk.look(check, call)
     now_us = desk.recorder.now_us()
     facets = _job_facets(call)
     events = [job_event(namespace, name, facets, now_us, inputs=inputs, outputs=outputs)]
@@ -348,7 +350,7 @@ async def delete_job(desk: Desk, call: Call) -> Json:
         return jobs.find_job(inquiry, call.path["namespace"], call.path["job"])
 
     found = await desk.read(jobs.get_job, call)
-    node: NodeId = await desk.read(check, call)
+    node: NodeId = await desk.look(check, call)
     now_us = desk.recorder.now_us()
     await desk.recorder.record([removal("job", node.namespace, node.name, now_us)])
     return found
@@ -370,7 +372,7 @@ async def _change_job_tags(desk: Desk, call: Call, change: ChangeOfTags) -> Json
         return node, _tags_in(describe_jobs(inquiry, [node], runs=0)[node].facets)
 
     async with desk.recorder.lock:
-        node, tags = await desk.read(check, call)
+        node, tags = await desk.look(check, call)
         stated = facet(TagsJobFacet, tags=change(tags, call.path["tag"], None))
         event = job_event(node.namespace, node.name, stated, desk.recorder.now_us())
         await desk.recorder.record([event])

@@ -43,7 +43,7 @@ async def create_run(desk: Desk, call: Call) -> Json:
         reads, _writes = declared_flows(inquiry, job)
         return job, bool(owners), [id_json(node) for node in reads]
 
-    job, known, inputs = await desk.read(check, call)
+    job, known, inputs = await desk.look(check, call)
     if not known:
         event = run_event(
             "OTHER",
@@ -93,7 +93,7 @@ def _transition(word: str) -> Callable[[Desk, Call], Awaitable[Json]]:
             run = jobs.find_run(inquiry, call.path["id"])
             return run, declared_flows(inquiry, run.group.job or NodeId("job", "", ""))
 
-        found: tuple[RunRecord, tuple[list[NodeId], list[NodeId]]] = await desk.read(check, call)
+        found: tuple[RunRecord, tuple[list[NodeId], list[NodeId]]] = await desk.look(check, call)
         run, (reads, writes) = found
         job = run.group.job
         if job is None:
