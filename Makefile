@@ -51,7 +51,7 @@ ui:
 	@echo "there is nothing to build yet."
 
 clean:
-	rm -rf $(VENV) $(VENV)-airflow $(VENV)-dbt .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(VENV)-airflow $(VENV)-croissant $(VENV)-dbt .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	rm -rf lodeline-demo tests/javascript/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -88,8 +88,9 @@ javascript: apt
 	else echo "not installed: npm; tests that need it will skip"; fi
 
 # Airflow and dbt, as they come: their requirements exclude each other's, so each has an environment.
+# So has the reader of Croissant, which brings stubs that would type other packages differently.
 # Tests that need one that is not there say so and skip; under CI they fail.
-producers: $(VENV)-airflow/installed $(VENV)-dbt/installed
+producers: $(VENV)-airflow/installed $(VENV)-dbt/installed $(VENV)-croissant/installed
 
 $(VENV)-%/installed: tests/producers/%.txt
 	@rm -rf $(VENV)-$*

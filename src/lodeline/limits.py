@@ -54,6 +54,14 @@ ASSERTED_BY_MAX = 100
 # Paths that `path` spells out; the sub-graph that holds all of them is in nodes and edges.
 PATHS_MAX = 20
 
+# Exports that a service writes at a time, and bytes of one that stay in memory before a temporary
+# file takes them.
+EXPORTS_AT_A_TIME = 2
+EXPORT_MEMORY_BYTES = 8 * 1024 * 1024
+
+# Rows of a Parquet archive held before they are written: some hundred megabytes of large events.
+ARCHIVE_ROWS_MAX = 50_000
+
 # Results of one page of a search.
 SEARCH_RESULTS_MAX = 1_000
 

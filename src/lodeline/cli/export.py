@@ -1,29 +1,36 @@
-"""Write the record to standard output, for other programs.
+"""Write the record for other programs, to standard output or to `--output`.
 
-`openlineage` gives every event of the log in log order, one a line, in canonical form (RFC 8785).
-`prov-json` gives one W3C PROV document.
+`openlineage` gives every event of the log in log order, one a line, in canonical form (RFC 8785);
+`prov-json` one W3C PROV document; `csv` the nodes and edges (a ZIP, or with `--output` a folder);
+`parquet` adds to an archive in a folder, by day; `cyclonedx` gives the ML-BOM of the model ID, and
+`croissant` describes the dataset ID. The size of the log that an export went to is told on standard
+error; the next one goes on from there with `--since`.
 """
 
 from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lodeline.cli.answers import open_segment
+from lodeline.cli.answers import open_segment, print_json
 from lodeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from lodeline.fold import Entry
+    from lodeline.exports.exporting import Exporting
+    from lodeline.store import Segment
 
-FORMATS = ("openlineage", "prov-json")
+FORMATS = ("openlineage", "prov-json", "csv", "parquet", "cyclonedx", "croissant")
+_FOLDERS = frozenset({"csv", "parquet"})
 
 
 def configure(parser: ArgumentParser) -> None:
     """Add the options."""
+    parser.add_argument(
+        "id", metavar="ID", nargs="?", help="the model or dataset of cyclonedx and croissant"
+    )
     parser.add_argument(
         "--format", choices=FORMATS, default="openlineage", help="default: %(default)s"
     )
@@ -31,73 +38,76 @@ def configure(parser: ArgumentParser) -> None:
         "--since",
         metavar="SIZE",
         type=int,
-        default=0,
         help="leave out what the log held when it had SIZE entries",
+    )
+    parser.add_argument(
+        "--output",
+        "-o",
+        metavar="PATH",
+        type=Path,
+        help="a file, or the folder of csv and parquet (default: standard output)",
     )
 
 
 def execute(arguments: Namespace) -> int:
     """Write; what is left out is told on standard error."""
-    if arguments.since < 0:
+    if arguments.since is not None and arguments.since < 0:
         raise UsageError(f"--since {arguments.since}: a size is 0 or more")
-    left_out = _LeftOut()
+    if arguments.format == "parquet" and (arguments.output is None or arguments.id):
+        raise UsageError("parquet is an archive of the whole record in a folder: --output DIR")
+    from lodeline.ingest import fold_pending
+
     with closing(open_segment(arguments)) as segment:
-        _EXPORTS[arguments.format](segment, arguments.since, left_out)
-    sys.stdout.buffer.flush()
-    if left_out.events:
-        print(f"{left_out.events} events left out: their payloads were erased", file=sys.stderr)
-    if left_out.values:
-        print(f"{left_out.values} values are null: they were erased", file=sys.stderr)
-    if left_out.locked:
-        print(f"{left_out.locked} values are null: their keys are not here", file=sys.stderr)
+        fold_pending(segment)
+        if arguments.format == "parquet":
+            return _export_archive(arguments, segment)
+        return _export(arguments, segment)
+
+
+def _export_archive(arguments: Namespace, segment: Segment) -> int:
+    from lodeline.exports.parquet_archive import archive
+
+    done = archive(segment, arguments.output, since=arguments.since)
+    _tell(arguments, done.export, [str(path) for path in done.files])
     return 0
 
 
-@dataclass
-class _LeftOut:
-    """What an export does not hold."""
+def _export(arguments: Namespace, segment: Segment) -> int:
+    from lodeline.exports.csv_tables import write_csv_folder
+    from lodeline.exports.exporting import begin_export
+    from lodeline.exports.formats import check_format
 
-    events: int = 0
-    values: int = 0
-    locked: int = 0
-
-
-def _export_openlineage(segment: Any, since: int, left_out: _LeftOut) -> None:
-    size = segment.size()
-    for _, opened in segment.iter_opened(since, size, kinds={"event"}):
-        sys.stdout.buffer.write(opened.payload + b"\n")
-        left_out.values += len(opened.erased)
-        left_out.locked += len(opened.missing)
-    left_out.events = _count_erased(segment, since, size)
-
-
-def _export_prov_json(segment: Any, since: int, left_out: _LeftOut) -> None:
-    from lodeline.cli.prov_json import iter_groups, last_positions, write_prov_json
-
-    size = segment.size()
-    lasts = last_positions(_iter_entries(segment, since, size))
-    write_prov_json(iter_groups(_iter_entries(segment, since, size), lasts), sys.stdout.buffer)
-    left_out.events = _count_erased(segment, since, size)
-
-
-def _count_erased(segment: Any, since: int, size: int) -> int:
-    with segment.reading() as connection:
-        erased = segment.find_erasures(connection).entries
-    return sum(since <= position < size for position in erased)
+    since = arguments.since or 0
+    form = check_format(arguments.format, arguments.id, since)
+    export = begin_export(segment, since=since)
+    output: Path | None = arguments.output
+    if output is None:
+        if form.media_type == "application/zip" and sys.stdout.isatty():
+            raise UsageError("a ZIP is not for a terminal: --output DIR")
+        form.write(export, arguments.id or "", sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        # Standard output is the export's; nothing else may come there.
+        _tell(arguments, export, None)
+        return 0
+    if arguments.format in _FOLDERS and output.suffix != ".zip":
+        files = write_csv_folder(export, output)
+    else:
+        waiting = output.with_name(f".{output.name}.part")
+        with waiting.open("wb") as file:
+            form.write(export, arguments.id or "", file)
+        waiting.replace(output)
+        files = [output]
+    _tell(arguments, export, [str(path) for path in files])
+    return 0
 
 
-def _iter_entries(segment: Any, since: int, size: int) -> Iterator[Entry]:
-    from lodeline.fold import Entry
-    from lodeline.wire import content_digest, decode_stored
-
-    for stored, opened in segment.iter_opened(since, size, kinds={"event"}):
-        yield Entry(
-            stored.position,
-            stored.log_time_us,
-            decode_stored(opened.payload),
-            # Of the form that is folded, in which sealed values are null.
-            content_digest(stored.payload),
-        )
-
-
-_EXPORTS = {"openlineage": _export_openlineage, "prov-json": _export_prov_json}
+def _tell(arguments: Namespace, export: Exporting, files: list[str] | None) -> None:
+    for note in export.left_out.notes():
+        print(note, file=sys.stderr)
+    if files is not None and arguments.json:
+        print_json({"since": export.since, "size": export.size, "files": files})
+        return
+    if files is not None:
+        print(f"{len(files)} files written" + "".join(f"\n  {path}" for path in files))
+    if not arguments.id:
+        print(f"to tree size {export.size}; next: --since {export.size}", file=sys.stderr)

@@ -20,6 +20,7 @@ from lodeline.server.confinement import require_whole_sight
 from lodeline.server.counting import counted, timed, timing
 from lodeline.server.depositing import Deposits
 from lodeline.server.endpoints import Caller, Gate, OpenGate, Permission
+from lodeline.server.exporting import Exports
 from lodeline.server.indexing import Indexer
 from lodeline.server.log_files import LogFiles
 from lodeline.server.marquez import Marquez
@@ -80,6 +81,7 @@ def build_application(
         writer=writer,
         groups=[
             deposits,
+            Exports(segment),
             LogFiles(segment),
             Marquez(segment, writer),
             *_metrics_pages(metrics, configuration),

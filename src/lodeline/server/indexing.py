@@ -7,6 +7,7 @@ Between two batches it leaves the writer's lock to whoever takes events.
 from __future__ import annotations
 
 import threading
+from weakref import ref
 
 from lodeline.errors import LodelineError
 from lodeline.query.search_index import catch_up
@@ -26,7 +27,8 @@ class Indexer:
     """
 
     def __init__(self, segment: Segment) -> None:
-        self._segment = segment
+        # A service that was dropped without being closed must not live on for this thread's sake.
+        self._segment = ref(segment)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="lodeline-indexer", daemon=True)
         self.failure: str | None = None
@@ -44,11 +46,15 @@ class Indexer:
     def _work(self) -> None:
         pause = 0.0
         while not self._stopping.wait(pause):
+            segment = self._segment()
+            if segment is None:
+                return
             try:
-                complete = catch_up(self._segment, seconds=0)
+                complete = catch_up(segment, seconds=0)
             except LodelineError as error:
                 self.failure = str(error)
                 pause = _AFTER_FAILURE_SECONDS
             else:
                 self.failure = None
                 pause = _POLL_SECONDS if complete else _BETWEEN_BATCHES_SECONDS
+            del segment

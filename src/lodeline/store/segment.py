@@ -228,6 +228,11 @@ class Segment(Protocol):
     ) -> Iterator[StoredEntry]:
         """Walk entries by position, those present when the walk begins."""
 
+    def iter_opened(
+        self, start: int = 0, stop: int | None = None, kinds: Collection[str] | None = None
+    ) -> Iterator[tuple[StoredEntry, OpenedPayload]]:
+        """Walk entries as `iter_entries` does, those whose payload is there, opened."""
+
     def open_payload(self, connection: Connection, position: int, payload: bytes) -> OpenedPayload:
         """Put the personal values back that keys open; the others stay null."""
 

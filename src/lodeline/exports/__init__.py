@@ -1,0 +1,1 @@
+"""The record in other programs' formats: for the command line and the service."""
