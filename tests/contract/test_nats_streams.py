@@ -18,6 +18,7 @@ from streamed import (
     events_in,
     held,
     imported,
+    offsets_in,
     real_events,
     shuffled_twice,
 )
@@ -56,10 +57,10 @@ def acknowledged(server: Broker, store: Path) -> int:
 
 
 def position(store: Path) -> int:
-    with open_segment(f"sqlite:///{store}") as segment:
-        return max((offset.seen for offset in segment.stream_offsets()), default=0)
+    return max(offsets_in(store).values(), default=0)
 
 
+@pytest.mark.slow
 def test_doubled_shuffled_events_and_kills_give_the_graph_of_a_plain_import(
     server: Broker, tmp_path: Path, vectors: Callable[[str], Path]
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from lodeline.query.facets import read_payload
 from lodeline.query.view import View
+from lodeline.store.stream_tables import iter_correlations
 
 Facets = dict[str, Any]
 Name = tuple[str, str]
@@ -19,24 +20,33 @@ Name = tuple[str, str]
 
 @dataclass(slots=True)
 class Record:
-    """One group's events as one; facets by name, datasets by (namespace, name)."""
+    """One group's events as one; facets by name, datasets by (namespace, name).
+
+    Correlations are what headers named beside the events, each once.
+    """
 
     run: Facets = field(default_factory=dict)
     job: Facets = field(default_factory=dict)
     inputs: dict[Name, Facets] = field(default_factory=dict)
     outputs: dict[Name, Facets] = field(default_factory=dict)
     producers: set[str] = field(default_factory=set)
+    correlations: list[dict[str, str]] = field(default_factory=list)
 
 
 def read_record(view: View, groups: Iterable[int]) -> Record:
     """Read what groups said (the groups of one run, or one group)."""
-    rows = view.select_among(
+    found = view.select_among(
         "SELECT e.position, e.event_time, e.digest FROM run_event e"
         f" WHERE e.group_id IN (SELECT value FROM json_each(:ids)) AND {view.point('e')}",
         groups,
     )
     record = Record()
-    for position, _, _ in sorted(rows, key=lambda row: (row[1], row[2])):
+    rows = sorted(found, key=lambda row: (row[1], row[2]))
+    for correlated in iter_correlations(view.connection, [row[0] for row in rows]):
+        told = correlated.correlation.to_json()
+        if told not in record.correlations:
+            record.correlations.append(told)
+    for position, _, _ in rows:
         event = read_payload(view, position)
         if "producer" in event:
             record.producers.add(str(event["producer"]))

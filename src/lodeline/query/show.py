@@ -216,6 +216,7 @@ def _run(inquiry: Inquiry, node: NodeId) -> Answer:
         "outputs": sorted(outputs),
         "producers": sorted(record.producers),
         "senders": _senders(inquiry, numbers),
+        "correlations": record.correlations,
         "facets": record.run,
         "labels": labels_in(record.run),
         "gaps": [gap.to_json() for gap in inquiry.groups.gaps_of(numbers)],

@@ -32,6 +32,7 @@ from lodeline.errors import LodelineError
 from lodeline.server.endpoints import Caller, Endpoint, Permission
 from lodeline.store import Segment
 from lodeline.store.connections import Connection, has_table
+from lodeline.store.stream_tables import read_offsets
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -92,6 +93,14 @@ METRICS: Final = {
         "gauge", (), "Since the log time of the newest checkpoint."
     ),
     "lodeline_dead_letters": MetricKind("gauge", (), "Refused inputs that nobody has mended."),
+    "lodeline_stream_behind": MetricKind(
+        "gauge",
+        ("source",),
+        "Messages, or bytes of files, that waited when the stream was last taken from.",
+    ),
+    "lodeline_stream_age_seconds": MetricKind(
+        "gauge", ("source",), "Since the stream was last taken from."
+    ),
     "lodeline_question_seconds": MetricKind(
         "histogram", ("verb",), "Answering a question, the wait for a thread left out."
     ),
@@ -202,6 +211,8 @@ STORE_METRICS: Final = (
     "lodeline_unsigned_entries",
     "lodeline_checkpoint_age_seconds",
     "lodeline_dead_letters",
+    "lodeline_stream_behind",
+    "lodeline_stream_age_seconds",
 )
 
 
@@ -216,6 +227,7 @@ def read_store(segment: Segment) -> dict[str, Readings]:
         if has_table(connection, "fold_state"):
             folded = _number(connection, "SELECT coalesce(max(folded_to), 0) FROM fold_state")
         letters = _number(connection, "SELECT count(*) FROM dead_letter WHERE resolved_at IS NULL")
+        streams = _read_streams(connection)
     values = {
         "lodeline_fold_lag_entries": max(0.0, size - folded),
         "lodeline_log_entries": size,
@@ -223,7 +235,24 @@ def read_store(segment: Segment) -> dict[str, Readings]:
         "lodeline_checkpoint_age_seconds": max(0.0, time.time() - signed_us / 1e6),
         "lodeline_dead_letters": letters,
     }
-    return {name: {(): value} for name, value in values.items()}
+    return {**{name: {(): value} for name, value in values.items()}, **streams}
+
+
+def _read_streams(connection: Connection) -> dict[str, Readings]:
+    # By source alone: a folder has a part for each of its files.
+    behind: dict[tuple[str, ...], float] = {}
+    taken_us: dict[tuple[str, ...], float] = {}
+    for offset in read_offsets(connection):
+        source = (offset.source,)
+        behind[source] = behind.get(source, 0.0) + offset.behind
+        taken_us[source] = max(taken_us.get(source, 0.0), offset.taken_at_us)
+    now = time.time()
+    return {
+        "lodeline_stream_behind": behind,
+        "lodeline_stream_age_seconds": {
+            source: max(0.0, now - us / 1e6) for source, us in taken_us.items()
+        },
+    }
 
 
 def _number(connection: Connection, statement: str) -> float:

@@ -29,6 +29,7 @@ from lodeline.store.personal import (
 )
 from lodeline.store.prediction_tables import drop_prediction_tables
 from lodeline.store.row_tables import drop_row_tables
+from lodeline.store.stream_tables import drop_correlation
 from lodeline.wire import canonical_bytes, commitment_fields, parse_with_tokens
 from lodeline.wire.personal import redact
 
@@ -217,6 +218,7 @@ def _take_whole(connection: Connection, position: int, erased_by: int) -> bool:
     _name(connection, position, erased_by)
     for table in ("payload", "record_secret", "sealed_value", "field_salt"):
         connection.execute(f"DELETE FROM {table} WHERE position = ?", (position,))
+    drop_correlation(connection, position)
     return True
 
 

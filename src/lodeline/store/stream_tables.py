@@ -152,6 +152,12 @@ def add_correlations(connection: Connection, events: Iterable[tuple[int, Correla
     )
 
 
+def drop_correlation(connection: Connection, position: int) -> None:
+    """Forget what the headers of an erased entry named, inside the caller's transaction."""
+    if has_table(connection, "event_correlation"):
+        connection.execute("DELETE FROM event_correlation WHERE position = ?", (position,))
+
+
 def iter_correlations(
     connection: Connection, positions: Iterable[int]
 ) -> Iterator[CorrelatedEvent]:
