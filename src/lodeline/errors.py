@@ -491,6 +491,17 @@ class UnknownDeadLetterError(NoError):
 
 
 @dataclass(eq=False)
+class MissingBytesError(CouldNotTellError):
+    """The bytes of a refused input were too many to keep."""
+
+    code: ClassVar[str] = "could_not_tell.bytes"
+    letter_id: int
+
+    def __str__(self) -> str:
+        return f"the bytes of dead letter {self.letter_id} were too many to keep"
+
+
+@dataclass(eq=False)
 class UnknownPositionError(NoError):
     """The log has no entry or tree of that position or size."""
 

@@ -242,6 +242,18 @@ DEAD_LETTER_TEXT_MAX = 2_000
 # kept, so that a broken producer cannot fill the disk.
 DEAD_LETTERS_BYTES_MAX = 1024 * 1024 * 1024
 
+# Open letters, some 300 bytes each besides their raw bytes; past it a refusal is only counted.
+DEAD_LETTERS_MAX = 100_000
+
+# Letters of one page of an answer, and those that one request sends again.
+DEAD_LETTERS_PAGE = 1_000
+
+# Accounts of producers; a producer that calls itself differently every time is counted as `other`.
+ACCOUNTS_MAX = 1_000
+
+# Characters of a producer, namespace or caller in its account.
+ACCOUNT_TEXT_MAX = 512
+
 # Raw bytes of one group-committed transaction; one event may exceed it alone. Bounds memory where
 # events are large, and never binds where they are of ordinary size.
 COMMIT_BYTES_MAX = 32 * 1024 * 1024

@@ -105,22 +105,30 @@ class ServerQuestions:
     def ask(self, verb: str, **parameters: object) -> Answer:
         """Answer a verb; see `Questions`."""
         query = urlencode({k: _text(v) for k, v in parameters.items() if v is not None})
+        return self._read(self.send("GET", f"/api/v2/{verb}?{query}"))
+
+    def post(self, path: str, body: bytes) -> Answer:
+        """Have the server do something, and give its answer. Errors as `ask`'s."""
+        return self._read(self.send("POST", path, body))
+
+    def send(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        """Send one request and give the bytes of its answer. Errors as `ask`'s."""
         request = Request(  # noqa: S310  # the scheme is checked above
-            f"{self.url}/api/v2/{verb}?{query}", headers={"Accept": "application/json"}
+            self.url + path, data=body, headers={"Accept": "application/json"}, method=method
         )
         for name, value in bearer_header().items():
             # Where the server sends us elsewhere, the key is not sent along.
             request.add_unredirected_header(name, value)
         try:
             with urlopen(request, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310
-                body = response.read(ANSWER_BYTES_MAX + 1)
+                answer: bytes = response.read(ANSWER_BYTES_MAX + 1)
         except HTTPError as error:
             with error:
                 raise _error_from(error.code, error.read(1 << 20), url=self.url) from error
         except (URLError, OSError) as error:
             reason = str(getattr(error, "reason", error))
             raise StoreUnreachableError(self.url, reason) from error
-        return self._read(body)
+        return answer
 
     def _read(self, body: bytes) -> Answer:
         if len(body) > ANSWER_BYTES_MAX:

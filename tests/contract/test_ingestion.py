@@ -323,5 +323,8 @@ def test_the_documented_limits_are_those_of_the_code() -> None:
         "bytes waiting for the writer": f"{limits.QUEUE_BYTES_MAX >> 20} MiB",
     }.items():
         assert rows[name] == value, name
+    assert f"at most {limits.DEAD_LETTERS_BYTES_MAX >> 30} GiB" in page.read_text()
+    assert f"at most {limits.DEAD_LETTERS_MAX:,} of them" in page.read_text()
+    assert f"{limits.ACCOUNTS_MAX:,} accounts" in page.read_text()
     assert f"{limits.RECEIPT_HEADER_BYTES_MAX:,} bytes" in page.read_text()
     assert f"at most {limits.WAIT_SECONDS_MAX} seconds" in page.read_text()

@@ -195,7 +195,7 @@ def routes_in_code() -> set[str]:
     from lodeline.server.asking import VERBS
 
     path = re.compile(
-        r"/(?:healthz|readyz|style\.css|metrics|api/v\d+(?:/[\w{}]+)+|api/openapi\.json"
+        r"/(?:healthz|readyz|style\.css|metrics|api/v\d+(?:/[\w{}-]+)+|api/openapi\.json"
         r"|log/{segment}/{path:path})?"
     )
     found = {

@@ -6,6 +6,7 @@ from lodeline.ingest.acceptance import (
     accept,
     prepare_event,
     retry_dead_letters,
+    take_in,
 )
 from lodeline.ingest.graph_reading import GraphReader, GraphState, graph_state
 from lodeline.ingest.mapping import (
@@ -33,4 +34,5 @@ __all__ = [
     "publish_map",
     "rebuild",
     "retry_dead_letters",
+    "take_in",
 ]

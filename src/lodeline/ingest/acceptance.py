@@ -6,16 +6,23 @@ goes on. An input counts as accepted only after the commit that holds it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from lodeline.errors import InvalidEventError, UnknownDeadLetterError
+from lodeline.errors import InvalidEventError
+from lodeline.ingest.accounting import Accounts
 from lodeline.ingest.projection import fold_pending
+from lodeline.ingest.splitting import split_batch
 from lodeline.limits import COMMIT_BYTES_MAX, COMMIT_EVENTS_MAX
-from lodeline.store import AcceptedEvent, DeadLetter, Refusal, Segment
-from lodeline.store.senders import Sender
+from lodeline.store import AcceptedEvent, Appended, DeadLetter, Refusal, Segment
+from lodeline.store.accounts import open_accounts
+from lodeline.store.connections import Connection
+from lodeline.store.senders import Sender, beside_entries
 from lodeline.wire import decode_document
+
+_WHITE_SPACE: Final = b" \t\r\n"
 
 
 class Submission(NamedTuple):
@@ -116,27 +123,86 @@ def _iter_batches(raws: Iterable[bytes | Submission]) -> Iterator[list[Submissio
 
 
 def _accept_batch(segment: Segment, batch: Sequence[Submission], result: ImportResult) -> None:
-    events: list[AcceptedEvent] = []
-    refused: list[Refusal] = []
-    for submission in batch:
-        try:
-            events.append(prepare_event(submission.raw))
-        except InvalidEventError as error:
-            refused.append(Refusal(submission.raw, error, submission.source))
-    for appended in segment.append(events):
-        if appended.duplicate:
+    taken = take_in(segment, batch)
+    for one in taken.appended:
+        if one.duplicate:
             result.duplicates += 1
         else:
             result.accepted += 1
-    if refused:
-        result.dead_letters += segment.add_dead_letters(refused)
-        result.refused += len(refused)
+    result.dead_letters += taken.letters
+    result.refused += len(taken.letters)
+
+
+@dataclass(slots=True)
+class TakenIn:
+    """What became of the inputs of one commit.
+
+    Attributes:
+        errors: one an input, in order; `None` for an event that was appended.
+        appended: of the events, in order.
+        letters: of the refusals, in order.
+    """
+
+    errors: list[InvalidEventError | None]
+    appended: Sequence[Appended] = ()
+    letters: Sequence[DeadLetter] = ()
+
+
+def take_in(segment: Segment, inputs: Sequence[Submission | Refusal]) -> TakenIn:
+    """Validate inputs; append events, keep refusals and count both, in one durable transaction.
+
+    Raises:
+        StoreFullError: no room; nothing of it was stored.
+    """
+    events: list[AcceptedEvent] = []
+    senders: list[Sender | None] = []
+    refused: list[Refusal] = []
+    accounts = Accounts()
+    taken = TakenIn([])
+    for one in inputs:
+        error: InvalidEventError | None = None
+        if isinstance(one, Refusal):
+            error = one.error
+            refused.append(one)
+        else:
+            try:
+                document = decode_document(one.raw)
+            except InvalidEventError as fault:
+                error = fault
+                refused.append(Refusal(one.raw, fault, one.source, caller=_name_of(one.sender)))
+            else:
+                events.append(AcceptedEvent(document.canonical, document.fields()))
+                senders.append(one.sender)
+                accounts.note_event(document.event, len(one.raw), _name_of(one.sender))
+        taken.errors.append(error)
+    for refusal in refused:
+        count = max(len(refusal.raw), refusal.byte_count)
+        accounts.note_refusal(refusal.raw, count, refusal.caller)
+    open_accounts(segment)
+    write_senders = beside_entries(senders)
+
+    def beside(connection: Connection, appended: Sequence[Appended]) -> None:
+        if refused:
+            taken.letters = segment.add_dead_letters(refused, connection=connection)
+        duplicates = [one.duplicate for one in appended]
+        accounts.add(segment, connection, duplicates, now_us=time.time_ns() // 1000)
+        if write_senders is not None:
+            write_senders(connection, appended)
+
+    taken.appended = segment.append(events, beside=beside)
+    return taken
+
+
+def _name_of(sender: Sender | None) -> str | None:
+    return None if sender is None else sender.name
 
 
 def retry_dead_letters(
     segment: Segment, letter_ids: Sequence[int] | None = None, *, edited: bytes | None = None
 ) -> ImportResult:
     """Send refused inputs again; those now accepted leave the list.
+
+    A letter that is a whole batch is taken apart; what is refused of it becomes letters of its own.
 
     Args:
         segment: where they were refused.
@@ -147,30 +213,52 @@ def retry_dead_letters(
     Raises:
         UnknownDeadLetterError: no such letter is unresolved.
     """
-    known = {letter.letter_id: letter for letter in segment.iter_dead_letters()}
+    if letter_ids is None:
+        letters = list(segment.iter_dead_letters())
+    else:
+        letters = [segment.get_dead_letter(letter_id) for letter_id in letter_ids]
     result = ImportResult()
-    for letter_id in known if letter_ids is None else letter_ids:
-        letter = known.get(letter_id)
-        if letter is None:
-            raise UnknownDeadLetterError(letter_id)
-        raw = segment.dead_letter_bytes(letter_id) if edited is None else edited
+    for letter in letters:
+        raw = segment.dead_letter_bytes(letter.letter_id) if edited is None else edited
         if raw is None:
             result.refused += 1
             result.dead_letters.append(letter)
-            continue
-        try:
-            event = prepare_event(raw)
-        except InvalidEventError as error:
-            result.refused += 1
-            result.dead_letters.append(_refused_again(segment, letter, raw, error, edited=edited))
-            continue
-        (appended,) = segment.append([event])
-        # Resolved after the append: a crash between leaves a letter whose retry is a duplicate.
-        segment.resolve_dead_letter(letter_id)
-        result.duplicates += appended.duplicate
-        result.accepted += not appended.duplicate
+        elif raw.lstrip(_WHITE_SPACE).startswith(b"["):
+            _retry_batch(segment, letter, raw, result, edited=edited)
+        else:
+            _retry_event(segment, letter, raw, result, edited=edited)
     fold_pending(segment)
     return result
+
+
+def _retry_event(
+    segment: Segment, letter: DeadLetter, raw: bytes, result: ImportResult, *, edited: bytes | None
+) -> None:
+    try:
+        event = prepare_event(raw)
+    except InvalidEventError as error:
+        result.refused += 1
+        result.dead_letters.append(_refused_again(segment, letter, raw, error, edited=edited))
+        return
+    (appended,) = segment.append([event])
+    # Resolved after the append: a crash between leaves a letter whose retry is a duplicate.
+    segment.resolve_dead_letter(letter.letter_id)
+    result.duplicates += appended.duplicate
+    result.accepted += not appended.duplicate
+
+
+def _retry_batch(
+    segment: Segment, letter: DeadLetter, raw: bytes, result: ImportResult, *, edited: bytes | None
+) -> None:
+    try:
+        raws = split_batch(raw)
+    except InvalidEventError as error:
+        result.refused += 1
+        result.dead_letters.append(_refused_again(segment, letter, raw, error, edited=edited))
+        return
+    for batch in _iter_batches(Submission(one, letter.source) for one in raws):
+        _accept_batch(segment, batch, result)
+    segment.resolve_dead_letter(letter.letter_id)
 
 
 def _refused_again(

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from lodeline.errors import InvalidEventError, MissingExtraError
+from lodeline.errors import MissingExtraError
 from lodeline.evidence import build_pack
-from lodeline.ingest import prepare_event
+from lodeline.ingest import take_in
 from lodeline.ingest.predictions import accept_predictions
 from lodeline.ingest.projection import fold_pending
 from lodeline.proof.packs import encode_pack
@@ -26,9 +26,9 @@ from lodeline.server.log_files import LogFiles
 from lodeline.server.marquez import Marquez
 from lodeline.server.metrics import STORE_METRICS, Metrics, MetricsPage, read_store
 from lodeline.server.observing import Observing
+from lodeline.server.refused_input import RefusedInput
 from lodeline.server.writing import Input, Outcome, Writer
-from lodeline.store import AcceptedEvent, Refusal, Segment, open_segment
-from lodeline.store.senders import Sender, beside_entries
+from lodeline.store import Segment, open_segment
 
 if TYPE_CHECKING:
     from lodeline.server.agents import AgentsEndpoint
@@ -83,6 +83,7 @@ def build_application(
             deposits,
             Exports(segment),
             LogFiles(segment),
+            RefusedInput(segment),
             Marquez(segment, writer),
             *_metrics_pages(metrics, configuration),
             *agents,
@@ -136,29 +137,11 @@ def _index_behind(segment: Segment) -> Callable[[], None]:
 
 
 def append_events(segment: Segment, inputs: Sequence[Input]) -> list[Outcome]:
-    """Validate events and append those that pass, in one durable transaction.
+    """Take inputs in, in one durable transaction.
 
     Returns:
         For each input, in order, how it fared; refused ones are in the dead-letter list.
     """
-    outcomes: list[Outcome | None] = []
-    events: list[AcceptedEvent] = []
-    senders: list[Sender | None] = []
-    refused: list[Refusal] = []
-    for one in inputs:
-        if isinstance(one, Refusal):
-            refused.append(one)
-            outcomes.append(Outcome(one.error))
-            continue
-        try:
-            events.append(prepare_event(one.raw))
-        except InvalidEventError as error:
-            refused.append(Refusal(one.raw, error, one.source))
-            outcomes.append(Outcome(error))
-        else:
-            senders.append(one.sender)
-            outcomes.append(None)
-    appended = iter(segment.append(events, beside=beside_entries(senders)))
-    if refused:
-        segment.add_dead_letters(refused)
-    return [outcome or Outcome(None, next(appended)) for outcome in outcomes]
+    taken = take_in(segment, inputs)
+    appended = iter(taken.appended)
+    return [Outcome(error, None if error else next(appended)) for error in taken.errors]

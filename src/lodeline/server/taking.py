@@ -26,6 +26,7 @@ from lodeline.errors import (
     UsageError,
 )
 from lodeline.ingest import Submission
+from lodeline.ingest.splitting import split_batch
 from lodeline.limits import (
     BATCH_BYTES_MAX,
     BODIES_BYTES_MAX,
@@ -37,7 +38,6 @@ from lodeline.server.confinement import find_forbidden
 from lodeline.server.endpoints import Caller, Endpoint, Gate, Permission
 from lodeline.server.noting import note
 from lodeline.server.refusals import error_headers, error_object, error_status
-from lodeline.server.splitting import split_batch
 from lodeline.server.writing import Outcome, Writer, Written
 from lodeline.store import Refusal
 
@@ -102,8 +102,8 @@ class Taking:
                 body = await read_body(scope, receive, bytes_max=bytes_max)
                 raws = _split(body) if path == BATCH else [body]
             except _UnusableBodyError as error:
-                source = _SOURCES[path]
-                await self._writer.write([Refusal(error.body, error, source, error.byte_count)])
+                refusal = Refusal(error.body, error, _SOURCES[path], error.byte_count, caller.name)
+                await self._writer.write([refusal])
                 raise
             inputs = [Submission(raw, _SOURCES[path], caller.sender) for raw in raws]
             written = await self._write(caller, inputs, folded=wishes.wait == "folded")

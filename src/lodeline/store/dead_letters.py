@@ -1,38 +1,65 @@
 """Dead letters: what was refused, with bytes, code and JSON path, until it is fixed.
 
 The same bytes refused again are one letter seen once more. Beyond `DEAD_LETTERS_BYTES_MAX` only
-digest, length and fault are kept.
+digest, length and fault are kept; beyond `DEAD_LETTERS_MAX` open letters a refusal is only counted,
+in the account of its producer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 from lodeline.errors import UnknownDeadLetterError
 from lodeline.limits import (
     DEAD_LETTER_BYTES_MAX,
     DEAD_LETTER_TEXT_MAX,
     DEAD_LETTERS_BYTES_MAX,
+    DEAD_LETTERS_MAX,
 )
 from lodeline.store.connections import Connection
 from lodeline.store.segment import DeadLetter, Refusal
 
+_RECOUNT_US: Final = 10_000_000
 _COLUMNS = (
     "letter_id, byte_count, raw IS NOT NULL, code, path, message, source, "
     "first_seen, last_seen, times"
 )
 
 
+class LetterRoom:
+    """How much the open letters take, counted again at times.
+
+    Counting a hundred thousand takes longer than the commit that would keep one more. What other
+    processes add meanwhile is missed, which a bound on disk space can bear.
+    """
+
+    def __init__(self) -> None:
+        self.kept_bytes = 0
+        self.open_count = 0
+        self._counted_us: int | None = None
+
+    def forget(self) -> None:
+        """Count again before the next letter."""
+        self._counted_us = None
+
+    def count(self, connection: Connection, now_us: int) -> None:
+        """Count, unless that was done lately."""
+        if self._counted_us is not None and now_us - self._counted_us < _RECOUNT_US:
+            return
+        self.kept_bytes, self.open_count = connection.execute(
+            "SELECT coalesce(sum(CASE WHEN raw IS NULL THEN 0 ELSE byte_count END), 0), count(*) "
+            "FROM dead_letter WHERE resolved_at IS NULL"
+        ).fetchone()
+        self._counted_us = now_us
+
+
 def add_letters(
-    connection: Connection, refused: Sequence[Refusal], *, now_us: int
+    connection: Connection, refused: Sequence[Refusal], room: LetterRoom, *, now_us: int
 ) -> list[DeadLetter]:
     """Keep refused inputs inside the caller's transaction."""
-    (kept_bytes,) = connection.execute(
-        "SELECT coalesce(sum(byte_count), 0) FROM dead_letter "
-        "WHERE resolved_at IS NULL AND raw IS NOT NULL"
-    ).fetchone()
+    room.count(connection, now_us)
     letters: list[DeadLetter] = []
     for refusal in refused:
         count = max(len(refusal.raw), refusal.byte_count)
@@ -40,10 +67,14 @@ def add_letters(
         keep = (
             whole
             and count <= DEAD_LETTER_BYTES_MAX
-            and kept_bytes + count <= DEAD_LETTERS_BYTES_MAX
+            and room.kept_bytes + count <= DEAD_LETTERS_BYTES_MAX
         )
-        kept_bytes += count if keep else 0
         digest = sha256(refusal.raw).digest()
+        if room.open_count >= DEAD_LETTERS_MAX and not _is_open(connection, digest):
+            letters.append(_only_counted(refusal, count, now_us))
+            continue
+        room.open_count += 1
+        room.kept_bytes += count if keep else 0
         connection.execute(
             "INSERT INTO dead_letter(digest, byte_count, raw, code, path, message, source, "
             "first_seen, last_seen, times) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1) "
@@ -70,6 +101,19 @@ def add_letters(
     return letters
 
 
+def _is_open(connection: Connection, digest: bytes) -> bool:
+    row = connection.execute(
+        "SELECT 1 FROM dead_letter WHERE digest = ? AND resolved_at IS NULL", (digest,)
+    ).fetchone()
+    return row is not None
+
+
+def _only_counted(refusal: Refusal, count: int, now_us: int) -> DeadLetter:
+    error = refusal.error
+    words = (error.code, _storable(error.path), _storable(error.message), refusal.source)
+    return DeadLetter(0, count, False, *words, now_us, now_us, 1)
+
+
 def _letter(row: Sequence[Any]) -> DeadLetter:
     letter_id, byte_count, kept, *rest = row
     return DeadLetter(letter_id, byte_count, bool(kept), *rest)
@@ -80,12 +124,29 @@ def _storable(text: str) -> str:
     return text[:DEAD_LETTER_TEXT_MAX].encode("utf-8", "backslashreplace").decode()
 
 
-def iter_letters(connection: Connection) -> Iterator[DeadLetter]:
-    """Walk the unresolved letters, oldest first."""
+def iter_letters(connection: Connection, after: int = 0) -> Iterator[DeadLetter]:
+    """Walk the unresolved letters, oldest first, those with numbers beyond `after`."""
     for row in connection.execute(
-        f"SELECT {_COLUMNS} FROM dead_letter WHERE resolved_at IS NULL ORDER BY letter_id"
+        f"SELECT {_COLUMNS} FROM dead_letter WHERE resolved_at IS NULL AND letter_id > ? "
+        "ORDER BY letter_id",
+        (after,),
     ):
         yield _letter(row)
+
+
+def get_letter(connection: Connection, letter_id: int) -> DeadLetter:
+    """Read one unresolved letter.
+
+    Raises:
+        UnknownDeadLetterError: no such letter is unresolved.
+    """
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM dead_letter WHERE letter_id = ? AND resolved_at IS NULL",
+        (letter_id,),
+    ).fetchone()
+    if row is None:
+        raise UnknownDeadLetterError(letter_id)
+    return _letter(row)
 
 
 def read_letter_bytes(connection: Connection, letter_id: int) -> bytes | None:

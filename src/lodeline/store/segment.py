@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from lodeline.errors import InvalidEventError
+from lodeline.model import format_time
 from lodeline.proof import Field, Verifier
 from lodeline.store.connections import Connection
 from lodeline.store.personal import Erasures, OpenedPayload
@@ -52,7 +53,7 @@ class DeadLetter:
     """An input that was refused, kept to be fixed and sent again.
 
     Attributes:
-        letter_id: stable number.
+        letter_id: stable number; 0 for one that was only counted, since too many are open.
         byte_count: how many bytes were received.
         kept: whether the bytes are kept; not where they were too many.
         code: of the refusal.
@@ -86,6 +87,8 @@ class DeadLetter:
             "bytes": self.byte_count,
             "kept": self.kept,
             "times": self.times,
+            "first_seen": format_time(self.first_seen_us),
+            "last_seen": format_time(self.last_seen_us),
         }
 
 
@@ -98,12 +101,14 @@ class Refusal:
         error: why it was refused.
         source: where it came from, such as `events.jsonl:17`.
         byte_count: how many bytes came, where `raw` is only the beginning of them.
+        caller: who brought it, as authenticated.
     """
 
     raw: bytes
     error: InvalidEventError
     source: str = ""
     byte_count: int = 0
+    caller: str | None = None
 
 
 class Appended(Protocol):
@@ -263,16 +268,31 @@ class Segment(Protocol):
             StoreCorruptError: stored bytes have another digest.
         """
 
-    def add_dead_letters(self, refused: Sequence[Refusal]) -> list[DeadLetter]:
-        """Keep refused inputs durably; the same bytes again count one more time."""
+    def add_dead_letters(
+        self, refused: Sequence[Refusal], *, connection: Connection | None = None
+    ) -> list[DeadLetter]:
+        """Keep refused inputs durably; the same bytes again count one more time.
+
+        With a connection, in the transaction that it is in.
+        """
 
     def add_dead_letter(
         self, raw: bytes, error: InvalidEventError, *, source: str = ""
     ) -> DeadLetter:
         """Keep one refused input."""
 
-    def iter_dead_letters(self) -> Iterator[DeadLetter]:
-        """Walk the unresolved refusals, oldest first."""
+    def iter_dead_letters(self, after: int = 0) -> Iterator[DeadLetter]:
+        """Walk the unresolved refusals, oldest first, those with numbers beyond `after`."""
+
+    def count_dead_letters(self) -> int:
+        """Count the unresolved refusals."""
+
+    def get_dead_letter(self, letter_id: int) -> DeadLetter:
+        """The unresolved refusal of a number.
+
+        Raises:
+            UnknownDeadLetterError: no such refusal is unresolved.
+        """
 
     def dead_letter_bytes(self, letter_id: int) -> bytes | None:
         """The bytes of an unresolved refusal; `None` where they were too many to keep.

@@ -185,6 +185,7 @@ class SqlSegment:
         self.origin = meta["origin"]
         self.segment_id = meta["segment"]
         self.endorsements = Endorsements(self.database)
+        self._letter_room = dead_letters.LetterRoom()
         self._writer = self._make_writer(self.origin, self.segment_id, lambda: self.keys)
         apply_erasures(self)
 
@@ -704,10 +705,15 @@ class SqlSegment:
         """Read a blob and check it against its digest."""
         return self.blobs.get(digest)
 
-    def add_dead_letters(self, refused: Sequence[Refusal]) -> list[DeadLetter]:
+    def add_dead_letters(
+        self, refused: Sequence[Refusal], *, connection: Connection | None = None
+    ) -> list[DeadLetter]:
         """Keep refused inputs durably; the same bytes again count one more time."""
-        with self.writing() as connection:
-            return dead_letters.add_letters(connection, refused, now_us=self._clock_us())
+        now_us = self._clock_us()
+        if connection is not None:
+            return dead_letters.add_letters(connection, refused, self._letter_room, now_us=now_us)
+        with self.writing() as writer:
+            return dead_letters.add_letters(writer, refused, self._letter_room, now_us=now_us)
 
     def add_dead_letter(
         self, raw: bytes, error: InvalidEventError, *, source: str = ""
@@ -715,10 +721,15 @@ class SqlSegment:
         """Keep one refused input."""
         return self.add_dead_letters([Refusal(raw, error, source)])[0]
 
-    def iter_dead_letters(self) -> Iterator[DeadLetter]:
-        """Walk the unresolved refusals, oldest first."""
+    def get_dead_letter(self, letter_id: int) -> DeadLetter:
+        """The unresolved refusal of a number."""
         with self.reading() as connection:
-            yield from dead_letters.iter_letters(connection)
+            return dead_letters.get_letter(connection, letter_id)
+
+    def iter_dead_letters(self, after: int = 0) -> Iterator[DeadLetter]:
+        """Walk the unresolved refusals, oldest first, those with numbers beyond `after`."""
+        with self.reading() as connection:
+            yield from dead_letters.iter_letters(connection, after)
 
     def count_dead_letters(self) -> int:
         """Count the unresolved refusals."""
@@ -737,6 +748,7 @@ class SqlSegment:
         """Strike a refusal off the list, after its fixed form was accepted."""
         with self.writing() as connection:
             dead_letters.resolve_letter(connection, letter_id, now_us=self._clock_us())
+        self._letter_room.forget()
 
     def __enter__(self) -> Self:
         return self

@@ -25,7 +25,6 @@ from lodeline.limits import (
 )
 from lodeline.store import Appended, Refusal, Segment, StreamOffset
 from lodeline.store.connections import Connection
-from lodeline.store.dead_letters import add_letters
 from lodeline.store.stream_tables import (
     add_correlations,
     create_stream_tables,
@@ -196,7 +195,7 @@ class Consumer:
             create_stream_tables(connection)
             set_offsets(connection, stamped)
             if refused:
-                add_letters(connection, refused, now_us=now_us)
+                self._segment.add_dead_letters(refused, connection=connection)
             told = zip(outcomes, taken, strict=True)
             add_correlations(
                 connection,
