@@ -1,10 +1,17 @@
 """What every test may ask for."""
 
+from __future__ import annotations
+
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from postgres_servers import Server
+    from stores import Place
 
 VECTORS = Path(os.environ.get("LODELINE_VECTORS") or Path(__file__).parents[2] / "shared/vectors")
 
@@ -20,3 +27,36 @@ def vectors() -> Callable[[str], Path]:
         return folder
 
     return find
+
+
+@pytest.fixture(scope="session")
+def postgres_of() -> Iterator[Callable[[str], Server]]:
+    """Start PostgreSQL of a version when a test first asks for it, or skip."""
+    from postgres_servers import Server, binaries
+
+    running: dict[str, Server] = {}
+
+    def find(version: str) -> Server:
+        if binaries(version) is None:
+            pytest.skip(f"no PostgreSQL {version} here; `make test` installs it")
+        if version not in running:
+            running[version] = Server(version)
+        return running[version]
+
+    yield find
+    for server in running.values():
+        server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres15", "postgres18"])
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres_of: Callable[[str], Server]
+) -> Iterator[Place]:
+    """Where a store of each kind can be made."""
+    from stores import Place
+
+    kind = request.param
+    server = postgres_of(kind.removeprefix("postgres")) if kind != "sqlite" else None
+    made = Place(kind, tmp_path, server)
+    yield made
+    made.drop()

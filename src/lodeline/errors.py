@@ -130,6 +130,16 @@ class StoreUnreachableError(CouldNotTellError):
 
 
 @dataclass(eq=False)
+class StoreLostError(StoreUnreachableError):
+    """The connection to the database was lost; asking again makes a new one."""
+
+    code: ClassVar[str] = "could_not_tell.store_lost"
+
+    def __str__(self) -> str:
+        return f"lost the connection to {self.url}: {self.reason}"
+
+
+@dataclass(eq=False)
 class NotYetFoldedError(CouldNotTellError):
     """The view does not hold the position asked about yet."""
 
@@ -420,7 +430,7 @@ class StoreFullError(CouldNotTellError):
 
 @dataclass(eq=False)
 class StoreCorruptError(CouldNotTellError):
-    """The database file is not what SQLite wrote, or is of another format version."""
+    """The database is not what Lodeline wrote, or is damaged, or of another format version."""
 
     code: ClassVar[str] = "could_not_tell.store_corrupt"
     url: str

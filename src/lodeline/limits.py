@@ -282,6 +282,25 @@ WRITER_CACHE_KB = 64 * 1024
 # would keep the write-ahead log from shrinking.
 ENTRIES_PAGE = 1_000
 
+# Connections of one process to PostgreSQL, which by default takes 100 of all. A question holds one,
+# rarely two; who finds none waits for STORE_BUSY_MS.
+POSTGRES_CONNECTIONS_MAX = 16
+
+# Milliseconds that one statement may take on PostgreSQL. Questions are bounded far below it; a
+# verification reads in pages. Longer is a runaway that would hold its snapshot open.
+POSTGRES_STATEMENT_MS_MAX = 120_000
+
+# How long a process that had PostgreSQL tries to reach it again before it gives up: a restart with
+# recovery takes seconds.
+POSTGRES_RECONNECT_SECONDS = 30.0
+
+# How long PostgreSQL keeps a silent client that holds the writer's lock in a transaction.
+POSTGRES_IDLE_TRANSACTION_MS = 60_000
+
+# Attempts at a commit whose connection was lost under it. Each finds out first whether the one
+# before was kept.
+COMMIT_ATTEMPTS = 3
+
 # How long a writer waits for another process's transaction. A commit takes milliseconds, a fold
 # of a large import seconds; longer means a stopped process, and its holder must be named.
 WRITER_LOCK_SECONDS_MAX = 120.0

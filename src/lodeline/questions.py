@@ -25,7 +25,7 @@ from lodeline.errors import (
     UsageError,
 )
 from lodeline.limits import ANSWER_BYTES_MAX, ANSWER_SECONDS_MAX, SEARCH_INDEX_SECONDS
-from lodeline.settings import bearer_header, find_setting, store_url
+from lodeline.settings import bearer_header, find_setting, shown_store, store_url
 
 if TYPE_CHECKING:
     from lodeline.store import Segment
@@ -79,7 +79,11 @@ class StoreQuestions:
         finally:
             segment.close()
         if "gaps" in answer and not report.complete:
-            gap = {"at": self.url, "reason": "pending", "detail": "records wait in the spool"}
+            gap = {
+                "at": shown_store(self.url),
+                "reason": "pending",
+                "detail": "records wait in the spool",
+            }
             answer["gaps"].append(gap)
             answer["complete"] = False
         return answer

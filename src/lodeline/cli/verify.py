@@ -24,7 +24,7 @@ from lodeline.errors import (
 )
 from lodeline.ingest.prediction_blobs import verify_blob
 from lodeline.model.identifiers import KINDS
-from lodeline.settings import store_url
+from lodeline.settings import shown_store, store_url
 from lodeline.store.verification import Failure, VerifyReport, verify_segment
 
 
@@ -61,7 +61,7 @@ def execute(arguments: Namespace) -> int:
     if arguments.json:
         print_json(report.to_json())
     else:
-        _print_report(report, store_url(arguments.store))
+        _print_report(report, shown_store(store_url(arguments.store)))
     if report.ok:
         return 0
     return 3 if report.only_missing else 1

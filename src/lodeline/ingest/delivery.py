@@ -13,6 +13,7 @@ from pathlib import Path
 from lodeline.errors import CouldNotTellError, DeliveryError, UnknownBlobError
 from lodeline.ingest.acceptance import Submission, accept
 from lodeline.ingest.predictions import accept_predictions
+from lodeline.settings import shown_store
 from lodeline.store import Segment, open_segment
 
 
@@ -20,17 +21,17 @@ class EmbeddedTransport:
     """Delivers into one store, made if need be.
 
     Args:
-        url: of the store, as `sqlite:///path`.
+        url: of the store, as `open_segment` takes it.
     """
 
     name = "embedded"
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self.url = shown_store(url)
         try:
             self._segment: Segment = open_segment(url)
         except CouldNotTellError as error:
-            raise DeliveryError(url, str(error)) from error
+            raise DeliveryError(self.url, str(error)) from error
 
     def close(self) -> None:
         """Close the store."""

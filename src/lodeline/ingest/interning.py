@@ -16,8 +16,8 @@ class _Interned:
     def __init__(self, connection: Connection, table: str, columns: tuple[str, ...]) -> None:
         self._connection = connection
         self._insert = f"INSERT INTO {table} VALUES ({', '.join('?' * (len(columns) + 1))})"
-        where = " AND ".join(f"{column} IS ?" for column in columns)
-        self._select = f"SELECT {table}_id FROM {table} WHERE {where}"
+        self._table = table
+        self._columns = columns
         self._known: dict[Hashable, int] = {}
         self._new: list[tuple[Any, ...]] = []
         (last,) = connection.execute(f"SELECT coalesce(max({table}_id), 0) FROM {table}").fetchone()
@@ -34,7 +34,7 @@ class _Interned:
         if known is not None:
             return known
         if not self._complete:
-            row = self._connection.execute(self._select, key).fetchone()
+            row = self._find(key)
             if row is not None:
                 self._known[key] = row[0]
                 return int(row[0])
@@ -43,6 +43,17 @@ class _Interned:
         self._known[key] = number
         self._new.append((number, *key))
         return number
+
+    def _find(self, key: tuple[Any, ...]) -> Any:
+        # Not "IS ?", which only SQLite answers from an index.
+        where = " AND ".join(
+            f"{column} IS NULL" if value is None else f"{column} = ?"
+            for column, value in zip(self._columns, key, strict=True)
+        )
+        return self._connection.execute(
+            f"SELECT {self._table}_id FROM {self._table} WHERE {where}",
+            [value for value in key if value is not None],
+        ).fetchone()
 
     def flush(self, connection: Connection) -> None:
         self._connection = connection

@@ -331,7 +331,8 @@ def _fold_entry(connection: Connection, entry: StoredEntry) -> int:
     elif facet.get("reserved"):
         deployment, model = facet["deployment"], facet.get("model") or {}
         connection.execute(
-            "INSERT OR IGNORE INTO prediction_block VALUES (?,?,?,?,?,?,?,?,?,?,NULL,NULL,NULL)",
+            "INSERT INTO prediction_block VALUES (?,?,?,?,?,?,?,?,?,?,NULL,NULL,NULL) "
+            "ON CONFLICT DO NOTHING",
             (
                 block,
                 reserved_us,
@@ -347,7 +348,7 @@ def _fold_entry(connection: Connection, entry: StoredEntry) -> int:
         )
     else:
         connection.execute(
-            "INSERT OR IGNORE INTO prediction_batch VALUES (?,?,?,?,?,?,?,?,?,?)",
+            "INSERT INTO prediction_batch VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
             (
                 entry.position,
                 block,

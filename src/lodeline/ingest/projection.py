@@ -534,24 +534,31 @@ class _Live:
             connection.execute(_RECOUNT_LIVE, (derivation,))
 
 
-# The place of a basis in this text is its rank, as in `fold.BASES`.
-_RANKS: Final = " ".join(BASES)
+def _rank(basis: str) -> str:
+    ranks = " ".join(f"WHEN '{name}' THEN {rank}" for rank, name in enumerate(BASES))
+    return f"(CASE {basis} {ranks} END)"
+
+
+_BASIS_OF_LEAST: Final = "CASE min(basis_rank) {} END".format(
+    " ".join(f"WHEN {rank} THEN '{name}'" for rank, name in enumerate(BASES))
+)
 _ADD_LIVE: Final = f"""
 INSERT INTO derivation_live VALUES (?, ?, ?, ?, ?) ON CONFLICT (derivation_id) DO UPDATE SET
-    basis = CASE WHEN instr('{_RANKS}', excluded.basis) < instr('{_RANKS}', basis)
-        THEN excluded.basis ELSE basis END,
-    first_seen = min(first_seen, excluded.first_seen),
-    last_seen = max(last_seen, excluded.last_seen),
-    groups = groups + excluded.groups
+    basis = CASE WHEN {_rank("excluded.basis")} < {_rank("derivation_live.basis")}
+        THEN excluded.basis ELSE derivation_live.basis END,
+    first_seen = CASE WHEN excluded.first_seen < derivation_live.first_seen
+        THEN excluded.first_seen ELSE derivation_live.first_seen END,
+    last_seen = CASE WHEN excluded.last_seen > derivation_live.last_seen
+        THEN excluded.last_seen ELSE derivation_live.last_seen END,
+    groups = derivation_live.groups + excluded.groups
 """
 _RECOUNT_LIVE: Final = f"""
 INSERT INTO derivation_live
-SELECT derivation_id, substr(basis, 3), min(first_us), max(last_us), count(*) FROM (
-    SELECT derivation_id, first_us, last_us,
-        min(printf('%02d', instr('{_RANKS}', basis)) || basis) OVER () AS basis
+SELECT derivation_id, {_BASIS_OF_LEAST}, min(first_us), max(last_us), count(*) FROM (
+    SELECT derivation_id, first_us, last_us, {_rank("basis")} AS basis_rank
     FROM assertion JOIN run_state USING (group_id) JOIN run_group USING (group_id)
     WHERE derivation_id = ? AND future = 0
         AND assertion.position_to IS NULL AND assertion.valid_to IS NULL
         AND run_state.position_to IS NULL AND run_state.valid_to IS NULL
-) GROUP BY derivation_id
+) AS standing GROUP BY derivation_id
 """

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
 
+from lodeline.errors import StoreLostError
 from lodeline.query.asking import find_inquiry, open_page
 from lodeline.query.collecting import collector_at_rest
 from lodeline.query.concealing import conceal
@@ -70,8 +71,18 @@ def ask(
     question = read_question(shape, parameters)
     page, pinned = open_page(verb, question, dict(parameters))
     answering = getattr(import_module(f"lodeline.query.{module}"), verb)
-    with collector_at_rest(), segment.reading() as connection:
-        inquiry = find_inquiry(segment, connection, question, pinned=pinned, authoriser=authoriser)
-        answer: Answer = answering(inquiry, question, page)
-        note_erased(inquiry, verb, answer)
-        return conceal(answer, inquiry.visibility)
+
+    def answer_once() -> Answer:
+        with collector_at_rest(), segment.reading() as connection:
+            inquiry = find_inquiry(
+                segment, connection, question, pinned=pinned, authoriser=authoriser
+            )
+            answer: Answer = answering(inquiry, question, page)
+            note_erased(inquiry, verb, answer)
+            return conceal(answer, inquiry.visibility)
+
+    try:
+        return answer_once()
+    except StoreLostError:
+        # A question changes nothing: where the database went away under it, it is asked once more.
+        return answer_once()

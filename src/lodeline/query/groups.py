@@ -79,7 +79,7 @@ class Groups:
         missing = wanted - self._groups.keys()
         sql = (
             "SELECT g.group_id, g.run_id, g.job_node, g.future, g.kind, s.first_us, s.start_us,"
-            " s.end_us, s.last_us, s.code, s.state, CASE WHEN g.kind = 'run' THEN x'' ELSE"
+            " s.end_us, s.last_us, s.code, s.state, CASE WHEN g.kind <> 'run' THEN"
             " (SELECT digest FROM run_event e WHERE e.group_id = g.group_id LIMIT 1) END"
             f" FROM run_group g JOIN run_state s USING (group_id) WHERE g.group_id {_AMONG}"
             f" AND {self.view.rectangle('s')}"

@@ -28,7 +28,7 @@ def stats(inquiry: Inquiry, question: StatsQuestion, page: Page) -> Answer:  # n
     )
     derivations = dict(
         view.select(
-            "SELECT CASE WHEN d.columns THEN 'columns' ELSE 'datasets' END, count(*)"
+            "SELECT CASE WHEN d.columns = 1 THEN 'columns' ELSE 'datasets' END, count(*)"
             " FROM derivation d WHERE EXISTS (SELECT 1 FROM assertion a"
             f" WHERE a.derivation_id = d.derivation_id AND {view.rectangle('a')})"
             " GROUP BY d.columns"
@@ -42,7 +42,7 @@ def stats(inquiry: Inquiry, question: StatsQuestion, page: Page) -> Answer:  # n
     )
     [(versions,)] = view.select(
         f'SELECT count(*) FROM (SELECT DISTINCT w.node_id, w.version FROM "write" w'
-        f" WHERE {view.rectangle('w')})"
+        f" WHERE {view.rectangle('w')}) AS seen"
     )
     return {
         "entries": dict(entries),

@@ -69,17 +69,19 @@ class StepIndex:
 
     def __init__(self, connection: Connection, size: int, valid_us: int | None) -> None:
         self._connection = connection
-        self._masks = (size, valid_us, valid_us)
+        self._masks = {"size": size, "valid": valid_us}
         self._known = has_row_tables(connection)
 
     def into(self, node: NodeId) -> list[StoredStep]:
         """Steps whose output this is, those of several runs that say the same once."""
-        clause = "output_namespace = ? AND output_name = ? AND output_version = ?"
+        clause = (
+            "output_namespace = :namespace AND output_name = :name AND output_version = :version"
+        )
         return self._find(clause, node)
 
     def out_of(self, node: NodeId) -> list[StoredStep]:
         """Steps whose input this is."""
-        clause = "input_namespace = ? AND input_name = ? AND input_version = ?"
+        clause = "input_namespace = :namespace AND input_name = :name AND input_version = :version"
         return self._find(clause, node)
 
     def versions_of(self, node: NodeId) -> list[str]:
@@ -89,12 +91,12 @@ class StepIndex:
         found = self._connection.execute(
             "SELECT version, max(event_time) AS at FROM ("
             "SELECT output_version AS version, event_time, position FROM row_step "
-            "WHERE output_namespace = ?1 AND output_name = ?2 UNION ALL "
+            "WHERE output_namespace = :namespace AND output_name = :name UNION ALL "
             "SELECT input_version, event_time, position FROM row_step "
-            "WHERE input_namespace = ?1 AND input_name = ?2) "
-            "WHERE position < ?3 AND (?4 IS NULL OR event_time <= ?4) "
+            "WHERE input_namespace = :namespace AND input_name = :name) AS ends "
+            "WHERE position < :size AND (:valid IS NULL OR event_time <= :valid) "
             "GROUP BY version ORDER BY at DESC",
-            (node.namespace, node.name, self._masks[0], self._masks[1]),
+            {**self._masks, "namespace": node.namespace, "name": node.name},
         )
         return [version for version, _ in found]
 
@@ -102,9 +104,14 @@ class StepIndex:
         if not self._known:
             return []
         found = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM row_step WHERE {clause} AND position < ? "
-            "AND (? IS NULL OR event_time <= ?) ORDER BY step_id",
-            (node.namespace, node.name, node.version, *self._masks),
+            f"SELECT {_COLUMNS} FROM row_step WHERE {clause} AND position < :size "
+            "AND (:valid IS NULL OR event_time <= :valid) ORDER BY step_id",
+            {
+                **self._masks,
+                "namespace": node.namespace,
+                "name": node.name,
+                "version": node.version,
+            },
         )
         steps: dict[tuple[object, ...], StoredStep] = {}
         for row in found:
@@ -152,8 +159,8 @@ def fold_steps(segment: Segment) -> int:
             for values in _iter_rows(entry):
                 places = ", ".join("?" * len(values))
                 connection.execute(
-                    f"INSERT OR IGNORE INTO row_step ({_COLUMNS.partition(', ')[2]}) "
-                    f"VALUES ({places})",
+                    f"INSERT INTO row_step ({_COLUMNS.partition(', ')[2]}) "
+                    f"VALUES ({places}) ON CONFLICT DO NOTHING",
                     values,
                 )
         connection.execute("DELETE FROM row_state")

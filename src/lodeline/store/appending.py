@@ -1,4 +1,4 @@
-"""Appending to the log of an SQLite segment: sequence, commit, sign.
+"""Appending to the log of a segment: sequence, commit, sign.
 
 1. Calls that overlap wait for one leader, which takes them all (group commit).
 2. Under the writer's lock the right edge of the tree is taken up again if another process moved it.
@@ -14,11 +14,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
-from lodeline.errors import LodelineError, StoreCorruptError
-from lodeline.limits import COMMIT_EVENTS_MAX
+from lodeline.errors import LodelineError, StoreCorruptError, StoreLostError
+from lodeline.limits import COMMIT_ATTEMPTS, COMMIT_EVENTS_MAX
 from lodeline.proof import (
     SECRET_BYTES,
     Field,
@@ -85,6 +86,14 @@ class _Ticket:
     done: bool = False
 
 
+class _Attempt(NamedTuple):
+    """A commit under way: where its first entry is to stand, that entry's leaf, what to answer."""
+
+    position: int
+    leaf: bytes
+    outcomes: list[Outcome]
+
+
 class _Rows:
     """What one commit adds to the tables."""
 
@@ -133,7 +142,11 @@ class _Rows:
             insert("INSERT INTO subject_key VALUES (?, ?, ?)", self.subject_keys)
             insert("INSERT INTO sealed_value VALUES (?, ?, ?, ?)", self.sealed)
         insert("INSERT INTO tile VALUES (?, ?, ?)", full)
-        insert("INSERT OR REPLACE INTO tile_edge VALUES (?, ?)", enumerate(tree.edges))
+        insert(
+            "INSERT INTO tile_edge VALUES (?, ?) "
+            "ON CONFLICT (level) DO UPDATE SET hashes = excluded.hashes",
+            enumerate(tree.edges),
+        )
 
 
 class LogWriter:
@@ -161,6 +174,7 @@ class LogWriter:
         self._clock_us = clock_us
         self._randomness = randomness
         self._tree = GrowingTree()
+        self._attempt: _Attempt | None = None
         self._log_time_us = 0
         self._waiting: deque[_Ticket] = deque()
         self._waiting_lock = threading.Lock()
@@ -208,7 +222,8 @@ class LogWriter:
                     ticket.beside(connection, ticket.outcomes)
 
         try:
-            self._commit([record for ticket in group for record in ticket.records], beside)
+            records = [record for ticket in group for record in ticket.records]
+            self._commit_surely(lambda _: records, beside=beside)
         except LodelineError as error:
             for ticket in group:
                 ticket.error = error
@@ -216,22 +231,65 @@ class LogWriter:
             for ticket in group:
                 ticket.done = True
 
-    def _commit(self, records: Sequence[NewRecord], beside: Beside) -> list[Outcome]:
+    def _commit_surely(
+        self,
+        prepare: Callable[[Connection], Sequence[NewRecord]],
+        *,
+        sign_first: bool = False,
+        beside: Beside | None = None,
+    ) -> list[Outcome]:
+        """Commit, and where the connection was lost meanwhile, find out what became of it.
+
+        1. The entries that a lost commit would have added are looked for under the lock, which
+           the lost session has given up only when it has ended. Their leaves tell: the secret in
+           each commitment was drawn for that attempt.
+        2. If they are not there, nothing of the attempt is, and it is made again. So is one without
+           new entries: what it writes beside them can be written twice.
+        """
+        for left in reversed(range(COMMIT_ATTEMPTS)):
+            self._attempt = None
+            try:
+                with self._database.locked() as connection:
+                    if sign_first:
+                        self.sign_locked(connection)
+                    return self._commit_locked(connection, prepare, beside)
+            except StoreLostError:
+                # 1.
+                outcomes = self._find_attempt()
+                if outcomes is not None:
+                    return outcomes
+                # 2.
+                if not left:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _find_attempt(self) -> list[Outcome] | None:
+        attempt = self._attempt
+        if attempt is None:
+            return None
         with self._database.locked() as connection:
-            return self._commit_locked(connection, lambda: records, beside)
+            row = connection.execute(
+                "SELECT leaf FROM entry WHERE position = ?", (attempt.position,)
+            ).fetchone()
+            if row is None or bytes(row[0]) != attempt.leaf:
+                return None
+            self.sign_locked(connection)
+        return attempt.outcomes
 
     def _commit_locked(
         self,
         connection: Connection,
-        prepare: Callable[[], Sequence[NewRecord]],
-        beside: Beside | None = None,
+        prepare: Callable[[Connection], Sequence[NewRecord]],
+        beside: Beside | None,
     ) -> list[Outcome]:
         with self._database.transaction(connection):
             # 2.
             self._take_up(connection)
             tree = self._tree.copy()
             # 3.
-            outcomes, log_time_us = self._sequence(connection, prepare(), tree, self._keys())
+            outcomes, log_time_us = self._sequence(
+                connection, prepare(connection), tree, self._keys()
+            )
             if beside is not None:
                 beside(connection, outcomes)
         # 4.
@@ -245,9 +303,8 @@ class LogWriter:
 
         What `prepare` reads of the log is all there is: nobody else appends meanwhile.
         """
-        with self._leading, self._database.locked() as connection:
-            self.sign_locked(connection)
-            return self._commit_locked(connection, prepare)
+        with self._leading:
+            return self._commit_surely(lambda _: prepare(), sign_first=True)
 
     def append_computed(
         self, compute: Callable[[Connection, int], NewRecord | None]
@@ -258,13 +315,13 @@ class LogWriter:
             compute: gets the writer's connection in its transaction, and the position that the
                 record will have; None appends nothing, what it wrote is kept.
         """
-        with self._leading, self._database.locked() as connection:
 
-            def prepare() -> list[NewRecord]:
-                record = compute(connection, self._tree.size)
-                return [] if record is None else [record]
+        def prepare(connection: Connection) -> list[NewRecord]:
+            record = compute(connection, self._tree.size)
+            return [] if record is None else [record]
 
-            outcomes = self._commit_locked(connection, prepare)
+        with self._leading:
+            outcomes = self._commit_surely(prepare)
         return outcomes[0] if outcomes else None
 
     def initialise(self, connection: Connection, records: Sequence[NewRecord]) -> None:
@@ -364,6 +421,8 @@ class LogWriter:
         if plan is not None and plan.logged:
             rows.subject_keys = [(*one, outcomes[0].position) for one in plan.logged.items()]
             del outcomes[0]
+        if rows.entries:
+            self._attempt = _Attempt(tree.size, rows.entries[0][3], outcomes)
         rows.insert(connection, tree)
         return outcomes, log_time_us
 

@@ -101,3 +101,13 @@ def has_table(connection: Connection, name: str) -> bool:
         return row is not None
     (found,) = connection.execute("SELECT to_regclass(?) IS NOT NULL", (name,)).fetchone()
     return bool(found)
+
+
+def exclude_readers(connection: Connection) -> None:
+    """Wait for snapshots taken before, and keep new ones out until the transaction ends.
+
+    Whoever drops tables calls it first. A snapshot of SQLite sees the tables that were; one of
+    PostgreSQL would see none, or an empty one.
+    """
+    if not isinstance(connection, sqlite3.Connection):
+        connection.execute("LOCK TABLE meta IN ACCESS EXCLUSIVE MODE")

@@ -80,8 +80,8 @@ def add_letters(
             "first_seen, last_seen, times) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1) "
             "ON CONFLICT(digest) DO UPDATE SET code = excluded.code, path = excluded.path, "
             "message = excluded.message, source = excluded.source, "
-            "last_seen = excluded.last_seen, raw = coalesce(raw, excluded.raw), "
-            "times = times + 1, resolved_at = NULL",
+            "last_seen = excluded.last_seen, raw = coalesce(dead_letter.raw, excluded.raw), "
+            "times = dead_letter.times + 1, resolved_at = NULL",
             (
                 digest,
                 count,

@@ -177,9 +177,9 @@ def _newest_cosignatures(connection: Connection, size: int) -> list[Cosignature]
     return [
         Cosignature(*row)
         for row in connection.execute(
-            # SQLite takes the bare columns from the row that has the maximum.
-            "SELECT size, vkey, max(time), line FROM cosignature WHERE size = ? "
-            "GROUP BY vkey ORDER BY vkey",
+            "SELECT size, vkey, time, line FROM cosignature c WHERE size = ? AND NOT EXISTS ("
+            "SELECT 1 FROM cosignature o WHERE o.size = c.size AND o.vkey = c.vkey "
+            "AND o.time > c.time) ORDER BY vkey",
             (size,),
         )
     ]

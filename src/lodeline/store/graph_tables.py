@@ -53,7 +53,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lodeline.store.connections import Connection
+from lodeline.store.connections import Connection, exclude_readers
 from lodeline.store.search_tables import drop_search_tables
 
 _RECTANGLE = (
@@ -179,6 +179,7 @@ def drop_graph_tables(connection: Connection) -> None:
 
     The log is untouched; `rebuild` writes them again.
     """
+    exclude_readers(connection)
     drop_search_tables(connection)
     for name in TABLES:
         connection.execute(f"DROP TABLE IF EXISTS {name}")

@@ -61,6 +61,7 @@ CREATE TABLE IF NOT EXISTS map_state(
 
 # A bucket is the keys that share so many first bits: some 16 keys of a million.
 BUCKET_BITS: Final = 16
+_ALL: Final = 1 << 62
 _PARAMETERS_MAX: Final = 500  # SQLite takes 999 in its oldest supported builds.
 
 
@@ -128,7 +129,7 @@ class MapTables:
         )
         insert("INSERT INTO map_mention VALUES (?, ?)", rows)
         buckets = {(bucket_of(key),) for key in mentions}
-        insert("INSERT OR IGNORE INTO map_dirty VALUES (?)", buckets)
+        insert("INSERT INTO map_dirty VALUES (?) ON CONFLICT DO NOTHING", buckets)
         self._connection.execute("DELETE FROM map_state")
         self._connection.execute("INSERT INTO map_state VALUES (?, ?)", (mapped_to, last))
 
@@ -175,7 +176,8 @@ class MapTables:
 
     def _keep(self, depth: int, level: Mapping[int, Subtree]) -> None:
         self._connection.executemany(
-            "INSERT OR REPLACE INTO map_part VALUES (?, ?, ?)",
+            "INSERT INTO map_part VALUES (?, ?, ?) "
+            "ON CONFLICT (depth, prefix) DO UPDATE SET hash = excluded.hash",
             [(depth, prefix, one.hash) for prefix, one in level.items() if one.keys > 1],
         )
 
@@ -189,7 +191,7 @@ class MapTables:
         lone = self._items(depth, prefix, limit=1)
         return Subtree(hash_map_leaf(*lone[0]), 1) if lone else EMPTY_SUBTREE
 
-    def _items(self, depth: int, prefix: int, *, limit: int = -1) -> list[tuple[bytes, bytes]]:
+    def _items(self, depth: int, prefix: int, *, limit: int = _ALL) -> list[tuple[bytes, bytes]]:
         rows = self._connection.execute(
             "SELECT key, positions, edge FROM map_node WHERE key BETWEEN ? AND ? "
             "ORDER BY key LIMIT ?",
@@ -233,7 +235,9 @@ class MapTables:
 
     def mention_count(self) -> int:
         """Count the mentions filed."""
-        (total,) = self._connection.execute("SELECT total(positions) FROM map_node").fetchone()
+        (total,) = self._connection.execute(
+            "SELECT coalesce(sum(positions), 0) FROM map_node"
+        ).fetchone()
         return int(total)
 
 

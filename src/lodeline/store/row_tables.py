@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lodeline.store.connections import Connection, has_table
+from lodeline.store.connections import Connection, exclude_readers, has_table
 
 _SCRIPT: Final = """
 CREATE TABLE IF NOT EXISTS row_state(folded_to INTEGER NOT NULL);
@@ -50,6 +50,7 @@ def create_row_tables(connection: Connection) -> None:
 
 def drop_row_tables(connection: Connection) -> None:
     """Drop the view, so that it is made anew from the log."""
+    exclude_readers(connection)
     for table in TABLES:
         connection.execute(f"DROP TABLE IF EXISTS {table}")
 

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple, Protocol
 
-from lodeline.store.connections import Connection, has_table
+from lodeline.store.connections import Connection, exclude_readers, has_table
 
 # Columns and features follow all other documents.
 PARTS_FROM: Final = 1 << 40
@@ -141,6 +141,7 @@ def create_search_tables(connection: Connection) -> None:
 
 def drop_search_tables(connection: Connection) -> None:
     """Drop the index whole; the next search makes it again. The caller owns the transaction."""
+    exclude_readers(connection)
     with overwriting(connection):
         search_tables(connection).drop(connection)
         for name in TABLES:

@@ -108,7 +108,7 @@ def _search(segment: SqlSegment, connection: Connection, record: SubjectRecord) 
     text = canonical_bytes(record.subject)[1:-1]
     for position, payload in connection.execute(
         "SELECT position, payload FROM payload JOIN entry USING(position) "
-        "WHERE kind = 'event' AND instr(payload, ?) LIMIT ?",
+        "WHERE kind = 'event' AND instr(payload, ?) > 0 LIMIT ?",
         (text, SUBJECT_PLACES_MAX),
     ):
         try:
@@ -119,7 +119,8 @@ def _search(segment: SqlSegment, connection: Connection, record: SubjectRecord) 
     record.dead_letters = [
         number
         for (number,) in connection.execute(
-            "SELECT letter_id FROM dead_letter WHERE instr(raw, ?) OR instr(message, ?) LIMIT ?",
+            "SELECT letter_id FROM dead_letter "
+            "WHERE instr(raw, ?) > 0 OR instr(message, ?) > 0 LIMIT ?",
             (text, text.decode(), SUBJECT_PLACES_MAX),
         )
     ]

@@ -49,7 +49,7 @@ def flush(timeout: float | None = 5.0, *, store: str | None = None) -> dict[str,
         records were delivered now; `lost`: records of this process that could not be kept.
     """
     url = default_store_url(store)
-    own = spool_directory(url) if url.startswith("sqlite:") else None
+    own = spool_directory(url) if not url.startswith("http") else None
     spools = [s for s in iter_spools_of_this_process() if own is None or s.directory == own]
     directories = {spool.directory for spool in spools} | ({own} if own is not None else set())
     durable = sum(spool.flush() for spool in spools)

@@ -15,7 +15,13 @@ BUILT_IN: Final = {
     "embedded": "lodeline.ingest.delivery:EmbeddedTransport",
     "http": "lodeline.transport.http:HttpTransport",
 }
-_SCHEMES: Final = {"sqlite": "embedded", "http": "http", "https": "http"}
+_SCHEMES: Final = {
+    "sqlite": "embedded",
+    "postgresql": "embedded",
+    "postgres": "embedded",
+    "http": "http",
+    "https": "http",
+}
 
 
 class Transport(Protocol):
@@ -55,5 +61,5 @@ def open_transport(url: str) -> Transport:
     elif name in BUILT_IN:
         factory = resolve_name(BUILT_IN[name])
     else:
-        raise UsageError(f"no transport for {url!r}; write sqlite:///… or http://…")
+        raise UsageError(f"no transport for {url!r}; write sqlite:///…, postgresql://… or http://…")
     return cast("Callable[[str], Transport]", factory)(url)

@@ -1,0 +1,441 @@
+"""Connections to one schema of a PostgreSQL database: a writer behind a lock, readers in snapshots.
+
+- *The lock* of the writer is a session's advisory lock, named after the schema: one process at a
+  time appends, and when it dies, its session ends and the next one goes on.
+- *Snapshots* are REPEATABLE READ, READ ONLY. Tables are dropped and made again only under a lock
+  that waits for snapshots taken before: making a table is not part of what a snapshot sees.
+- *Durable* means `synchronous_commit`; views, which can be rebuilt, commit without.
+- *A lost connection* is our own error, `StoreLostError`: a reader asks again, and a writer first
+  finds out whether its commit was kept (`store.appending`).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from typing import Any, LiteralString, cast
+
+import psycopg
+from psycopg import errors, sql
+from psycopg.adapt import Loader
+from psycopg.types.numeric import Int8Dumper
+
+from lodeline.errors import (
+    LodelineError,
+    StoreCorruptError,
+    StoreFullError,
+    StoreLostError,
+    StoreUnreachableError,
+)
+from lodeline.limits import (
+    POSTGRES_CONNECTIONS_MAX,
+    POSTGRES_IDLE_TRANSACTION_MS,
+    POSTGRES_RECONNECT_SECONDS,
+    POSTGRES_STATEMENT_MS_MAX,
+    STORE_BUSY_MS,
+    WRITER_LOCK_SECONDS_MAX,
+)
+from lodeline.store.connections import Connection, Cursor
+from lodeline.store.guards import Guard, Script
+from lodeline.store.postgres_dialect import (
+    FUNCTIONS,
+    copied_table,
+    define,
+    guard,
+    is_definition,
+    translate,
+)
+
+# Blobs lie beside the log: every process that has the database has them, and so has its backup.
+# They are stored as they are, since their writers have compressed them.
+BLOB_TABLE = """
+CREATE TABLE IF NOT EXISTS blob(
+    digest BLOB PRIMARY KEY,
+    data BLOB NOT NULL
+);
+"""
+# Between two attempts to reach a server that restarts.
+_RECONNECT_DELAY_SECONDS = 0.1
+_FULL = (errors.DiskFull, errors.OutOfMemory)
+_CORRUPT = (errors.DataCorrupted, errors.IndexCorrupted)
+_STARTING = (errors.CannotConnectNow, errors.AdminShutdown, errors.CrashShutdown)
+
+
+class _WholeNumber(Loader):
+    """Reads what `sum` gives: PostgreSQL widens it to numeric, and it is whole here."""
+
+    def load(self, data: Any) -> int:
+        return int(bytes(data))
+
+
+class _Flag(Int8Dumper):
+    """Writes True as 1: flags are integers in every table."""
+
+    def dump(self, obj: bool) -> bytes:  # noqa: FBT001  # psycopg calls it
+        return b"1" if obj else b"0"
+
+
+class PostgresConnection:
+    """A psycopg connection that takes our statements."""
+
+    def __init__(self, raw: psycopg.Connection[Any]) -> None:
+        self.raw = raw
+        raw.adapters.register_loader("numeric", _WholeNumber)
+        raw.adapters.register_dumper(int, Int8Dumper)
+        raw.adapters.register_dumper(bool, _Flag)
+
+    def execute(
+        self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = (), /
+    ) -> Cursor:
+        """Run one statement."""
+        if is_definition(statement):
+            for one in define(statement):
+                self.command(one)
+            return self.raw.cursor()
+        text, arrays = translate(statement)
+        if arrays:
+            assert isinstance(parameters, Mapping)
+            decoded = {name: json.loads(parameters[name]) for name in arrays}
+            parameters = {**parameters, **decoded}
+        return self.raw.execute(_literal(text), parameters)
+
+    def executemany(self, statement: str, parameters: Iterable[Sequence[Any]], /) -> Cursor:
+        """Run one statement for each row of parameters, without a round trip a row."""
+        cursor = self.raw.cursor()
+        table = copied_table(statement)
+        if table is None:
+            cursor.executemany(_literal(translate(statement)[0]), list(parameters))
+            return cursor
+        with cursor.copy(_literal(f"COPY {table} FROM STDIN")) as copy:
+            for row in parameters:
+                copy.write_row(row)
+        return cursor
+
+    def command(self, statement: str) -> None:
+        """Run what is PostgreSQL's own; several statements in one round trip."""
+        self.raw.execute(_literal(statement))
+
+    @property
+    def lost(self) -> bool:
+        """Whether the server is gone."""
+        return self.raw.closed or self.raw.pgconn.status != psycopg.pq.ConnStatus.OK
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether there is something to roll back."""
+        return self.raw.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE
+
+
+def _literal(statement: str) -> LiteralString:
+    # Statements are constants of our modules; psycopg asks for literals to keep values out.
+    return cast("Any", statement)  # type: ignore[no-any-return]
+
+
+class PostgresDatabase:
+    """One schema of a PostgreSQL database.
+
+    Attributes:
+        url: without its password.
+        schema: the tables' home.
+        observe_commit: told the seconds of each durable commit.
+    """
+
+    driver_error = psycopg.Error
+
+    def __init__(self, conninfo: str, *, url: str, schema: str) -> None:
+        self.url = url
+        self.schema = schema
+        self._conninfo = conninfo
+        digest = sha256(b"lodeline/writer/" + schema.encode()).digest()
+        self._lock_key = int.from_bytes(digest[:8], "big", signed=True)
+        self._thread_lock = threading.Lock()
+        self._writer: PostgresConnection | None = None
+        self._idle: list[PostgresConnection] = []
+        self._idle_lock = threading.Lock()
+        self._free = threading.BoundedSemaphore(POSTGRES_CONNECTIONS_MAX)
+        self._reached = False
+        self._has_tables = False
+        self._closed = False
+        self.observe_commit: Callable[[float], object] = lambda _: None
+
+    # Connections
+
+    def _connect(self) -> PostgresConnection:
+        options = " ".join(
+            f"-c {name}={value}"
+            for name, value in {
+                "search_path": self.schema,
+                "statement_timeout": POSTGRES_STATEMENT_MS_MAX,
+                "lock_timeout": int(WRITER_LOCK_SECONDS_MAX * 1000),
+                "idle_in_transaction_session_timeout": POSTGRES_IDLE_TRANSACTION_MS,
+                # A client that vanished without a word must not keep the lock for hours.
+                "tcp_keepalives_idle": 10,
+                "tcp_keepalives_interval": 5,
+                "tcp_keepalives_count": 3,
+            }.items()
+        )
+        # Only one that was there before is waited for: it restarts; a wrong address does not.
+        deadline = time.monotonic() + (POSTGRES_RECONNECT_SECONDS if self._reached else 0)
+        while True:
+            try:
+                raw = psycopg.connect(self._conninfo, autocommit=True, options=options)
+            except psycopg.OperationalError:
+                if time.monotonic() >= deadline or self._closed:
+                    raise
+                time.sleep(_RECONNECT_DELAY_SECONDS)
+            else:
+                self._reached = True
+                return PostgresConnection(raw)
+
+    @contextmanager
+    def _translated(self, connection: PostgresConnection | None = None) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise self._translate(error, connection) from error
+
+    def _translate(
+        self, error: psycopg.Error, connection: PostgresConnection | None
+    ) -> LodelineError:
+        reason = " ".join(str(error).split())
+        if isinstance(error, _FULL):
+            return StoreFullError(self.url, reason)
+        if isinstance(error, _CORRUPT):
+            return StoreCorruptError(self.url, reason)
+        if isinstance(error, psycopg.IntegrityError):
+            return StoreCorruptError(self.url, reason)
+        if isinstance(error, _STARTING) or (connection is not None and connection.lost):
+            return StoreLostError(self.url, reason)
+        return StoreUnreachableError(self.url, reason)
+
+    # Reading
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Lend a connection inside one read snapshot; it refuses to write.
+
+        Raises:
+            StoreUnreachableError: the server cannot be reached, or refuses.
+            StoreLostError: it went away meanwhile; asking again may succeed.
+        """
+        if not self._free.acquire(timeout=STORE_BUSY_MS / 1000):
+            raise StoreUnreachableError(
+                self.url, f"all {POSTGRES_CONNECTIONS_MAX} connections of this process are in use"
+            )
+        try:
+            connection = self._begin_reading()
+            try:
+                with self._translated(connection):
+                    yield connection
+            finally:
+                self._return_reader(connection)
+        finally:
+            self._free.release()
+
+    def _begin_reading(self) -> PostgresConnection:
+        """Take a connection and its snapshot; one that died while idle is thrown away."""
+        while True:
+            with self._idle_lock:
+                if self._closed:
+                    raise StoreUnreachableError(self.url, "the segment was closed")
+                connection = self._idle.pop() if self._idle else None
+            idle = connection is not None
+            with self._translated():
+                connection = connection or self._connect()
+            try:
+                self._take_snapshot(connection)
+            except psycopg.Error as error:
+                lost = connection.lost
+                connection.raw.close()
+                if not (idle and lost):
+                    raise self._translate(error, connection) from error
+            else:
+                return connection
+
+    def _take_snapshot(self, connection: PostgresConnection) -> None:
+        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; "
+        if self._has_tables:
+            # The lock comes before the snapshot; see `exclude_readers`.
+            connection.command(begin + "LOCK TABLE meta IN ACCESS SHARE MODE; SELECT 1")
+            return
+        connection.command(begin + "SELECT 1")
+        row = connection.raw.execute("SELECT to_regclass('meta') IS NOT NULL").fetchone()
+        self._has_tables = bool(row and row[0])
+
+    def _return_reader(self, connection: PostgresConnection) -> None:
+        try:
+            connection.command("ROLLBACK")
+        except psycopg.Error:
+            connection.raw.close()
+            return
+        with self._idle_lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        connection.raw.close()
+
+    @contextmanager
+    def aside(self) -> Iterator[Connection]:
+        """Run a block as one durable transaction beside the log, without the writer's lock."""
+        with self.reading() as connection:
+            assert isinstance(connection, PostgresConnection)
+            connection.command("ROLLBACK; BEGIN; SET LOCAL synchronous_commit = on")
+            yield connection
+            connection.command("COMMIT")
+
+    # Writing
+
+    @contextmanager
+    def locked(self) -> Iterator[PostgresConnection]:
+        """Hold the writer's lock and lend its connection, outside any transaction."""
+        with self._thread_lock:
+            connection = self._take_lock()
+            try:
+                with self._translated(connection):
+                    yield connection
+            finally:
+                self._release_lock(connection)
+
+    def _take_lock(self) -> PostgresConnection:
+        while True:
+            if self._closed:
+                raise StoreUnreachableError(self.url, "the segment was closed")
+            connection = self._writer
+            with self._translated():
+                fresh = connection is None
+                connection = connection or self._connect()
+            self._writer = connection
+            try:
+                connection.command(f"SELECT pg_advisory_lock({self._lock_key})")
+            except errors.LockNotAvailable as error:
+                raise StoreUnreachableError(
+                    self.url,
+                    f"another process has held the writer's lock for {WRITER_LOCK_SECONDS_MAX:g} s",
+                ) from error
+            except psycopg.Error as error:
+                lost = connection.lost
+                self._drop_writer()
+                if fresh or not lost:
+                    raise self._translate(error, connection) from error
+            else:
+                return connection
+
+    def _release_lock(self, connection: PostgresConnection) -> None:
+        try:
+            connection.command(f"SELECT pg_advisory_unlock({self._lock_key})")
+        except psycopg.Error:
+            # The session's end releases it.
+            self._drop_writer()
+
+    def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.raw.close()
+
+    @contextmanager
+    def transaction(
+        self, connection: Connection, *, durable: bool = True
+    ) -> Iterator[PostgresConnection]:
+        """Run a block as one transaction of the locked writer; undone whole if it raises.
+
+        Without `durable` the commit does not wait for the disk: a crash of the server may undo
+        it, never tear it, and never undoes an earlier durable one, since the write-ahead log is
+        a sequence.
+        """
+        assert isinstance(connection, PostgresConnection)
+        mode = "on" if durable else "off"
+        connection.command(f"BEGIN; SET LOCAL synchronous_commit = {mode}")
+        try:
+            yield connection
+            started = time.perf_counter()
+            connection.command("COMMIT")
+            if durable:
+                self.observe_commit(time.perf_counter() - started)
+        except BaseException:
+            if not connection.lost and connection.in_transaction:
+                with suppress(psycopg.Error):
+                    connection.command("ROLLBACK")
+            raise
+
+    @contextmanager
+    def writing(self, *, durable: bool = True) -> Iterator[PostgresConnection]:
+        """Hold the writer's lock for one transaction. Not re-entrant."""
+        with self.locked() as connection, self.transaction(connection, durable=durable):
+            yield connection
+
+    # Tables
+
+    def has_tables(self) -> bool:
+        """Whether a segment was made here."""
+        with self.reading():
+            return self._has_tables
+
+    def prepare(self, connection: Connection) -> None:
+        """Make the schema, the functions that statements call, and the table of blobs."""
+        assert isinstance(connection, PostgresConnection)
+        schema = sql.Identifier(self.schema).as_string()
+        connection.command(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        for function in FUNCTIONS:
+            connection.command(function)
+        connection.execute(BLOB_TABLE.strip())
+
+    def create_tables(self, connection: Connection, script: Script) -> None:
+        """Make tables and guards, inside the caller's transaction."""
+        assert isinstance(connection, PostgresConnection)
+        for part in script:
+            if isinstance(part, Guard):
+                for statement in guard(part):
+                    connection.command(statement)
+                continue
+            for statement in part.split(";\n"):
+                if statement.strip():
+                    connection.execute(statement.strip())
+
+    @contextmanager
+    def purging(self) -> Iterator[PostgresConnection]:
+        """Hold the writer's lock. Old forms of rows go when `purge` has their tables vacuumed."""
+        with self.locked() as connection:
+            yield connection
+
+    def purge(self) -> bool:
+        """Vacuum what may hold old forms of erased rows.
+
+        Reused space is overwritten as new rows come; the server's write-ahead log, replicas and
+        backups keep old forms as long as their retention says.
+        """
+        with self.locked() as connection:
+            for table in ("payload", "record_secret", "sealed_value", "field_salt", "dead_letter"):
+                connection.command(f"VACUUM {table}")
+        return True
+
+    def iter_faults(self, connection: Connection) -> Iterator[str]:  # noqa: ARG002  # SQLite asks
+        """Nothing: PostgreSQL checks pages as they are read, where checksums are on."""
+        yield from ()
+
+    def size_bytes(self) -> int:
+        """Bytes of all tables and indexes of the schema."""
+        with self.reading() as connection:
+            (count,) = connection.execute(
+                "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c "
+                "JOIN pg_namespace n ON n.oid = c.relnamespace "
+                "WHERE n.nspname = ? AND c.relkind = 'r'",
+                (self.schema,),
+            ).fetchone()
+        return int(count)
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            self.close()
+
+    def close(self) -> None:
+        """Close every idle connection and the writer's. Idempotent."""
+        with self._idle_lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.raw.close()
+        self._drop_writer()
