@@ -46,7 +46,7 @@ def list_events(
         newest_first: or oldest first.
         limit: events of the page.
         offset: events of the pages before.
-        namespace: of the job, or of a DatasetEvent's dataset.
+        namespace: of the job.
     """
     conditions, values = _among(inquiry)
     if after_us is not None:
@@ -57,9 +57,8 @@ def list_events(
         values["before"] = before_us
     if namespace is not None:
         conditions.append(
-            "EXISTS (SELECT 1 FROM node n WHERE n.namespace = :space AND (n.node_id = g.job_node OR"
-            " (g.job_node IS NULL AND EXISTS (SELECT 1 FROM sighting s WHERE s.node_id = n.node_id"
-            " AND s.position = e.position) AND n.kind <> 'datasetField')))"
+            "g.job_node IN (SELECT n.node_id FROM node n WHERE n.kind = 'job'"
+            " AND n.namespace = :space)"
         )
         values["space"] = namespace
     source = f"run_event e JOIN run_group g USING (group_id) WHERE {' AND '.join(conditions)}"
