@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +22,8 @@ from marquez_client.models import DatasetId, DatasetType, JobType  # noqa: E402
 
 # The client calls much of itself deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+ROOT = Path(__file__).parents[2]
 
 # Called by the tests below; a method that the client gains is missed here first.
 CALLED: set[str] = set()
@@ -352,6 +358,23 @@ def test_what_is_not_there_is_refused_as_marquez_does(client: Any, service: Serv
     assert (status, body["code"]) == (404, 404)
     with pytest.raises(APIError):
         client.get_dataset("none", "none")
+
+
+def test_the_script_of_the_guide_runs(service: Service) -> None:
+    page = (ROOT / "docs" / "guides" / "from-marquez.md").read_text()
+    [script] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    script = script.replace("http://127.0.0.1:5633", service.url).replace('"shop', '"guide')
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "'totalCount': 2" in ran.stdout
+    graph = service.ask("/api/v1/lineage", nodeId="dataset:guide:sums")["graph"]
+    assert [node["id"] for node in graph] == [
+        "dataset:guide:orders",
+        "dataset:guide:sums",
+        "job:guide:sum_orders",
+    ]
 
 
 def test_every_method_of_the_client_was_called(client: Any, request: pytest.FixtureRequest) -> None:

@@ -314,7 +314,7 @@ class Catalogue:
             values["space"] = namespace
         others = set() if other_names else self._other_names(kinds, namespace)
         if others:
-            parts.append("n.node_id NOT IN (SELECT value FROM json_each(:others))")
+            parts.append("NOT (n.node_id IN (SELECT value FROM json_each(:others)))")
             values["others"] = str(sorted(others))
         return " AND ".join(parts), values
 
