@@ -124,11 +124,13 @@ class Read(NamedTuple):
         path: below `/api/v1`.
         answer: from one snapshot.
         summary: for the API's description.
+        query: names of parameters, besides `asOf`, in `describing.QUERY`.
     """
 
     path: str
     answer: Answering
     summary: str
+    query: tuple[str, ...] = ()
 
 
 def read_time(text: str, name: str) -> int:

@@ -17,6 +17,7 @@ from lodeline.query.history import (
     list_versions,
 )
 from lodeline.server.marquez.calls import Call, Json, Read
+from lodeline.server.marquez.describing import PAGE
 from lodeline.server.marquez.shapes import dataset_json, dataset_version_json
 from lodeline.server.marquez.spaces import find_space
 
@@ -87,8 +88,10 @@ def _describe(inquiry: Inquiry, node: NodeId, versions: list[WrittenVersion]) ->
 
 _ONE: Final = "/namespaces/{namespace}/datasets/{dataset}"
 READS: Final = [
-    Read("/namespaces/{namespace}/datasets", list_datasets, "List the datasets of a namespace"),
+    Read(
+        "/namespaces/{namespace}/datasets", list_datasets, "List the datasets of a namespace", PAGE
+    ),
     Read(_ONE, get_dataset, "One dataset"),
-    Read(f"{_ONE}/versions", list_dataset_versions, "List the versions of a dataset"),
+    Read(f"{_ONE}/versions", list_dataset_versions, "List the versions of a dataset", PAGE),
     Read(f"{_ONE}/versions/{{version}}", get_dataset_version, "One version of a dataset"),
 ]

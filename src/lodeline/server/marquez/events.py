@@ -28,9 +28,10 @@ def list_lineage_events(inquiry: Inquiry, call: Call) -> Json:
     return {"events": page.events, "totalCount": page.total}
 
 
+_QUERY: Final = ("before", "after", "sortDirection", "limit (events)", "offset")
 # A path, since that client does not encode the namespace.
 READS: Final = [
-    Read("/events/lineage", list_lineage_events, "Events as they were sent"),
-    Read("/events", list_lineage_events, "Events as they were sent"),
-    Read("/events/{namespace:path}", list_lineage_events, "Events of a namespace's jobs"),
+    Read("/events/lineage", list_lineage_events, "Events as they were sent", _QUERY),
+    Read("/events", list_lineage_events, "Events as they were sent", _QUERY),
+    Read("/events/{namespace:path}", list_lineage_events, "Events of a namespace's jobs", _QUERY),
 ]

@@ -28,6 +28,7 @@ from lodeline.server.marquez import (
     stats,
 )
 from lodeline.server.marquez.calls import Answering, Call, Read, refusal
+from lodeline.server.marquez.describing import describe_call
 from lodeline.server.marquez.putting import Change, Desk
 from lodeline.server.marquez.recording import SENDER, Recorder
 from lodeline.server.taking import read_body
@@ -62,21 +63,20 @@ class Marquez:
             *stats.READS,
         ]
         return [
-            *(
-                Endpoint("GET", BASE + one.path, Permission.READ, self._reading(one), one.summary)
-                for one in reads
-            ),
-            *(
-                Endpoint("GET", BETA + one.path, Permission.READ, self._reading(one), one.summary)
-                for one in search.BETA_READS
-            ),
-            *(
-                Endpoint(
-                    one.method, BASE + one.path, Permission.INGEST, self._changing(one), one.summary
-                )
-                for one in (*putting.CHANGES, *running.CHANGES)
-            ),
+            *(self._read_endpoint(BASE, one) for one in reads),
+            *(self._read_endpoint(BETA, one) for one in search.BETA_READS),
+            *(self._change_endpoint(one) for one in (*putting.CHANGES, *running.CHANGES)),
         ]
+
+    def _read_endpoint(self, base: str, one: Read) -> Endpoint:
+        told = describe_call((*one.query, "asOf"), summary=one.summary)
+        serve = self._reading(one)
+        return Endpoint("GET", base + one.path, Permission.READ, serve, one.summary, told)
+
+    def _change_endpoint(self, one: Change) -> Endpoint:
+        told = describe_call(one.query, sent=one.sent, status=one.status, summary=one.summary)
+        serve = self._changing(one)
+        return Endpoint(one.method, BASE + one.path, Permission.INGEST, serve, one.summary, told)
 
     def _reading(self, read: Read) -> Handler:
         async def serve(request: Request, caller: Caller) -> Response:

@@ -22,6 +22,7 @@ from lodeline.query.history import (
     list_runs,
 )
 from lodeline.server.marquez.calls import Call, Json, Read
+from lodeline.server.marquez.describing import PAGE
 from lodeline.server.marquez.shapes import STATES, job_json, job_version_json, run_json
 from lodeline.server.marquez.spaces import find_space
 
@@ -143,13 +144,14 @@ def get_run_facets(inquiry: Inquiry, call: Call) -> Json:
 
 
 _ONE: Final = "/namespaces/{namespace}/jobs/{job}"
+_JOBS: Final = ("lastRunStates", *PAGE)
 READS: Final = [
-    Read("/jobs", list_jobs, "List all jobs"),
-    Read("/namespaces/{namespace}/jobs", list_jobs, "List the jobs of a namespace"),
+    Read("/jobs", list_jobs, "List all jobs", _JOBS),
+    Read("/namespaces/{namespace}/jobs", list_jobs, "List the jobs of a namespace", _JOBS),
     Read(_ONE, get_job, "One job"),
-    Read(f"{_ONE}/versions", list_job_versions, "List the versions of a job"),
+    Read(f"{_ONE}/versions", list_job_versions, "List the versions of a job", PAGE),
     Read(f"{_ONE}/versions/{{version}}", get_job_version, "One version of a job"),
-    Read(f"{_ONE}/runs", list_job_runs, "List the runs of a job"),
+    Read(f"{_ONE}/runs", list_job_runs, "List the runs of a job", PAGE),
     Read("/jobs/runs/{id}", get_run, "One run"),
-    Read("/jobs/runs/{id}/facets", get_run_facets, "The facets of a run, or of its job"),
+    Read("/jobs/runs/{id}/facets", get_run_facets, "The facets of a run, or of its job", ("type",)),
 ]

@@ -353,8 +353,16 @@ def _column(node: NodeId, kind: str | None, inputs: Iterable[tuple[NodeId, list[
     }
 
 
+_CUT: Final = ("depth", "limit", "cursor")
 READS: Final = [
-    Read("/lineage", get_lineage, "A lineage graph"),
-    Read("/column-lineage", get_column_lineage, "A column lineage graph"),
-    Read("/runlineage/upstream", get_upstream_runs, "The runs upstream of a run"),
+    Read("/lineage", get_lineage, "A lineage graph", ("nodeId", "direction", *_CUT)),
+    Read(
+        "/column-lineage",
+        get_column_lineage,
+        "A column lineage graph",
+        ("nodeId", "withDownstream", *_CUT),
+    ),
+    Read(
+        "/runlineage/upstream", get_upstream_runs, "The runs upstream of a run", ("runId", "depth")
+    ),
 ]

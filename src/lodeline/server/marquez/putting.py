@@ -18,6 +18,7 @@ from lodeline.query.catalogue import RESERVED
 from lodeline.query.entities import describe_datasets, describe_jobs
 from lodeline.server.marquez import datasets, jobs, spaces
 from lodeline.server.marquez.calls import Answering, Call, Json, read_texts
+from lodeline.server.marquez.describing import DATASET, JOB, NAMESPACE, SOURCE, TAG
 from lodeline.server.marquez.recording import (
     Recorder,
     dataset_event,
@@ -70,6 +71,8 @@ class Change(NamedTuple):
         path: below `/api/v1`.
         make: the change; gives the answer.
         summary: for the API's description.
+        sent: schema of the body, if there is one.
+        query: names of parameters in `describing.QUERY`.
         status: of the answer.
     """
 
@@ -77,6 +80,8 @@ class Change(NamedTuple):
     path: str
     make: Callable[[Desk, Call], Awaitable[Json]]
     summary: str
+    sent: Mapping[str, Any] | None = None
+    query: tuple[str, ...] = ()
     status: int = 200
 
 
@@ -384,22 +389,24 @@ def _check_name(name: str) -> None:
         raise UsageError(f"namespaces that start with {RESERVED!r} are kept for the catalogue")
 
 
-_NAMESPACE: Final = "/namespaces/{namespace}"
-_DATASET: Final = f"{_NAMESPACE}/datasets/{{dataset}}"
-_JOB: Final = f"{_NAMESPACE}/jobs/{{job}}"
+_ONE_NAMESPACE: Final = "/namespaces/{namespace}"
+_ONE_DATASET: Final = f"{_ONE_NAMESPACE}/datasets/{{dataset}}"
+_ONE_JOB: Final = f"{_ONE_NAMESPACE}/jobs/{{job}}"
 CHANGES: Final = [
-    Change("PUT", _NAMESPACE, put_namespace, "Declare a namespace"),
-    Change("DELETE", _NAMESPACE, delete_namespace, "Take a namespace off the lists"),
-    Change("PUT", "/sources/{source}", put_source, "Declare a source"),
-    Change("PUT", "/tags/{tag}", put_tag, "Declare a tag"),
-    Change("PUT", _DATASET, put_dataset, "Declare a dataset"),
-    Change("DELETE", _DATASET, delete_dataset, "Take a dataset off the lists"),
-    Change("POST", f"{_DATASET}/tags/{{tag}}", tag_dataset, "Tag a dataset"),
-    Change("DELETE", f"{_DATASET}/tags/{{tag}}", untag_dataset, "Take a tag off a dataset"),
-    Change("POST", f"{_DATASET}/fields/{{field}}/tags/{{tag}}", tag_dataset, "Tag a column"),
-    Change("DELETE", f"{_DATASET}/fields/{{field}}/tags/{{tag}}", untag_dataset, "Take a tag off"),
-    Change("PUT", _JOB, put_job, "Declare a job"),
-    Change("DELETE", _JOB, delete_job, "Take a job off the lists"),
-    Change("POST", f"{_JOB}/tags/{{tag}}", tag_job, "Tag a job"),
-    Change("DELETE", f"{_JOB}/tags/{{tag}}", untag_job, "Take a tag off a job"),
+    Change("PUT", _ONE_NAMESPACE, put_namespace, "Declare a namespace", NAMESPACE),
+    Change("DELETE", _ONE_NAMESPACE, delete_namespace, "Take a namespace off the lists"),
+    Change("PUT", "/sources/{source}", put_source, "Declare a source", SOURCE),
+    Change("PUT", "/tags/{tag}", put_tag, "Declare a tag", TAG),
+    Change("PUT", _ONE_DATASET, put_dataset, "Declare a dataset", DATASET),
+    Change("DELETE", _ONE_DATASET, delete_dataset, "Take a dataset off the lists"),
+    Change("POST", f"{_ONE_DATASET}/tags/{{tag}}", tag_dataset, "Tag a dataset"),
+    Change("DELETE", f"{_ONE_DATASET}/tags/{{tag}}", untag_dataset, "Take a tag off a dataset"),
+    Change("POST", f"{_ONE_DATASET}/fields/{{field}}/tags/{{tag}}", tag_dataset, "Tag a column"),
+    Change(
+        "DELETE", f"{_ONE_DATASET}/fields/{{field}}/tags/{{tag}}", untag_dataset, "Take a tag off"
+    ),
+    Change("PUT", _ONE_JOB, put_job, "Declare a job", JOB),
+    Change("DELETE", _ONE_JOB, delete_job, "Take a job off the lists"),
+    Change("POST", f"{_ONE_JOB}/tags/{{tag}}", tag_job, "Tag a job"),
+    Change("DELETE", f"{_ONE_JOB}/tags/{{tag}}", untag_job, "Take a tag off a job"),
 ]

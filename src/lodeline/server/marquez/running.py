@@ -16,6 +16,7 @@ from lodeline.query.asking import Inquiry
 from lodeline.query.history import RunRecord, declared_flows
 from lodeline.server.marquez import jobs
 from lodeline.server.marquez.calls import Call, Json, read_time
+from lodeline.server.marquez.describing import RUN
 from lodeline.server.marquez.putting import Change, Desk
 from lodeline.server.marquez.recording import facet, run_event
 from lodeline.server.marquez.shapes import id_json
@@ -26,6 +27,12 @@ _TRANSITIONS: Final = {
     "complete": "COMPLETE",
     "fail": "FAIL",
     "abort": "ABORT",
+}
+_SUMMARIES: Final = {
+    "start": "A run started",
+    "complete": "A run completed",
+    "fail": "A run failed",
+    "abort": "A run was aborted",
 }
 
 
@@ -118,10 +125,13 @@ CHANGES: Final = [
         "/namespaces/{namespace}/jobs/{job}/runs",
         create_run,
         "Create a run",
-        201,
+        RUN,
+        status=201,
     ),
     *(
-        Change("POST", f"/jobs/runs/{{id}}/{word}", _transition(word), f"Record that a run: {word}")
+        Change(
+            "POST", f"/jobs/runs/{{id}}/{word}", _transition(word), _SUMMARIES[word], query=("at",)
+        )
         for word in _TRANSITIONS
     ),
 ]

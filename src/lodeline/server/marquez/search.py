@@ -123,8 +123,9 @@ def _highlights(found: Iterable[NodeId], call: Call) -> list[dict[str, Any]]:
     return [{"name": [words.sub(lambda m: f"<em>{m[0]}</em>", node.name)]} for node in found]
 
 
-READS: Final = [Read("/search", search, "Find datasets and jobs by name")]
+_QUERY: Final = ("q", "filter", "sort", "limit", "namespace", "before (day)", "after (day)")
+READS: Final = [Read("/search", search, "Find datasets and jobs by name", _QUERY)]
 BETA_READS: Final = [
-    Read("/search/jobs", search_jobs, "Find jobs by name"),
-    Read("/search/datasets", search_datasets, "Find datasets by name"),
+    Read("/search/jobs", search_jobs, "Find jobs by name", ("q",)),
+    Read("/search/datasets", search_datasets, "Find datasets by name", ("q",)),
 ]

@@ -18,6 +18,7 @@ from lodeline.query.bodies import facets_of, iter_statements
 from lodeline.query.catalogue import NAMESPACES, SOURCES, TAGS, Catalogue, Space
 from lodeline.query.facets import labels_in
 from lodeline.server.marquez.calls import Call, Json, Read
+from lodeline.server.marquez.describing import PAGE
 from lodeline.server.marquez.shapes import (
     DEFAULT_NAMESPACE,
     DEFAULT_SOURCE,
@@ -237,9 +238,9 @@ def _beginning(inquiry: Inquiry) -> int | None:
 
 
 READS: Final = [
-    Read("/namespaces", list_namespaces, "List all namespaces"),
+    Read("/namespaces", list_namespaces, "List all namespaces", PAGE),
     Read("/namespaces/{namespace}", get_namespace, "One namespace"),
-    Read("/sources", list_sources, "List all sources"),
+    Read("/sources", list_sources, "List all sources", PAGE),
     Read("/sources/{source}", get_source, "One source"),
-    Read("/tags", list_tags, "List all tags"),
+    Read("/tags", list_tags, "List all tags", PAGE),
 ]

@@ -84,9 +84,10 @@ def _interval(begin: int, end: int) -> dict[str, Any]:
     return {"startInterval": format_time(begin), "endInterval": format_time(end)}
 
 
+_QUERY: Final = ("period", "timezone")
 READS: Final = [
-    Read("/stats/lineage-events", lineage_events, "Count runs' events by time"),
-    Read("/stats/jobs", jobs, "Count jobs over time"),
-    Read("/stats/datasets", datasets, "Count datasets over time"),
-    Read("/stats/sources", sources, "Count sources over time"),
+    Read("/stats/lineage-events", lineage_events, "Count runs' events by time", _QUERY),
+    Read("/stats/jobs", jobs, "Count jobs over time", _QUERY),
+    Read("/stats/datasets", datasets, "Count datasets over time", _QUERY),
+    Read("/stats/sources", sources, "Count sources over time", _QUERY),
 ]
