@@ -1,0 +1,371 @@
+"""How fast does the service take single events durably over HTTP, beside its floors and peers?
+
+Workload: OpenLineage run events of about 2 kB, 200 jobs run again and again, one event a request,
+over 1 and 32 kept-alive connections from one client process. The servers alternate, round by
+round, each in processes of its own on the same file system:
+
+- `fdatasync`: one thread writes an event and syncs it, again and again. No server: the disk alone.
+- `floor`: the smallest ASGI application on uvicorn that appends each body to a file and answers
+  after an fdatasync that all waiting requests share.
+- `lodeline sqlite`, and `lodeline postgresql` where a server is found: validated, appended to the
+  log, signed, answered with a receipt; folded into the graph behind the answer.
+- `mlflow`: the tracking server with its SQLite store; a request logs one parameter of a run. It
+  does less with each request (no validation of a document, no log), and answers by what its
+  database settings call durable. Only where `--mlflow` names a Python that has it.
+
+    python bench/http_ingest.py --out bench/results/http_ingest.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from ingest import make_events
+
+CONNECTIONS = (1, 32)
+DEBIAN = Path("/usr/lib/postgresql/15/bin")
+Bodies = Callable[[int], list[bytes]]
+
+
+def serve_floor(folder: Path) -> None:
+    """Run the smallest durable server; prints its port."""
+    import uvicorn
+
+    file = os.open(folder / "floor", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+    wake = asyncio.Event()
+
+    async def write() -> None:
+        while True:
+            await wake.wait()
+            wake.clear()
+            taken = waiting[:]
+            waiting.clear()
+            await asyncio.to_thread(put, b"".join(body for body, _ in taken))
+            for _, done in taken:
+                done.set_result(None)
+
+    def put(data: bytes) -> None:
+        os.write(file, data)
+        os.fdatasync(file)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            writer = asyncio.create_task(write())
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            writer.cancel()
+            return
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            body += message["body"]
+            more = message.get("more_body", False)
+        done = asyncio.get_running_loop().create_future()
+        waiting.append((body, done))
+        wake.set()
+        await done
+        headers = [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 201, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
+    uvicorn.Server(uvicorn.Config(app, log_level="critical")).run(sockets=[listening])
+
+
+@contextmanager
+def running(command: list[str], folder: Path, **environment: str) -> Iterator[str]:
+    """Run a server; gives the URL that it prints."""
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | environment,
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            words = [word for word in line.split() if word.startswith("http://127")]
+            if words:
+                yield words[0].rstrip("/.,")
+                break
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@contextmanager
+def lodeline(folder: Path, store: str) -> Iterator[str]:
+    """Run the service over a store."""
+    command = [sys.executable, "-m", "lodeline", "serve", "--port", "0", "--store", store]
+    with running(command, folder, PYTHONUNBUFFERED="1") as url:
+        yield url
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """Run a PostgreSQL that is durable; gives a database's URL."""
+    owner = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
+    data = folder / "data"
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port = one.getsockname()[1]
+    if owner:
+        shutil.chown(folder, "postgres", "postgres")
+    make = [DEBIAN / "initdb", "-D", data, "-A", "trust", "-U", "bench"]
+    subprocess.run(make, check=True, stdout=subprocess.DEVNULL, cwd=folder, **owner)
+    control = [DEBIAN / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+    subprocess.run(
+        [*control, "-o", options, "start"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        cwd=folder,
+        **owner,
+    )
+    try:
+        yield f"postgresql://bench@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run(
+            [*control, "-m", "fast", "stop"],
+            check=False,
+            stdout=subprocess.DEVNULL,
+            cwd=folder,
+            **owner,
+        )
+
+
+@contextmanager
+def mlflow(folder: Path, python: Path) -> Iterator[str]:
+    """Run MLflow's tracking server over SQLite, with one worker."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port = one.getsockname()[1]
+    store = f"sqlite:///{folder}/mlflow.db"
+    command = [python, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
+    process = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--backend-store-uri", store],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )
+    try:
+        for _ in range(1800):
+            with socket.socket() as one:
+                if one.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+async def load(url: str, path: str, bodies: list[bytes], connections: int) -> dict[str, float]:
+    """Send each body once over so many connections; every answer must be 200 or 201."""
+    port = int(url.rsplit(":", 1)[1])
+    took: list[float] = []
+
+    async def client(mine: list[bytes]) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for body in mine:
+            begun = time.perf_counter()
+            head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            lines = answer.lower().split(b"\r\n")
+            lengths = [line.split(b":")[1] for line in lines if line.startswith(b"content-length")]
+            said = await reader.readexactly(int(lengths[0])) if lengths else b""
+            if answer.split(None, 2)[1] not in {b"200", b"201"}:
+                raise RuntimeError(f"{url}: {answer!r} {said!r}")
+            took.append(time.perf_counter() - begun)
+        writer.close()
+
+    begun = time.perf_counter()
+    await asyncio.gather(*(client(bodies[i::connections]) for i in range(connections)))
+    seconds = time.perf_counter() - begun
+    took.sort()
+    return {
+        "per_second": len(bodies) / seconds,
+        "median_ms": statistics.median(took) * 1000,
+        "p99_ms": took[min(len(took) - 1, int(len(took) * 0.99))] * 1000,
+    }
+
+
+def sync_alone(folder: Path, bodies: list[bytes]) -> float:
+    """Write and sync each body; how many a second."""
+    file = os.open(folder / "sync", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    begun = time.perf_counter()
+    for body in bodies:
+        os.write(file, body)
+        os.fdatasync(file)
+    seconds = time.perf_counter() - begun
+    os.close(file)
+    return len(bodies) / seconds
+
+
+def event_bodies() -> Bodies:
+    """Give events that no round has had."""
+    seeds = iter(range(1_000_000))
+
+    def draw(count: int) -> list[bytes]:
+        events = make_events(count, repeated=True, seed=next(seeds))
+        fresh = {}
+        for body in events:
+            run = json.loads(body)["run"]["runId"]
+            fresh.setdefault(run, str(uuid.uuid4()))
+        return [
+            body.replace(run.encode(), fresh[run].encode())
+            for body in events
+            for run in [json.loads(body)["run"]["runId"]]
+        ]
+
+    return draw
+
+
+def mlflow_bodies(url: str) -> Bodies:
+    """Make a run, and give requests that each log a parameter of it."""
+    import urllib.request
+
+    def ask(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        data = json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{url}/api/2.0/mlflow/{path}", data, headers)
+        with urllib.request.urlopen(request, timeout=60) as response:
+            found: dict[str, Any] = json.load(response)
+            return found
+
+    experiment = ask("experiments/create", {"name": "bench"})["experiment_id"]
+
+    def draw(count: int) -> list[bytes]:
+        run = ask("runs/create", {"experiment_id": experiment})["run"]["info"]["run_id"]
+        return [
+            json.dumps({"run_id": run, "key": f"parameter_{i}", "value": "x"}).encode()
+            for i in range(count)
+        ]
+
+    return draw
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Start the servers, alternate them, and give medians over the rounds."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name, ExitStack() as stack:
+        folder = Path(name)
+        folder.chmod(0o755)
+        floor = [sys.executable, __file__, "--serve-floor", name]
+        servers: dict[str, tuple[str, str, Bodies]] = {
+            "floor": (stack.enter_context(running(floor, folder)), "/", event_bodies())
+        }
+        path = "/api/v1/lineage"
+        url = stack.enter_context(lodeline(folder, f"sqlite:///{folder}/l.db"))
+        servers["lodeline sqlite"] = (url, path, event_bodies())
+        if (DEBIAN / "initdb").exists():
+            cluster = folder / "postgresql"
+            cluster.mkdir()
+            database = stack.enter_context(postgresql(cluster))
+            url = stack.enter_context(lodeline(folder, database))
+            servers["lodeline postgresql"] = (url, path, event_bodies())
+        if arguments.mlflow is not None:
+            url = stack.enter_context(mlflow(folder, arguments.mlflow))
+            route = "/api/2.0/mlflow/runs/log-parameter"
+            servers["mlflow"] = (url, route, mlflow_bodies(url))
+        rounds: dict[str, dict[int, list[dict[str, float]]]] = {}
+        syncs = []
+        for _ in range(arguments.rounds):
+            syncs.append(sync_alone(folder, event_bodies()(200)))
+            for server, (url, route, bodies) in servers.items():
+                for connections in CONNECTIONS:
+                    count = arguments.requests if connections > 1 else arguments.requests // 8
+                    count = count // 8 if server == "mlflow" else count
+                    result = asyncio.run(load(url, route, bodies(count), connections))
+                    rounds.setdefault(server, {}).setdefault(connections, []).append(result)
+                    print(server, connections, result, flush=True)
+        found["fdatasync_per_second"] = round(statistics.median(syncs), 1)
+        for server, by_connections in rounds.items():
+            found[server] = {
+                f"{connections} connections": {
+                    key: round(statistics.median(one[key] for one in results), 2)
+                    for key in results[0]
+                }
+                for connections, results in by_connections.items()
+            }
+    return found
+
+
+def ratios(results: dict[str, Any]) -> dict[str, Any]:
+    """Set Lodeline's rates against one sync, the floor and the peer."""
+    sync = results["fdatasync_per_second"]
+    found: dict[str, Any] = {}
+    for server in ("lodeline sqlite", "lodeline postgresql"):
+        if server not in results:
+            continue
+        one, many = (results[server][f"{n} connections"]["per_second"] for n in CONNECTIONS)
+        found[server] = {
+            "1 connection, of one fdatasync": round(one / sync, 2),
+            "32 connections, of one fdatasync": round(many / sync, 2),
+        }
+        for other in ("floor", "mlflow"):
+            if other in results:
+                rate = results[other]["32 connections"]["per_second"]
+                found[server][f"32 connections, of {other}"] = round(many / rate, 2)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--serve-floor", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--requests", type=int, default=8_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--mlflow", type=Path, help="a Python that has mlflow")
+    parser.add_argument("--folder", type=Path, help="where the stores lie while it runs")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    if arguments.serve_floor:
+        serve_floor(arguments.serve_floor)
+        return
+    load_average = os.getloadavg()[0]
+    results = measure(arguments)
+    report = {
+        "question": "How fast does the service take single events durably over HTTP?",
+        "command": "python bench/http_ingest.py --mlflow PYTHON --out "
+        "bench/results/http_ingest.json",
+        "workload": "OpenLineage run events of 2 kB, one a request; servers alternate",
+        "machine": {
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+            "load_average_before": round(load_average, 2),
+        },
+        "requests": arguments.requests,
+        "rounds": arguments.rounds,
+        "results": results,
+        "ratios": ratios(results),
+    }
+    text = json.dumps(report, indent=2)
+    print(text)
+    if arguments.out:
+        arguments.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
