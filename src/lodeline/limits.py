@@ -251,8 +251,9 @@ DEAD_LETTERS_PAGE = 1_000
 # Accounts of producers; a producer that calls itself differently every time is counted as `other`.
 ACCOUNTS_MAX = 1_000
 
-# Characters of a producer, namespace or caller in its account.
-ACCOUNT_TEXT_MAX = 512
+# Characters of a producer, namespace or caller in its account: the three are one key, and an index
+# entry of PostgreSQL holds 2,704 bytes.
+ACCOUNT_TEXT_MAX = 200
 
 # Raw bytes of one group-committed transaction; one event may exceed it alone. Bounds memory where
 # events are large, and never binds where they are of ordinary size.

@@ -26,6 +26,7 @@ from lodeline.store.guards import Guard
 _SHORT_TEXTS: Final = frozenset(
     {"kind", "key_id", "run_id", "parent_run", "vkey", "facet", "word", "search_key.name"}
     | {"stream_offset.source", "stream_offset.part"}
+    | {f"producer_account.{column}" for column in ("producer", "namespace", "caller")}
 )
 # Indexes whose columns hold long texts, by name: what PostgreSQL is to index instead.
 _INDEXES: Final = {
