@@ -226,6 +226,17 @@ class HeadTooLargeError(UsageError):
 
 
 @dataclass(eq=False)
+class TooManyStreamsError(CouldNotTellError):
+    """As many listen to the service's events as it serves; others wait until one leaves."""
+
+    code: ClassVar[str] = "could_not_tell.event_streams"
+    streams_max: int
+
+    def __str__(self) -> str:
+        return f"{self.streams_max} listen already; listen again later"
+
+
+@dataclass(eq=False)
 class StoppingError(CouldNotTellError):
     """The service is stopping; the events were not taken."""
 

@@ -197,6 +197,24 @@ IDLE_SECONDS_MAX = 75
 # Seconds that a client may leave an answer unread before its connection is cut.
 UNREAD_SECONDS_MAX = 60
 
+# Listeners to a service's events at a time. Each is a connection, and a look at the log whenever it
+# grows; a page or an agent needs one.
+EVENT_STREAMS_MAX = 64
+
+# Seconds between two signs of life on such a stream: proxies cut what is silent for a minute. And
+# between two looks at the log, for what other processes write.
+EVENT_STREAM_HEARTBEAT_SECONDS = 15.0
+EVENT_STREAM_PAUSE_SECONDS = 0.5
+
+# The longest that one stream lasts: a key that was revoked reads on so long.
+EVENT_STREAM_SECONDS_MAX = 900.0
+
+# Entries told at a time to one listener; it gets the rest next.
+EVENT_STREAM_ENTRIES_MAX = 200
+
+# Between two askings of the retention hooks, whose times are days.
+RETENTION_PAUSE_SECONDS = 3600.0
+
 # Seconds that a stopping service waits for requests under way and for the writer's queue.
 SHUTDOWN_SECONDS_MAX = 10
 

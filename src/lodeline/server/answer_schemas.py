@@ -102,6 +102,11 @@ SCHEMAS: Final[dict[str, Schema]] = {
         candidates=array(_TEXT),
         nearest=array(_TEXT),
     ),
+    "MarquezError": members(
+        "Why there is no answer, as Marquez says it: `code` is the status. What is refused before "
+        "it comes so far is refused as everywhere.",
+        {"code": {"type": ["integer", "string"]}, "message": _TEXT},
+    ),
     "AsOf": members(
         "The state of the log that was asked.",
         {"time": maybe(_TIME), "tree_size": _WHOLE},
@@ -156,8 +161,8 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Diff": members(
         "The answer of diff.",
         {
-            "a": _TEXT,
-            "b": _TEXT,
+            "a": maybe(_TEXT),
+            "b": maybe(_TEXT),
             "changes": array(
                 members(
                     "One difference.",

@@ -55,6 +55,7 @@ class Application:
         observing: observes every request.
         threads: questions at a time.
         shutdown_seconds: that the writer has for what waits.
+        begin_stopping: called when the service is told to stop, before requests have ended.
         companions: run while the application does.
         close: called when all is stopped.
     """
@@ -69,11 +70,13 @@ class Application:
         gate: Gate,
         observing: Observing,
         close: Callable[[], object],
+        begin_stopping: Callable[[], object] = lambda: None,
         companions: Sequence[Callable[[], AbstractAsyncContextManager[None]]] = (),
         threads: int = SERVER_THREADS_MAX,
         shutdown_seconds: int = SHUTDOWN_SECONDS_MAX,
     ) -> None:
         self._close = close
+        self.begin_stopping = begin_stopping
         self._companions = companions
         self._observing = observing
         self._shutdown_seconds = shutdown_seconds

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, Final
 
 import msgspec
@@ -61,7 +62,9 @@ class Asking:
         async def answer(request: Request, caller: Caller) -> Response:
             parameters = _parameters(request)
             loop = asyncio.get_running_loop()
-            body = await loop.run_in_executor(self._pool, self._answer, caller, verb, parameters)
+            body = await loop.run_in_executor(
+                self._pool, copy_context().run, self._answer, caller, verb, parameters
+            )
             return Response(body, media_type="application/json")
 
         return answer
@@ -74,7 +77,9 @@ class Asking:
         """Answer `GET /api/v2/evidence` with the pack of a trace answer."""
         parameters = _parameters(request)
         loop = asyncio.get_running_loop()
-        pack = await loop.run_in_executor(self._pool, self._prove, caller, parameters)
+        pack = await loop.run_in_executor(
+            self._pool, copy_context().run, self._prove, caller, parameters
+        )
         headers = {"Content-Disposition": 'attachment; filename="evidence.zip"'}
         return Response(pack, media_type="application/zip", headers=headers)
 

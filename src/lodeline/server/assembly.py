@@ -11,6 +11,7 @@ from lodeline.evidence import build_pack
 from lodeline.ingest import take_in
 from lodeline.ingest.predictions import accept_predictions
 from lodeline.ingest.projection import fold_pending
+from lodeline.limits import SHUTDOWN_SECONDS_MAX
 from lodeline.proof.packs import encode_pack
 from lodeline.query import ask
 from lodeline.server.application import Application
@@ -20,6 +21,7 @@ from lodeline.server.confinement import require_whole_sight
 from lodeline.server.counting import counted, timed, timing
 from lodeline.server.depositing import Deposits
 from lodeline.server.endpoints import Caller, Gate, OpenGate, Permission
+from lodeline.server.entry_events import EntryEvents
 from lodeline.server.exporting import Exports
 from lodeline.server.indexing import Indexer
 from lodeline.server.log_files import LogFiles
@@ -27,8 +29,10 @@ from lodeline.server.marquez import Marquez
 from lodeline.server.metrics import STORE_METRICS, Metrics, MetricsPage, read_store
 from lodeline.server.observing import Observing
 from lodeline.server.refused_input import RefusedInput
+from lodeline.server.retention import Retention
+from lodeline.server.tracing import OpenTelemetry, Tracing
 from lodeline.server.writing import Input, Outcome, Writer
-from lodeline.store import Segment, open_segment
+from lodeline.store import Segment, SqlSegment, open_segment
 
 if TYPE_CHECKING:
     from lodeline.server.agents import AgentsEndpoint
@@ -59,25 +63,22 @@ def build_application(
     if make_gate is not None:
         gate = make_gate(segment)
     metrics = Metrics()
+    traces = OpenTelemetry() if configuration.traces else None
+    tracing = traces or Tracing()
     segment.observe_commits(partial(metrics.observe, "lodeline_fsync_seconds"))
 
-    def answer(caller: Caller, verb: str, parameters: Mapping[str, object]) -> dict[str, Any]:
-        with timing(lambda seconds: metrics.observe("lodeline_question_seconds", seconds, verb)):
-            return ask(segment, verb, parameters, authoriser=caller.authoriser)
-
-    def prove(caller: Caller, parameters: Mapping[str, object]) -> bytes:
-        require_whole_sight(caller, "a pack shows whole entries")
-        return encode_pack(build_pack(segment, parameters))
+    answer = _answering(segment, metrics, tracing)
 
     def take_predictions(records: Sequence[dict[str, Any]]) -> list[str | None]:
         return accept_predictions(segment, records)
 
-    writer = _measured_writer(segment, metrics)
+    writer = _measured_writer(segment, metrics, tracing)
+    events = _entry_events(segment, metrics, configuration)
     deposits = Deposits(take_predictions=take_predictions, keep_blob=segment.put_blob)
     agents = _agents(answer, gate, configuration)
     return Application(
         ask=answer,
-        prove=prove,
+        prove=partial(_prove, segment),
         writer=writer,
         groups=[
             deposits,
@@ -85,27 +86,54 @@ def build_application(
             LogFiles(segment),
             RefusedInput(segment),
             Marquez(segment, writer),
+            events,
             *_metrics_pages(metrics, configuration),
             *agents,
         ],
         gate=gate,
-        observing=Observing(metrics, requests=configuration.log_requests),
+        observing=Observing(metrics, traces, requests=configuration.log_requests),
         threads=configuration.limits_questions,
         shutdown_seconds=configuration.limits_shutdown_seconds,
         companions=[one.running for one in agents],
-        close=_index_behind(segment),
+        begin_stopping=events.stop,
+        close=_work_behind(segment, tracing, configuration),
     )
 
 
-def _measured_writer(segment: Segment, metrics: Metrics) -> Writer:
+def _answering(segment: Segment, metrics: Metrics, tracing: Tracing) -> Ask:
+    def answer(caller: Caller, verb: str, parameters: Mapping[str, object]) -> dict[str, Any]:
+        with (
+            timing(lambda seconds: metrics.observe("lodeline_question_seconds", seconds, verb)),
+            tracing.span(f"question {verb}"),
+        ):
+            return ask(segment, verb, parameters, authoriser=caller.authoriser)
+
+    return answer
+
+
+def _prove(segment: SqlSegment, caller: Caller, parameters: Mapping[str, object]) -> bytes:
+    require_whole_sight(caller, "a pack shows whole entries")
+    return encode_pack(build_pack(segment, parameters))
+
+
+def _measured_writer(segment: Segment, metrics: Metrics, tracing: Tracing) -> Writer:
     writer = Writer(
         segment,
-        append=counted(append_events, metrics),
-        fold=timed(fold_pending, partial(metrics.observe, "lodeline_fold_seconds")),
+        append=counted(append_events, metrics, tracing),
+        fold=timed(fold_pending, partial(metrics.observe, "lodeline_fold_seconds"), tracing),
     )
     metrics.read(["lodeline_queue_events"], lambda: {"lodeline_queue_events": {(): writer.waiting}})
     metrics.read(STORE_METRICS, partial(read_store, segment))
     return writer
+
+
+def _entry_events(
+    segment: Segment, metrics: Metrics, configuration: ServerConfiguration
+) -> EntryEvents:
+    events = EntryEvents(segment, streams_max=configuration.limits_event_streams)
+    name = "lodeline_event_streams"
+    metrics.read([name], lambda: {name: {(): events.streams}})
+    return events
 
 
 def _agents(ask: Ask, gate: Gate, configuration: ServerConfiguration) -> list[AgentsEndpoint]:
@@ -124,14 +152,20 @@ def _metrics_pages(metrics: Metrics, configuration: ServerConfiguration) -> list
     return [MetricsPage(metrics, Permission(configuration.metrics))]
 
 
-def _index_behind(segment: Segment) -> Callable[[], None]:
-    """Start to index searches; the function given back ends that and closes the segment."""
+def _work_behind(
+    segment: Segment, tracing: Tracing, configuration: ServerConfiguration
+) -> Callable[[], None]:
+    """Start what goes on beside requests; the function given back ends that, and the segment."""
+    retention = Retention(segment, configuration)
+    retention.start()
     indexer = Indexer(segment)
     indexer.start()
 
     def close() -> None:
         indexer.stop()
+        retention.stop(SHUTDOWN_SECONDS_MAX)
         segment.close()
+        tracing.close()
 
     return close
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lodeline.errors import ConfigurationError, Problem, UsageError
-from lodeline.limits import SERVER_THREADS_MAX, SHUTDOWN_SECONDS_MAX
+from lodeline.limits import EVENT_STREAMS_MAX, SERVER_THREADS_MAX, SHUTDOWN_SECONDS_MAX
 from lodeline.settings import SETTINGS, ConfigurationFile, find_configuration
 
 
@@ -214,6 +214,21 @@ SERVER_SETTINGS: Final = (
         "Whether agents may ask at `/mcp` (Model Context Protocol); needs the extra `mcp`.",
     ),
     ServerSetting(
+        "server.traces",
+        "LODELINE_SERVER_TRACES",
+        Switch(),
+        False,
+        "Send spans in OpenTelemetry's protocol; needs the extra `otel`. Where to, its own "
+        "variables say, such as `OTEL_EXPORTER_OTLP_ENDPOINT`.",
+    ),
+    ServerSetting(
+        "server.limits.event_streams",
+        "LODELINE_SERVER_LIMITS_EVENT_STREAMS",
+        Whole(0, 10_000),
+        EVENT_STREAMS_MAX,
+        "Listeners to `/api/v2/events` at a time.",
+    ),
+    ServerSetting(
         "server.limits.questions",
         "LODELINE_SERVER_LIMITS_QUESTIONS",
         Whole(1, 1024),
@@ -226,6 +241,14 @@ SERVER_SETTINGS: Final = (
         Whole(1, 3600),
         SHUTDOWN_SECONDS_MAX,
         "Seconds that a stopping service waits for requests under way.",
+    ),
+    ServerSetting(
+        "retention.dead_letter_days",
+        "LODELINE_RETENTION_DEAD_LETTER_DAYS",
+        Whole(0, 36_500),
+        0,
+        "Days after which the bytes of a refused input go; its fault, digest and length stay. 0: "
+        "never.",
     ),
 )
 
@@ -253,8 +276,11 @@ class ServerConfiguration:
     log_requests: str = "refused"
     metrics: str = "operate"
     mcp: bool = False
+    traces: bool = False
+    limits_event_streams: int = EVENT_STREAMS_MAX
     limits_questions: int = SERVER_THREADS_MAX
     limits_shutdown_seconds: int = SHUTDOWN_SECONDS_MAX
+    retention_dead_letter_days: int = 0
     file: Path | None = None
     tables: Mapping[str, object] = field(default_factory=dict)
 

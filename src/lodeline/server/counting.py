@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from lodeline.server.metrics import Metrics
+from lodeline.server.tracing import Tracing
 from lodeline.server.writing import Append, Fold, Input, Outcome
 from lodeline.store import Segment
 
@@ -23,22 +24,25 @@ def timing(observe: Observe) -> Iterator[None]:
         observe(time.perf_counter() - started)
 
 
-def timed(fold: Fold, observe: Observe) -> Fold:
+def timed(fold: Fold, observe: Observe, tracing: Tracing) -> Fold:
     """Give a fold that tells the seconds it takes."""
 
     def work(segment: Segment) -> object:
-        with timing(observe):
+        with timing(observe), tracing.span("fold"):
             return fold(segment)
 
     return work
 
 
-def counted(append: Append, metrics: Metrics) -> Append:
+def counted(append: Append, metrics: Metrics, tracing: Tracing) -> Append:
     """Give an append that counts what it writes together, and how each event fared."""
 
     def work(segment: Segment, inputs: Sequence[Input]) -> list[Outcome]:
         metrics.observe("lodeline_commit_events", len(inputs))
-        with timing(lambda seconds: metrics.observe("lodeline_commit_seconds", seconds)):
+        with (
+            timing(lambda seconds: metrics.observe("lodeline_commit_seconds", seconds)),
+            tracing.span("commit", {"lodeline.events": len(inputs)}),
+        ):
             outcomes = append(segment, inputs)
         for outcome in outcomes:
             if outcome.error is not None:

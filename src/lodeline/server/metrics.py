@@ -101,6 +101,7 @@ METRICS: Final = {
     "lodeline_stream_age_seconds": MetricKind(
         "gauge", ("source",), "Since the stream was last taken from."
     ),
+    "lodeline_event_streams": MetricKind("gauge", (), "Listeners to `/api/v2/events`."),
     "lodeline_question_seconds": MetricKind(
         "histogram", ("verb",), "Answering a question, the wait for a thread left out."
     ),

@@ -15,6 +15,7 @@ from typing import Any, Final
 from lodeline.server.metrics import Metrics
 from lodeline.server.noting import KEY, ObservedRequest
 from lodeline.server.refusals import fault_object
+from lodeline.server.tracing import OpenTelemetry
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -33,17 +34,32 @@ class Observing:
 
     Args:
         metrics: counts requests.
+        tracing: makes spans, if any are wanted.
         requests: which are told at level `info`: `refused` or `all`.
     """
 
-    def __init__(self, metrics: Metrics, *, requests: str = "refused") -> None:
+    def __init__(
+        self, metrics: Metrics, tracing: OpenTelemetry | None = None, *, requests: str = "refused"
+    ) -> None:
         self._metrics = metrics
+        self._tracing = tracing
         self._all = requests == "all"
         self._in_progress = metrics.gauge("lodeline_http_requests_in_progress")
 
     async def serve(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request and observe it."""
-        request = ObservedRequest(_request_id(scope))
+        if self._tracing is None:
+            await self._observe(app, scope, receive, send, ObservedRequest(_request_id(scope)))
+            return
+        method = _method(scope)
+        with self._tracing.request(_trace_headers(scope), method) as span:
+            request = ObservedRequest(span.trace_id)
+            await self._observe(app, scope, receive, send, request)
+            span.end(method, request.route, request.status)
+
+    async def _observe(
+        self, app: App, scope: Scope, receive: Receive, send: Send, request: ObservedRequest
+    ) -> None:
         scope[KEY] = request
 
         async def sending(message: Message) -> None:
@@ -69,9 +85,8 @@ class Observing:
 
     def _tell(self, scope: Scope, request: ObservedRequest, started: float) -> None:
         request.status = request.status or _CLIENT_LEFT
-        method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.count(
-            "lodeline_http_requests_total", method, request.route, str(request.status)
+            "lodeline_http_requests_total", _method(scope), request.route, str(request.status)
         )
         self._metrics.observe(
             "lodeline_http_request_seconds", time.perf_counter() - started, request.route
@@ -93,6 +108,17 @@ def _fields(scope: Scope, request: ObservedRequest, started: float) -> dict[str,
         "code": request.code,
         "milliseconds": round(1000 * (time.perf_counter() - started), 1),
         "caller": request.caller,
+    }
+
+
+def _method(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in _METHODS else "other"
+
+
+def _trace_headers(scope: Scope) -> dict[str, str]:
+    wanted = (b"traceparent", b"tracestate")
+    return {
+        name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in wanted
     }
 
 

@@ -65,7 +65,11 @@ def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": SCHEMAS,
-            "responses": {name: _json(text, "Error") for name, text in _REFUSALS.values()},
+            "responses": {
+                place + name: _json(text, f"{place}Error")
+                for place in ("", "Marquez")
+                for name, text in _REFUSALS.values()
+            },
             "securitySchemes": {
                 "bearer": {
                     "type": "http",
@@ -86,14 +90,15 @@ def _operation(endpoint: Endpoint, path: str) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": _identifier(endpoint.method, path),
         "summary": endpoint.summary,
-        "tags": [_tag(path)],
+        "tags": [_tag(endpoint.method, path)],
         **({"parameters": given} if given else {}),
         **{name: value for name, value in stated.items() if name != "parameters"},
     }
     answers = stated.get("responses") or {"200": {"description": endpoint.summary}}
     public = endpoint.permission is Permission.PUBLIC
+    place = "Marquez" if operation["tags"] == ["marquez"] else ""
     refusals = {
-        status: {"$ref": f"#/components/responses/{name}"}
+        status: {"$ref": f"#/components/responses/{place}{name}"}
         for status, (name, _) in _REFUSALS.items()
         if not (public and status in _PUBLIC)
     }
@@ -109,10 +114,11 @@ def _identifier(method: str, path: str) -> str:
     return "_".join([method.lower(), *words])
 
 
-def _tag(path: str) -> str:
-    if path.startswith("/api/v1/lineage"):
+def _tag(method: str, path: str) -> str:
+    if method == "POST" and path in {"/api/v1/lineage", "/api/v1/lineage/batch"}:
         return "ingestion"
-    for start, tag in (("/api/v1/", "marquez"), ("/api/v2/", "native"), ("/log/", "log")):
+    marquez = [("/api/v1/", "marquez"), ("/api/v2beta/", "marquez")]
+    for start, tag in (*marquez, ("/api/v2/", "native"), ("/log/", "log")):
         if path.startswith(start):
             return tag
     return "service"

@@ -11,10 +11,11 @@ import logging
 import resource
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from types import FrameType
 from typing import Final
 
 import uvicorn
@@ -75,7 +76,7 @@ def serve(store: str, configuration: ServerConfiguration, *, bounds: Bounds | No
         )
         settings.load()
         settings.ssl = None if tls is None else tls.context
-        _Server(settings, tls).run(sockets=[listener])
+        _Server(settings, tls, application.begin_stopping).run(sockets=[listener])
     finally:
         listener.close()
 
@@ -142,9 +143,17 @@ def listen(host: str, port: int, *, gated: bool) -> socket.socket:
 class _Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn's types are optional
     """uvicorn's server, ending with status 0 after a signal instead of raising it again."""
 
-    def __init__(self, config: uvicorn.Config, tls: Tls | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, tls: Tls | None, begin_stopping: Callable[[], object]
+    ) -> None:
         super().__init__(config)
         self._tls = tls
+        self._begin_stopping = begin_stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop: answers without an end are ended, the others are waited for."""
+        self._begin_stopping()
+        super().handle_exit(sig, frame)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

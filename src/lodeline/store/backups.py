@@ -37,6 +37,7 @@ from lodeline.proof import Verifier, hash_leaf, verify_checkpoint
 from lodeline.store.api_keys import API_KEY_TABLES
 from lodeline.store.connections import Connection, has_table
 from lodeline.store.database import translate_os_error
+from lodeline.store.senders import SENDER_TABLES
 from lodeline.store.stream_tables import STREAM_TABLES
 from lodeline.store.tables import FORMAT_VERSION, SCHEMA
 from lodeline.tlog import Checkpoint, GrowingTree
@@ -56,7 +57,7 @@ Progress = Callable[[int, int], None]
 
 
 # Scripts of tables that come into being when they are first needed.
-_LATER_SCRIPTS: Final = (API_KEY_TABLES, STREAM_TABLES)
+_LATER_SCRIPTS: Final = (API_KEY_TABLES, STREAM_TABLES, SENDER_TABLES)
 
 
 def _tables() -> dict[str, tuple[str, ...]]:

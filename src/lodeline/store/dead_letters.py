@@ -170,3 +170,18 @@ def resolve_letter(connection: Connection, letter_id: int, *, now_us: int) -> No
         "WHERE letter_id = ? AND resolved_at IS NULL",
         (now_us, letter_id),
     )
+
+
+def expire_letters(connection: Connection, *, before_us: int) -> int:
+    """Let the bytes of letters go that were last refused before a time; their facts stay.
+
+    Returns:
+        Of how many.
+    """
+    aged = "raw IS NOT NULL AND resolved_at IS NULL AND last_seen < ?"
+    (count,) = connection.execute(
+        f"SELECT count(*) FROM dead_letter WHERE {aged}", (before_us,)
+    ).fetchone()
+    if count:
+        connection.execute(f"UPDATE dead_letter SET raw = NULL WHERE {aged}", (before_us,))
+    return int(count)

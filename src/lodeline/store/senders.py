@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from lodeline.store.connections import Connection, has_table
 from lodeline.store.segment import Appended
 
-_SCRIPT: Final = """
+SENDER_TABLES: Final = """
 CREATE TABLE IF NOT EXISTS sender(
     key_id TEXT NOT NULL,
     name TEXT NOT NULL,
@@ -57,7 +57,7 @@ def beside_entries(
         return None
 
     def write(connection: Connection, appended: Sequence[Appended]) -> None:
-        for statement in _SCRIPT.split(";\n"):
+        for statement in SENDER_TABLES.split(";\n"):
             connection.execute(statement)
         connection.executemany(
             "INSERT INTO sender(key_id, name) VALUES (?, ?) ON CONFLICT(key_id) DO NOTHING",
