@@ -70,7 +70,10 @@ SEARCH_CHARACTERS_MAX = 1_000
 
 # Matches of a search that are ranked and counted. More would take longer than anyone waits for
 # results that nobody looks through; `total_exact` says whether there were more.
-SEARCH_MATCHES_MAX = 1_000
+SEARCH_MATCHES_MAX = 500
+
+# Documents looked at for a reader from whom some are hidden, to find as many that are not.
+SEARCH_HIDDEN_MAX = 10_000
 
 # Words of the vocabulary that one word of a search may stand for (beginning with it, containing
 # it, mistyped). Shorter ones first: what is left out has the longest rest.

@@ -22,7 +22,12 @@ from lodeline.errors import (
     UnknownNodeError,
     UsageError,
 )
-from lodeline.limits import SEARCH_ASKED_MAX, SEARCH_FACET_VALUES_MAX
+from lodeline.limits import (
+    SEARCH_ASKED_MAX,
+    SEARCH_FACET_VALUES_MAX,
+    SEARCH_HIDDEN_MAX,
+    SEARCH_MATCHES_MAX,
+)
 from lodeline.model import KINDS, NodeId, format_time
 from lodeline.query.answers import Gap, Page
 from lodeline.query.asking import Inquiry
@@ -36,6 +41,7 @@ from lodeline.query.view import View
 
 Answer = dict[str, Any]
 
+_AMONG: Final = "IN (SELECT value FROM json_each(:ids))"
 # What people look for first, among equally good matches.
 _KINDS_FIRST: Final = ("dataset", "model", "job", "deployment", "feature", "datasetField")
 _KIND_RANK: Final = {kind: rank for rank, kind in enumerate(_KINDS_FIRST)}
@@ -53,7 +59,7 @@ def search(inquiry: Inquiry, question: SearchQuestion, page: Page) -> Answer:
         raise UsageError(f"search for at most {SEARCH_ASKED_MAX} words, not {len(words)}")
     named = _find_named(inquiry, question.q.strip())
     if named is not None:
-        found = Found([Match(named, None)], [])
+        found = Found([_match_of(inquiry.view, named)], [])
     else:
         found = _find(inquiry, question, text, words)
     admits = _filter(inquiry, question)
@@ -61,10 +67,13 @@ def search(inquiry: Inquiry, question: SearchQuestion, page: Page) -> Answer:
     admitted.sort(key=_ranking(text, found.groups))
     shown = admitted[page.offset : page.offset + page.limit]
     more = page.offset + page.limit < len(admitted)
+    updated = _updated(inquiry.view, shown)
     answer: Answer = {
         "total": len(admitted),
         "total_exact": not found.cut,
-        "results": [_result(inquiry, match, found.groups) for match in shown],
+        "results": [
+            _result(inquiry, match, found.groups, updated.get(match.node)) for match in shown
+        ],
         "facets": _count_facets(admitted),
         # What a word was corrected to may be a word of hidden names.
         "corrected": found.corrected if inquiry.authoriser.sees_all else {},
@@ -108,24 +117,32 @@ def _find_named(inquiry: Inquiry, text: str) -> NodeId | None:
         return None
 
 
+def _match_of(view: View, node: NodeId) -> Match:
+    numbers = view.members(node)
+    match = Match(node, node, numbers[0] if numbers else 0)
+    match.numbers = numbers
+    return match
+
+
 def _find(inquiry: Inquiry, question: SearchQuestion, text: str, words: list[str]) -> Found:
     view = inquiry.view
     state = index_state(view.connection)
     newest = inquiry.moment.newest and inquiry.moment.valid_us is None
-    matches = Matches(view, newest=newest)
+    matches = Matches(view, inquiry.authoriser, newest=newest)
     groups: list[list[str]] = [[word] for word in words]
     found = Found([], groups)
     if not words:
         return found
     if state.usable:
+        limit = SEARCH_MATCHES_MAX if inquiry.authoriser.sees_all else SEARCH_HIDDEN_MAX
         candidates = find_candidates(
-            view.connection, text, words, said=newest, marks=_marks(question)
+            view.connection, text, words, said=newest, marks=_marks(question), limit=limit
         )
-        found.cut = candidates.cut
         found.corrected = candidates.corrected
         for i, word in enumerate(words):
             groups[i] += candidates.corrected.get(word, ())
         matches.add_indexed(candidates.numbers)
+        found.cut = candidates.cut or matches.cut
     if not (state.complete and newest):
         matches.scan(groups, question, after=state.indexed_node if state.usable else 0)
         found.gaps = matches.gaps(str(question.q))
@@ -172,20 +189,26 @@ def _ranking(
 
 
 def _tier(match: Match, text: str, groups: Sequence[Sequence[str]]) -> int:
+    # Loops, since this runs for every match: generators cost more than what they compare.
     for name in match.names:
         keys = name_keys(name.part or name.name)
         if text in keys:
             return 0
-        if any(key.startswith(text) for key in keys):
-            return 1
+        for key in keys:
+            if key.startswith(text):
+                return 1
     own = f" {match.own} "
-    found = [min(_place(word, own) for word in group) for group in groups]
-    worst = max(found, default=0)
+    best, worst = _ABSENT, 0
+    for group in groups:
+        place = _ABSENT
+        for word in group:
+            place = min(place, _place(word, own))
+        best, worst = min(best, place), max(worst, place)
     if worst < _ABSENT:
         return 2 + worst
     if match.node.part:
         # A column of something that matches comes last, without a word of its own.
-        return 5 if min(found) < _ABSENT else 7
+        return 5 if best < _ABSENT else 7
     around = f"{own} {match.around}"
     return 5 if all(any(word in around for word in group) for group in groups) else 6
 
@@ -202,12 +225,13 @@ def _place(word: str, text: str) -> int:
     return 0 if f" {word} " in text else 1
 
 
-def _result(inquiry: Inquiry, match: Match, groups: Sequence[Sequence[str]]) -> Answer:
+def _result(
+    inquiry: Inquiry, match: Match, groups: Sequence[Sequence[str]], updated: int | None
+) -> Answer:
     node = match.node
     version = None
     if node.kind in {"dataset", "model", "deployment"}:
         version = newest_version(inquiry.groups, node)
-    updated = _updated(inquiry.view, node)
     words = [word for group in groups for word in group]
     fields = match.fields()
     return {
@@ -223,10 +247,10 @@ def _result(inquiry: Inquiry, match: Match, groups: Sequence[Sequence[str]]) -> 
 def _count_facets(matches: Sequence[Match]) -> dict[str, dict[str, int]]:
     """Count what the matches are, the most frequent values first."""
     counts = {
-        "kind": Counter(match.node.kind for match in matches),
-        "namespace": Counter(match.node.namespace for match in matches if match.node.namespace),
-        "tag": Counter(tag for match in matches for tag in match.tags),
-        "owner": Counter(owner for match in matches for owner in match.owners),
+        "kind": Counter([match.node.kind for match in matches]),
+        "namespace": Counter([match.node.namespace for match in matches if match.node.namespace]),
+        "tag": Counter([tag for match in matches if match.tags for tag in match.tags]),
+        "owner": Counter([owner for match in matches if match.owners for owner in match.owners]),
     }
     return {
         name: dict(
@@ -236,26 +260,33 @@ def _count_facets(matches: Sequence[Match]) -> dict[str, dict[str, int]]:
     }
 
 
-def _updated(view: View, node: NodeId) -> int | None:
-    """Give the event time of the last mention, or of the job's last event."""
-    among = "IN (SELECT value FROM json_each(:ids))"
-    numbers = view.members(node.dataset if node.kind == "datasetField" else node)
-    times = []
-    # In the order of an index: a much used node has a hundred thousand rows.
-    for number in numbers:
-        for table, time, alive in (
-            ("mention", "event_time", view.point("t")),
-            ('"write"', "time_us", view.rectangle("t")),
-        ):
-            times += view.select(
-                f"SELECT t.{time} FROM {table} t WHERE t.node_id = :node AND {alive}"
-                f" ORDER BY t.{time} DESC LIMIT 1",
-                node=number,
-            )
-    if node.kind == "job":
-        times += view.select_among(
-            f"SELECT max(t.last_us) FROM run_state t WHERE t.job_node {among}"
-            f" AND {view.rectangle('t')}",
-            numbers,
-        )
-    return max((row[0] for row in times if row[0] is not None), default=None)
+def _updated(view: View, matches: Sequence[Match]) -> dict[NodeId, int]:
+    """Give the event time of each match's last mention, write or run; of a column its dataset's."""
+    homes = {number: match.node for match in matches for number in match.numbers}
+    rows = view.select_among(
+        "SELECT n.node_id, h.node_id FROM node n JOIN node h ON h.kind = 'dataset'"
+        " AND h.namespace = n.namespace AND h.name = n.name AND h.part = ''"
+        f" WHERE n.part <> '' AND n.node_id {_AMONG}",
+        homes,
+    )
+    asked: dict[int, list[NodeId]] = {number: [node] for number, node in homes.items()}
+    for column, home in rows:
+        asked.setdefault(home, []).append(homes[column])
+    # Each in the order of an index: a much used node has a hundred thousand rows.
+    times = view.select_among(
+        "SELECT n.node_id,"
+        " (SELECT t.event_time FROM mention t WHERE t.node_id = n.node_id"
+        f" AND {view.point('t')} ORDER BY t.event_time DESC LIMIT 1),"
+        ' (SELECT t.time_us FROM "write" t WHERE t.node_id = n.node_id'
+        f" AND {view.rectangle('t')} ORDER BY t.time_us DESC LIMIT 1),"
+        " (SELECT max(t.last_us) FROM run_state t WHERE t.job_node = n.node_id"
+        f" AND {view.rectangle('t')}) FROM node n WHERE n.node_id {_AMONG}",
+        asked,
+    )
+    found: dict[NodeId, int] = {}
+    for number, *stated in times:
+        for node in asked[number]:
+            known = [time for time in (*stated, found.get(node)) if time is not None]
+            if known:
+                found[node] = max(known)
+    return found

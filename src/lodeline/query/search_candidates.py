@@ -24,8 +24,6 @@ from lodeline.store.search_tables import search_tables
 _LAST = "\U0010ffff"
 # The index knows pieces of three characters; shorter words are only looked for as beginnings.
 _PIECE_CHARACTERS_MIN = 3
-# A quarter of the bound each: names that are the question, and those that begin with it.
-_KEYS_MAX = SEARCH_MATCHES_MAX // 4
 
 
 @dataclass
@@ -33,11 +31,13 @@ class Candidates:
     """What the index found.
 
     Attributes:
+        limit: documents at most.
         numbers: of documents, the better kinds of match first.
         corrected: word asked for -> words tried in its place; empty where the words were found.
         cut: whether there may be more.
     """
 
+    limit: int
     numbers: dict[int, None] = field(default_factory=dict)
     corrected: dict[str, list[str]] = field(default_factory=dict)
     cut: bool = False
@@ -47,7 +47,7 @@ class Candidates:
         for number in numbers:
             if number in self.numbers:
                 continue
-            if len(self.numbers) == SEARCH_MATCHES_MAX:
+            if len(self.numbers) == self.limit:
                 self.cut = True
                 return
             self.numbers[number] = None
@@ -60,6 +60,7 @@ def find_candidates(
     *,
     said: bool,
     marks: Sequence[str],
+    limit: int = SEARCH_MATCHES_MAX,
 ) -> Candidates:
     """Find the documents that may match.
 
@@ -69,17 +70,17 @@ def find_candidates(
         words: of the question, each of which must match; at least one.
         said: whether what is said of nodes counts, beside their names.
         marks: filters that all must hold.
+        limit: documents at most.
     """
-    found = Candidates()
+    found = Candidates(limit)
     # What a filter does not let through is taken out later; 2 finds what this leaves out.
-    found.add(_iter_keys(connection, text))
+    found.add(_iter_keys(connection, text, limit // 4))
     fields = ("own", "around", "said") if said else ("own", "around")
 
     def add(groups: Sequence[Sequence[str]], columns: Sequence[str]) -> None:
         if all(groups):
-            limit = SEARCH_MATCHES_MAX + 1
             tables = search_tables(connection)
-            found.add(tables.find(connection, groups, fields=columns, marks=marks, limit=limit))
+            found.add(tables.find(connection, groups, fields=columns, marks=marks, limit=limit + 1))
 
     expansions = [_Expansion(connection, word) for word in words]
     groups = [one.words for one in expansions]
@@ -92,15 +93,16 @@ def find_candidates(
     return found
 
 
-def _iter_keys(connection: Connection, text: str) -> Iterable[int]:
+def _iter_keys(connection: Connection, text: str, limit: int) -> Iterable[int]:
+    """Find names that are the question, then those that begin with it."""
     exact = connection.execute(
         "SELECT document_id FROM search_key WHERE name = ? ORDER BY document_id LIMIT ?",
-        (text, _KEYS_MAX),
+        (text, limit),
     )
     yield from [row[0] for row in exact.fetchall()]
     longer = connection.execute(
         "SELECT document_id FROM search_key WHERE name > ? AND name < ? ORDER BY name LIMIT ?",
-        (text, text + _LAST, _KEYS_MAX),
+        (text, text + _LAST, limit),
     )
     yield from [row[0] for row in longer.fetchall()]
 

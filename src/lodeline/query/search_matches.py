@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import msgspec
 
-from lodeline.limits import SEARCH_FACETS_READ_MAX
+from lodeline.limits import SEARCH_FACETS_READ_MAX, SEARCH_MATCHES_MAX
 from lodeline.model import NodeId
 from lodeline.query.answers import Gap
 from lodeline.query.facets import Registers, iter_entities
 from lodeline.query.parameters import SearchQuestion
+from lodeline.query.permission import Authoriser
 from lodeline.query.search_index import saying_of
 from lodeline.query.search_terms import plain, spoken
 from lodeline.query.view import View
@@ -29,6 +30,7 @@ class Match:
 
     Attributes:
         node: canonical.
+        numbers: rows of `node` that it was found by.
         names: of its own that it was found by.
         own: words of those.
         around: words of namespaces and, of columns, datasets.
@@ -37,13 +39,13 @@ class Match:
         owners: of the node.
     """
 
-    __slots__ = ("around", "names", "node", "own", "owners", "said", "tags")
+    __slots__ = ("around", "names", "node", "numbers", "own", "owners", "said", "tags")
 
     def __init__(
-        self, node: NodeId, name: NodeId | None = None, shown: _Shown | None = None
+        self, node: NodeId, name: NodeId, number: int, shown: _Shown | None = None
     ) -> None:
-        name = name or node
         self.node = node
+        self.numbers = [number]
         self.names = [name]
         self.own = spoken(name.part or name.name)
         self.around = spoken(name.namespace)
@@ -57,6 +59,7 @@ class Match:
 
     def absorb(self, other: Match) -> None:
         """Take in what was found under another name of the node."""
+        self.numbers += other.numbers
         self.names += other.names
         self.own += " " + other.own
         self.around += " " + other.around
@@ -93,14 +96,18 @@ class Matches:
 
     Args:
         view: the graph at the moment.
+        reader: from whom nodes may be hidden.
         newest: whether the moment is the newest, which the index tells the facets of.
 
     Attributes:
         found: by canonical node.
+        cut: whether the index had more than are ranked.
     """
 
-    def __init__(self, view: View, *, newest: bool) -> None:
+    def __init__(self, view: View, reader: Authoriser, *, newest: bool) -> None:
         self.found: dict[NodeId, Match] = {}
+        self.cut = False
+        self._reader = reader
         self._view = view
         self._newest = newest
         self._unread = False
@@ -122,10 +129,25 @@ class Matches:
     # From the index
 
     def add_indexed(self, documents: Iterable[int]) -> None:
-        """Take the nodes of documents that are known at the moment."""
-        numbers = {number % PARTS_FROM for number in documents} - self._stale
-        shown = self._shown(numbers) if self._newest else {}
-        self._add(numbers, shown)
+        """Take the nodes of documents that are known at the moment and not hidden.
+
+        Args:
+            documents: the better kinds of match first.
+        """
+        numbers = dict.fromkeys(number % PARTS_FROM for number in documents)
+        known = self._known(numbers.keys() - self._stale)
+        canonical = self._canonical(known)
+        reader = self._reader
+        seen = [
+            number
+            for number in numbers
+            if number in canonical and (reader.sees_all or reader.may_see(canonical[number]))
+        ]
+        self.cut = len(seen) > SEARCH_MATCHES_MAX
+        seen = seen[:SEARCH_MATCHES_MAX]
+        shown = self._shown(seen) if self._newest else {}
+        for number in seen:
+            self._put(Match(canonical[number], known[number], number, shown.get(number)))
 
     def _shown(self, numbers: Collection[int]) -> dict[int, _Shown]:
         documents = [*numbers, *(number + PARTS_FROM for number in numbers)]
@@ -140,24 +162,24 @@ class Matches:
         self,
         numbers: Iterable[int],
         shown: Mapping[int, _Shown],
-        groups: Sequence[Sequence[str]] | None = None,
+        groups: Sequence[Sequence[str]],
     ) -> None:
         known = self._known(numbers)
         for number, canonical in self._canonical(known).items():
-            match = Match(canonical, known[number], shown.get(number))
-            if groups is not None and not match.has_all(groups):
-                continue
-            before = self.found.get(canonical)
-            if before is None:
-                self.found[canonical] = match
-            else:
-                before.absorb(match)
+            match = Match(canonical, known[number], number, shown.get(number))
+            if match.has_all(groups):
+                self._put(match)
+
+    def _put(self, match: Match) -> None:
+        before = self.found.setdefault(match.node, match)
+        if before is not match:
+            before.absorb(match)
 
     def _known(self, numbers: Iterable[int]) -> dict[int, NodeId]:
-        rows = self._view.select_among(
+        rows = self._view.select(
             f"SELECT n.node_id, n.kind, n.namespace, n.name, n.part FROM node n"
             f" WHERE n.node_id {_AMONG} AND {self._view.known('n')}",
-            numbers,
+            ids=json.dumps(list(numbers)),
         )
         return {number: NodeId(*name) for number, *name in rows}
 
