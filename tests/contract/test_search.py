@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from lodeline.limits import SEARCH_MATCHES_MAX
 from lodeline.model import NodeId
 from lodeline.query import ask
 from lodeline.query.search_index import catch_up, index_state
-from lodeline.store import Segment, SqliteSegment, open_segment
+from lodeline.store import Segment, SqlSegment, open_segment
 from lodeline.store.erasing import erase
+from postgres_servers import Server
+from stores import Place
 
 FACET = {"_producer": "https://example.org", "_schemaURL": "https://example.org/f.json"}
 
@@ -79,19 +81,41 @@ WAREHOUSE = [
 ]
 
 
-@pytest.fixture(params=["indexed", "scanned"])
-def segment(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Segment]:
-    opened = open_segment(f"sqlite:///{tmp_path}/lodeline.db")
+STORES = ("sqlite", "postgres15")
+
+
+def place_of(kind: str, folder: Path, postgres_of: Callable[[str], Server]) -> Place:
+    server = postgres_of(kind.removeprefix("postgres")) if kind != "sqlite" else None
+    return Place(kind, folder, server)
+
+
+@pytest.fixture(params=STORES)
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres_of: Callable[[str], Server]
+) -> Iterator[Place]:
+    made = place_of(request.param, tmp_path, postgres_of)
+    yield made
+    made.drop()
+
+
+@pytest.fixture(params=[("sqlite", "indexed"), ("sqlite", "scanned"), ("postgres15", "indexed")])
+def segment(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres_of: Callable[[str], Server]
+) -> Iterator[SqlSegment]:
+    kind, how = request.param
+    made = place_of(kind, tmp_path, postgres_of)
+    opened = made.open()
     accept(opened, WAREHOUSE)
-    if request.param == "indexed":
+    if how == "indexed":
         assert catch_up(opened, seconds=60)
     yield opened
     opened.close()
+    made.drop()
 
 
 @pytest.fixture
-def indexed(tmp_path: Path) -> Iterator[SqliteSegment]:
-    opened = open_segment(f"sqlite:///{tmp_path}/lodeline.db")
+def indexed(place: Place) -> Iterator[SqlSegment]:
+    opened = place.open()
     accept(opened, WAREHOUSE)
     assert catch_up(opened, seconds=60)
     yield opened
@@ -164,9 +188,7 @@ def test_an_identifier_finds_its_node_alone(segment: Segment) -> None:
 @pytest.mark.parametrize(
     "typo", ["ordres", "orderss", "oders", "arcive", "custommer", "profle", "customrepofile"]
 )
-def test_a_mistyped_word_finds_what_was_meant_and_says_so(
-    indexed: SqliteSegment, typo: str
-) -> None:
+def test_a_mistyped_word_finds_what_was_meant_and_says_so(indexed: SqlSegment, typo: str) -> None:
     answer = ask(indexed, "search", {"q": typo})
     meant = {"or": "orders", "od": "orders", "ar": "archive"}.get(typo[:2])
     assert answer["corrected"][typo]
@@ -174,14 +196,14 @@ def test_a_mistyped_word_finds_what_was_meant_and_says_so(
     assert answer["results"]
 
 
-def test_digits_and_short_words_are_not_taken_for_others(indexed: SqliteSegment) -> None:
+def test_digits_and_short_words_are_not_taken_for_others(indexed: SqlSegment) -> None:
     accept(indexed, [event(dataset("v2025"), dataset("tax"))])
     catch_up(indexed, seconds=60)
     assert ids(indexed, "v2026") == []
     assert ids(indexed, "tux") == []
 
 
-def test_words_that_are_there_are_not_corrected(indexed: SqliteSegment) -> None:
+def test_words_that_are_there_are_not_corrected(indexed: SqlSegment) -> None:
     accept(indexed, [event(dataset("boarders"))])
     catch_up(indexed, seconds=60)
     answer = ask(indexed, "search", {"q": "boarders"})
@@ -217,7 +239,7 @@ def test_what_a_reader_may_not_see_is_not_counted(segment: Segment) -> None:
     assert ask(segment, "search", named, authoriser=Sales())["total"] == 0
 
 
-def test_a_reader_finds_what_lies_behind_much_that_is_hidden(indexed: SqliteSegment) -> None:
+def test_a_reader_finds_what_lies_behind_much_that_is_hidden(indexed: SqlSegment) -> None:
     class Last:
         sees_all = False
 
@@ -232,7 +254,7 @@ def test_a_reader_finds_what_lies_behind_much_that_is_hidden(indexed: SqliteSegm
     assert (answer["total"], answer["total_exact"]) == (1, True)
 
 
-def test_the_last_statement_in_event_time_counts_whatever_came_last(indexed: SqliteSegment) -> None:
+def test_the_last_statement_in_event_time_counts_whatever_came_last(indexed: SqlSegment) -> None:
     accept(indexed, [event(dataset("t", documented("newest words")), time="2026-03-01T00:00:00Z")])
     catch_up(indexed, seconds=60)
     accept(indexed, [event(dataset("t", documented("older words")), time="2026-02-01T00:00:00Z")])
@@ -279,7 +301,7 @@ def test_names_of_one_dataset_are_one_result(segment: Segment) -> None:
     assert ids(segment, "orders").count("public.orders") == 1
 
 
-def test_rebuilding_gives_the_same_answers(indexed: SqliteSegment) -> None:
+def test_rebuilding_gives_the_same_answers(indexed: SqlSegment) -> None:
     asked = ("orders", "crm", "customers bought", "ordres", "bucket")
     before = [ask(indexed, "search", {"q": q}) for q in asked]
     rebuild(indexed)
@@ -302,7 +324,7 @@ def test_pages_follow_one_another_without_overlap(segment: Segment) -> None:
     assert pages == whole
 
 
-def test_more_matches_than_are_ranked_are_said_to_be_more(indexed: SqliteSegment) -> None:
+def test_more_matches_than_are_ranked_are_said_to_be_more(indexed: SqlSegment) -> None:
     many = [dataset(f"many_{number}") for number in range(SEARCH_MATCHES_MAX + 50)]
     accept(indexed, [event(*many, dataset("zz.many"))])
     catch_up(indexed, seconds=60)
@@ -313,7 +335,8 @@ def test_more_matches_than_are_ranked_are_said_to_be_more(indexed: SqliteSegment
     assert ask(indexed, "search", {"q": "orders"})["total_exact"] is True
 
 
-def test_erased_words_are_in_no_file_of_the_store(indexed: SqliteSegment, tmp_path: Path) -> None:
+def test_erased_words_are_in_no_file_of_the_store(tmp_path: Path) -> None:
+    indexed = open_segment(f"sqlite:///{tmp_path}/lodeline.db")
     secret = "Zyxwvut"
     position = indexed.size()
     described = dataset("people", documented(f"Asked {secret} about it"))
@@ -339,13 +362,14 @@ def test_erased_words_are_in_no_file_of_the_store(indexed: SqliteSegment, tmp_pa
     catch_up(indexed, seconds=60)
     assert ids(indexed, secret) == []
     assert files() == []
+    indexed.close()
 
 
-def test_sealed_values_are_not_searched(tmp_path: Path) -> None:
-    (tmp_path / "lodeline.db.personal.toml").write_text(
+def test_sealed_values_are_not_searched(place: Place) -> None:
+    place.path.with_name(place.path.name + ".personal.toml").write_text(
         '[[rules]]\npointer = "/outputs/*/facets/ownership/owners/*/name"\n'
     )
-    segment = open_segment(f"sqlite:///{tmp_path}/lodeline.db")
+    segment = place.open()
     accept(segment, [event(dataset("people", owned("Alice Doe")))])
     assert ids(segment, "alice") == []
     catch_up(segment, seconds=60)

@@ -65,6 +65,8 @@ _TOKEN: Final = re.compile(
     r"(?P<text>'(?:[^']|'')*'|\"[^\"]*\")|(?P<cast>::)|(?P<mark>\?)|:(?P<name>\w+)|(?P<percent>%)"
     r"|(?P<like>\bLIKE\b)"
 )
+# A key over long texts is kept over their digests, and a conflict is told of those.
+_CONFLICT: Final = re.compile(r"ON CONFLICT ?\((producer, namespace, caller)\)")
 _INSERT: Final = re.compile(r"INSERT INTO (?P<table>\w+) VALUES \([?, ]+\)")
 _COMMENT: Final = re.compile(r"^\s*--.*\n", re.MULTILINE)
 _DEFINITION: Final = re.compile(r"(?:\s*--.*\n)*\s*CREATE (?:TABLE|INDEX)\b")
@@ -83,7 +85,13 @@ def translate(sql: str) -> tuple[str, frozenset[str]]:
     arrays = frozenset(name[1:] for name in _AMONG.findall(sql))
     sql = _AMONG.sub(r"= ANY (\1)", sql)
     sql = _PERHAPS.sub(r"(\2 OR \1 IS NULL)", sql)
+    sql = _CONFLICT.sub(_by_digests, sql)
     return _TOKEN.sub(_replace, sql), arrays
+
+
+def _by_digests(match: re.Match[str]) -> str:
+    columns = ", ".join(f"text_digest({column})" for column in match[1].split(", "))
+    return f"ON CONFLICT ({columns})"
 
 
 def _replace(match: re.Match[str]) -> str:

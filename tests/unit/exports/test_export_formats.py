@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from lodeline.ingest import accept
 from lodeline.model import NodeId
 from lodeline.store import SqliteSegment, open_segment
 from lodeline.store.erasing import erase
+from postgres_servers import Server
+from stores import Place
 
 CROISSANT = Path(__file__).parents[3] / ".venv-croissant" / "bin" / "python"
 FACET = {"_producer": "https://example.org", "_schemaURL": "https://example.org/f.json"}
@@ -236,6 +238,25 @@ def test_an_archive_grows_by_new_files_alone(segment: SqliteSegment, tmp_path: P
     archive(segment, whole)
     for table in ("events", "nodes", "edges"):
         assert count(whole, table) == count(folder, table)
+
+
+def test_a_store_in_postgresql_gives_the_same_rows(
+    segment: SqliteSegment, tmp_path: Path, postgres_of: Callable[[str], Server]
+) -> None:
+    place = Place("postgres15", tmp_path / "keys", postgres_of("15"))
+    place.folder.mkdir()
+    other = place.open()
+    accept(other, THREE)
+    for name, one in (("a", segment), ("b", other)):
+        write_csv_folder(begin_export(one), tmp_path / name)
+        archive(one, tmp_path / f"archive_{name}")
+    for name in ("nodes.csv", "edges.csv"):
+        first, second = (sorted(map(str, rows_of(tmp_path / one / name))) for one in "ab")
+        assert first == second
+    for table in ("events", "nodes", "edges"):
+        assert count(tmp_path / "archive_a", table) == count(tmp_path / "archive_b", table)
+    other.close()
+    place.drop()
 
 
 def test_what_a_crash_left_of_an_export_is_written_once(
