@@ -544,6 +544,13 @@ STREAM_WAIT_SECONDS = 0.5
 # Messages asked for at a time: one commit's worth.
 STREAM_MESSAGES_MAX = COMMIT_EVENTS_MAX
 
+# Bytes of messages held at a time, if each were as large as its broker lets it be.
+STREAM_BYTES_MAX = QUEUE_BYTES_MAX
+
+# Seconds that a consumer which was told to stop may take for the messages in its hands, and once
+# more to leave its broker.
+STREAM_STOP_SECONDS_MAX = 5.0
+
 # Seconds until a request to a broker counts as unanswered.
 STREAM_REQUEST_SECONDS_MAX = 10.0
 

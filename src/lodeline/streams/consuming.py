@@ -16,12 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lodeline.errors import CouldNotTellError
+from lodeline.errors import CouldNotTellError, LodelineError
 from lodeline.ingest import fold_pending
 from lodeline.limits import (
     FOLD_EVENTS_MAX,
     STREAM_RETRY_SECONDS,
     STREAM_RETRY_SECONDS_MAX,
+    STREAM_STOP_SECONDS_MAX,
 )
 from lodeline.store import Appended, Refusal, Segment, StreamOffset
 from lodeline.store.connections import Connection
@@ -145,18 +146,42 @@ class Consumer:
         while not self.should_stop():
             takes = self._takes
             try:
-                await self.source.run(self, once=once)
+                await self._run_source(once=once)
                 await self.rest()
             except CouldNotTellError as error:
                 if once:
                     raise
                 self.report(str(error))
+            except Exception as error:
+                # A client's own fault ends neither the service nor the other streams.
+                if once or isinstance(error, LodelineError):
+                    raise
+                self.report(f"{self.source.name}: {error!r}")
             else:
                 return
             if self._takes > takes:
                 pause = STREAM_RETRY_SECONDS
             await self._wait(pause)
             pause = min(2 * pause, STREAM_RETRY_SECONDS_MAX)
+
+    async def _run_source(self, *, once: bool) -> None:
+        """Run the source; one that is stuck, such as in a connection, is cut off when told to stop.
+
+        What it had not stored is not acknowledged, and comes again.
+        """
+        running = asyncio.ensure_future(self.source.run(self, once=once))
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                await asyncio.wait({running}, timeout=STREAM_STOP_SECONDS_MAX)
+            if running.done():
+                await running
+        finally:
+            stopping.cancel()
+            if not running.done():
+                running.cancel()
+                await asyncio.wait({running}, timeout=STREAM_STOP_SECONDS_MAX)
 
     async def _wait(self, seconds: float) -> None:
         try:

@@ -25,6 +25,7 @@ from nats.js.errors import NotFoundError
 
 from lodeline.errors import StreamUnreachableError
 from lodeline.limits import (
+    STREAM_BYTES_MAX,
     STREAM_MESSAGES_MAX,
     STREAM_REDELIVERY_SECONDS,
     STREAM_REQUEST_SECONDS_MAX,
@@ -104,27 +105,30 @@ class NatsSource:
         elif address.user:
             options["token"] = address.user
         scheme = "tls" if self._secure else "nats"
-        await client.connect(
+        connecting = client.connect(
             servers=[f"{scheme}://{server}" for server in address.servers],
             # Opened anew instead, from the store's offsets: one way back for every failure.
             allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
             connect_timeout=int(STREAM_REQUEST_SECONDS_MAX),
             error_cb=_ignore,
             disconnected_cb=_ignore,
             closed_cb=_ignore,
             **options,
         )
+        await asyncio.wait_for(connecting, 2 * STREAM_REQUEST_SECONDS_MAX)
 
     async def _pull(self, client: Client, sink: Sink, *, once: bool) -> None:
         streams = client.jetstream(timeout=STREAM_REQUEST_SECONDS_MAX)
         stored = (await sink.offsets()).get(self._stream)
         offset = await self._begin(streams, stored)
         subscription = await streams.pull_subscribe_bind(self._durable, self._stream)
+        # As many as would fit if each were as large as the server lets it be.
+        count = min(STREAM_MESSAGES_MAX, max(1, STREAM_BYTES_MAX // client.max_payload))
         while not sink.should_stop():
             try:
-                messages = await subscription.fetch(
-                    STREAM_MESSAGES_MAX, timeout=STREAM_WAIT_SECONDS
-                )
+                messages = await subscription.fetch(count, timeout=STREAM_WAIT_SECONDS)
             except nats.errors.TimeoutError:
                 messages = []
             info = await subscription.consumer_info()

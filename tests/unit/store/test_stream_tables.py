@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lodeline.errors import StoreUnreachableError
+from lodeline.errors import LodelineError
 from lodeline.ingest import prepare_event
-from lodeline.store import Segment, StreamOffset, open_segment
+from lodeline.store import SqlSegment, StreamOffset
 from lodeline.store.erasing import erase
 from lodeline.store.stream_tables import (
     add_correlations,
@@ -17,17 +17,19 @@ from lodeline.store.stream_tables import (
     iter_correlations,
     set_offsets,
 )
+from lodeline.streams.running import make_consumers, run_consumers
 from lodeline.wire.correlation import Correlation
+from stores import Place
 from streamed import captured
 
 
 @pytest.fixture
-def segment(tmp_path: Path) -> Iterator[Segment]:
-    with open_segment(f"sqlite:///{tmp_path / 's.db'}") as one:
+def segment(place: Place) -> Iterator[SqlSegment]:
+    with place.open() as one:
         yield one
 
 
-def put(segment: Segment, *offsets: StreamOffset, events: int = 0) -> list[int]:
+def put(segment: SqlSegment, *offsets: StreamOffset, events: int = 0) -> list[int]:
     def beside(connection, outcomes):
         create_stream_tables(connection)
         set_offsets(connection, offsets)
@@ -40,7 +42,7 @@ def offset(position: int, *, part: str = "0", generation: str = "") -> StreamOff
     return StreamOffset("kafka:t", part, generation, position, position)
 
 
-def test_offsets_are_written_with_or_without_events(segment: Segment) -> None:
+def test_offsets_are_written_with_or_without_events(segment: SqlSegment) -> None:
     assert segment.stream_offsets() == []
     put(segment, offset(3), events=3)
     put(segment, offset(5), offset(2, part="1"))
@@ -48,7 +50,7 @@ def test_offsets_are_written_with_or_without_events(segment: Segment) -> None:
     assert segment.stream_offsets("kafka:u") == []
 
 
-def test_an_offset_goes_back_only_with_another_generation(segment: Segment) -> None:
+def test_an_offset_goes_back_only_with_another_generation(segment: SqlSegment) -> None:
     put(segment, offset(9, generation="a"))
     put(segment, offset(4, generation="a"))
     assert [one.position for one in segment.stream_offsets()] == [9]
@@ -56,7 +58,7 @@ def test_an_offset_goes_back_only_with_another_generation(segment: Segment) -> N
     assert segment.stream_offsets() == [offset(4, generation="b")]
 
 
-def test_what_fails_beside_events_takes_them_with_it(segment: Segment) -> None:
+def test_what_fails_beside_events_takes_them_with_it(segment: SqlSegment) -> None:
     put(segment, offset(1))
     size, head = segment.size(), segment.checkpoint()
 
@@ -64,7 +66,7 @@ def test_what_fails_beside_events_takes_them_with_it(segment: Segment) -> None:
         set_offsets(connection, [offset(2)])
         connection.execute("INSERT INTO no_such_table VALUES (1)")
 
-    with pytest.raises(StoreUnreachableError):
+    with pytest.raises(LodelineError):
         segment.append([prepare_event(captured()[0])], beside=fail)
     assert (segment.size(), segment.stream_offsets()) == (size, [offset(1)])
     assert segment.checkpoint() == head
@@ -72,7 +74,7 @@ def test_what_fails_beside_events_takes_them_with_it(segment: Segment) -> None:
     assert segment.size() == size + 1
 
 
-def test_the_first_headers_that_named_anything_count(segment: Segment) -> None:
+def test_the_first_headers_that_named_anything_count(segment: SqlSegment) -> None:
     first, second = Correlation(run_id="1"), Correlation(run_id="2")
     event = prepare_event(captured()[0])
     for told in (first, second):
@@ -86,7 +88,7 @@ def test_the_first_headers_that_named_anything_count(segment: Segment) -> None:
         assert [one.correlation for one in iter_correlations(connection, range(9))] == [first]
 
 
-def test_an_entry_that_is_erased_takes_what_its_headers_named_along(segment: Segment) -> None:
+def test_an_entry_that_is_erased_takes_what_its_headers_named_along(segment: SqlSegment) -> None:
     event = prepare_event(captured()[0])
 
     def beside(connection, outcomes):
@@ -97,3 +99,19 @@ def test_an_entry_that_is_erased_takes_what_its_headers_named_along(segment: Seg
     erase(segment, entries=[outcome.position])
     with segment.reading() as connection:
         assert list(iter_correlations(connection, range(9))) == []
+
+
+def test_a_folder_is_taken_into_every_store(segment: SqlSegment, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.jsonl").write_bytes(b"no event\n" + b"\n".join(captured()[:40]))
+    for accepted in (40, 0):
+        [consumer] = make_consumers(segment, [str(folder)], print)
+        run_consumers([consumer], once=True)
+        assert consumer.counts.accepted == accepted
+    assert segment.count_dead_letters() == 1
+    [offset] = segment.stream_offsets()
+    assert (offset.part, offset.behind) == ("a.jsonl", 0)
+    (folder / "a.jsonl").unlink()
+    run_consumers(make_consumers(segment, [str(folder)], print), once=True)
+    assert segment.stream_offsets() == []
