@@ -123,6 +123,5 @@ class Server:
     def close(self) -> None:
         """Stop it and remove what it wrote."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            self.process.wait(60)
+            self.crash()
         shutil.rmtree(self.folder, ignore_errors=True)

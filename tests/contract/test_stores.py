@@ -42,10 +42,15 @@ from lodeline.proof import (
     verify_receipt,
 )
 from lodeline.query import ask
+from lodeline.query.search_index import catch_up
+from lodeline.rows.steps import fold_steps
 from lodeline.store import AcceptedEvent, SqlSegment, open_segment
 from lodeline.store.api_keys import create_api_key, list_api_keys
 from lodeline.store.erasing import erase
 from lodeline.store.graph_tables import drop_graph_tables
+from lodeline.store.prediction_tables import create_prediction_tables
+from lodeline.store.row_tables import create_row_tables
+from lodeline.store.stream_tables import create_stream_tables
 from lodeline.store.subject_records import erase_subject, find_subject, iter_values
 from lodeline.store.tables import ADDED_IN_2, FORMAT_VERSION, SCHEMA
 from lodeline.store.verification import verify_segment
@@ -526,6 +531,34 @@ def test_predictions_are_found_and_rebuilt(segment: SqlSegment) -> None:
         rebuild_predictions(segment)
     assert_sound(segment)
     assert ask(segment, "show", {"id": f"prediction:{names[1]}"})["deployment"]
+
+
+# Columns of texts with a bound far below what an index entry of PostgreSQL holds.
+SHORT = {"kind", "key_id", "run_id", "parent_run", "vkey", "facet", "word", "source", "output_kind"}
+SHORT |= {"prediction_id", "trace_id", "meta.name", "search_key.name"}
+
+
+@pytest.mark.parametrize("place", ["postgres18"], indirect=True)
+def test_no_index_holds_texts_that_may_be_longer_than_its_entries(segment: SqlSegment) -> None:
+    accept(segment, [event(1)])
+    ask(segment, "search", {"q": "a"})
+    catch_up(segment, seconds=10)
+    accept_predictions(segment, [])
+    fold_steps(segment)
+    with segment.writing() as connection:
+        create_row_tables(connection)
+        create_prediction_tables(connection)
+        create_stream_tables(connection)
+        rows = connection.execute(
+            "SELECT c.relname, a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid "
+            "JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = current_schema() "
+            "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey) "
+            "WHERE m.amname = 'btree' AND a.atttypid = 'text'::regtype"
+        ).fetchall()
+    assert len(rows) > 4
+    held = {(table, column) for table, column in rows if column not in SHORT}
+    assert {f"{table}.{column}" for table, column in held} <= SHORT
 
 
 # Formats

@@ -117,7 +117,8 @@ class PostgresConnection:
 
     def command(self, statement: str) -> None:
         """Run what is PostgreSQL's own; several statements in one round trip."""
-        self.raw.execute(_literal(statement))
+        # Not prepared: nothing is to be planned, and several statements cannot be.
+        self.raw.execute(_literal(statement), prepare=False)
 
     @property
     def lost(self) -> bool:

@@ -8,26 +8,28 @@ Statements are written for both databases; what is left to translate is small an
   under the collation "C",
 - `(:x IS NULL OR …)` is turned round,
 - types; every text is of collation "C", so that it orders as its bytes do,
-- keys over texts without a short bound: an index entry of PostgreSQL holds 2,704 bytes, so unique
-  keys are kept over digests, and questions are answered by an index over the other columns,
+- keys over texts that may be long: an index entry of PostgreSQL holds 2,704 bytes, so unique keys
+  are kept over digests, and questions are answered by another index,
 - guards become plpgsql triggers.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from typing import Final
 
 from lodeline.store.guards import Guard
 
-# Texts whose length is bounded to far below an index entry's.
-_SHORT_TEXTS: Final = frozenset(
-    {"kind", "key_id", "run_id", "parent_run", "vkey", "facet", "word", "search_key.name"}
-    | {"stream_offset.source", "stream_offset.part"}
-    | {f"producer_account.{column}" for column in ("producer", "namespace", "caller")}
+# Columns of texts that may be longer than an index entry holds; the same in whichever table.
+_LONG_TEXTS: Final = frozenset(
+    {"namespace", "name", "part", "version", "body", "facets", "pointer", "operator", "shape"}
+    | {"producer", "caller", "deployment_namespace", "deployment_name", "deployment_version"}
+    | {f"{end}_{what}" for end in ("input", "output") for what in ("namespace", "name", "version")}
 )
+# Those whose column's name is of short ones elsewhere.
+_LONG_TEXTS_OF: Final = {"row_step": frozenset({"digest"})}
 # Indexes whose columns hold long texts, by name: what PostgreSQL is to index instead.
 _INDEXES: Final = {
     "write_of_version": "write (node_id)",
@@ -40,6 +42,7 @@ _INDEXES: Final = {
 _LOOKUPS: Final = {
     "node": ("node_name ON node USING hash (name)", "node_part ON node USING hash (part)"),
     "detail": ("detail_body ON detail USING hash (body)",),
+    "search_key": ("search_key_name ON search_key (name)",),
     "facet_set": ("facet_set_facets ON facet_set USING hash (facets)",),
 }
 # What our statements call that only SQLite has, and digests for keys. They lie in the schema.
@@ -61,12 +64,12 @@ FUNCTIONS: Final = (
 _AMONG: Final = re.compile(r"IN \(SELECT value FROM json_each\((:\w+)\)\)")
 # A parameter's type follows from its first use, and IS NULL says nothing of it.
 _PERHAPS: Final = re.compile(r"\((:\w+) IS NULL OR ([^()]*)\)")
+# A key over long texts is kept over their digests, and a conflict is told of those.
+_CONFLICT: Final = re.compile(r"ON CONFLICT ?\((?P<columns>[\w, ]+)\)")
 _TOKEN: Final = re.compile(
     r"(?P<text>'(?:[^']|'')*'|\"[^\"]*\")|(?P<cast>::)|(?P<mark>\?)|:(?P<name>\w+)|(?P<percent>%)"
     r"|(?P<like>\bLIKE\b)"
 )
-# A key over long texts is kept over their digests, and a conflict is told of those.
-_CONFLICT: Final = re.compile(r"ON CONFLICT ?\((producer, namespace, caller)\)")
 _INSERT: Final = re.compile(r"INSERT INTO (?P<table>\w+) VALUES \([?, ]+\)")
 _COMMENT: Final = re.compile(r"^\s*--.*\n", re.MULTILINE)
 _DEFINITION: Final = re.compile(r"(?:\s*--.*\n)*\s*CREATE (?:TABLE|INDEX)\b")
@@ -85,13 +88,17 @@ def translate(sql: str) -> tuple[str, frozenset[str]]:
     arrays = frozenset(name[1:] for name in _AMONG.findall(sql))
     sql = _AMONG.sub(r"= ANY (\1)", sql)
     sql = _PERHAPS.sub(r"(\2 OR \1 IS NULL)", sql)
-    sql = _CONFLICT.sub(_by_digests, sql)
+    sql = _CONFLICT.sub(_replace_conflict, sql)
     return _TOKEN.sub(_replace, sql), arrays
 
 
-def _by_digests(match: re.Match[str]) -> str:
-    columns = ", ".join(f"text_digest({column})" for column in match[1].split(", "))
-    return f"ON CONFLICT ({columns})"
+def _replace_conflict(match: re.Match[str]) -> str:
+    columns = [column.strip() for column in match["columns"].split(",")]
+    return f"ON CONFLICT ({_keys_of(columns, _LONG_TEXTS)})"
+
+
+def _keys_of(columns: Iterable[str], long: Collection[str]) -> str:
+    return ", ".join(f"text_digest({one})" if one in long else one for one in columns)
 
 
 def _replace(match: re.Match[str]) -> str:
@@ -132,11 +139,7 @@ def define(sql: str) -> list[str]:
 
 
 def _define_table(table: str, sql: str) -> Iterator[str]:
-    long = {
-        column
-        for column in _TEXT_COLUMN.findall(sql)
-        if column not in _SHORT_TEXTS and f"{table}.{column}" not in _SHORT_TEXTS
-    }
+    long = set(_TEXT_COLUMN.findall(sql)) & (_LONG_TEXTS | _LONG_TEXTS_OF.get(table, frozenset()))
     unique: list[list[str]] = []
 
     def take_key(match: re.Match[str]) -> str:
@@ -159,7 +162,7 @@ def _define_table(table: str, sql: str) -> Iterator[str]:
     sql = re.sub(r"\bBLOB\b", "bytea", sql)
     yield re.sub(r"\bTEXT\b(?! COLLATE)", 'text COLLATE "C"', sql)
     for columns in unique:
-        keys = ", ".join(f"text_digest({c})" if c in long else c for c in columns)
+        keys = _keys_of(columns, long)
         yield f"CREATE UNIQUE INDEX IF NOT EXISTS {table}_key ON {table} ({keys})"
     for lookup in _LOOKUPS.get(table, ()):
         yield f"CREATE INDEX IF NOT EXISTS {lookup}"
