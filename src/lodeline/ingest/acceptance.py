@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from lodeline.errors import InvalidEventError
 from lodeline.ingest.accounting import Accounts
+from lodeline.ingest.collecting import collector_paused
 from lodeline.ingest.projection import fold_pending
 from lodeline.ingest.splitting import split_batch
 from lodeline.limits import COMMIT_BYTES_MAX, COMMIT_EVENTS_MAX
@@ -154,6 +155,11 @@ def take_in(segment: Segment, inputs: Sequence[Submission | Refusal]) -> TakenIn
     Raises:
         StoreFullError: no room; nothing of it was stored.
     """
+    with collector_paused():
+        return _take_in(segment, inputs)
+
+
+def _take_in(segment: Segment, inputs: Sequence[Submission | Refusal]) -> TakenIn:
     events: list[AcceptedEvent] = []
     senders: list[Sender | None] = []
     refused: list[Refusal] = []

@@ -27,7 +27,7 @@ from lodeline.fold.relations import BASIS_RANK, GroupKey
 from lodeline.fold.statements import facet_digest, plain
 from lodeline.ingest.interning import Interning
 from lodeline.ingest.rectangles import Fact
-from lodeline.limits import CONTENTS_CACHED_MAX
+from lodeline.limits import CONTENTS_CACHED_MAX, PART_BYTES_MAX
 from lodeline.model import NodeId
 from lodeline.store.search_tables import SEARCHED_FACETS
 from lodeline.wire import DatasetEvent, Event, JobEvent, Run, RunEvent, decode_stored
@@ -102,7 +102,17 @@ def _job_of(event: RunEvent | JobEvent) -> NodeId:
 
 
 def _facet_set(facets: dict[str, bytes]) -> str:
-    return plain([[name, facet_digest(facets[name])] for name in sorted(facets)])
+    stated = tuple(sorted(facets.items()))
+    small = sum(map(len, facets.values())) <= PART_BYTES_MAX
+    return _remembered_facet_set(stated) if small else _facet_set_of(stated)
+
+
+def _facet_set_of(facets: tuple[tuple[str, bytes], ...]) -> str:
+    return plain([[name, facet_digest(raw)] for name, raw in facets])
+
+
+# Many datasets carry the same facets: those of one schema, say.
+_remembered_facet_set = lru_cache(maxsize=CONTENTS_CACHED_MAX)(_facet_set_of)
 
 
 class UsesState:

@@ -18,7 +18,7 @@ class _Interned:
         self._insert = f"INSERT INTO {table} VALUES ({', '.join('?' * (len(columns) + 1))})"
         self._table = table
         self._columns = columns
-        self._known: dict[Hashable, int] = {}
+        self.known: dict[Hashable, int] = {}
         self._new: list[tuple[Any, ...]] = []
         (last,) = connection.execute(f"SELECT coalesce(max({table}_id), 0) FROM {table}").fetchone()
         self._next: int = last + 1
@@ -27,20 +27,20 @@ class _Interned:
         if self._complete:
             names = ", ".join(columns)
             for number, *key in connection.execute(f"SELECT {table}_id, {names} FROM {table}"):
-                self._known[tuple(key)] = number
+                self.known[tuple(key)] = number
 
     def number(self, key: tuple[Any, ...]) -> int:
-        known = self._known.get(key)
+        known = self.known.get(key)
         if known is not None:
             return known
         if not self._complete:
             row = self._find(key)
             if row is not None:
-                self._known[key] = row[0]
+                self.known[key] = row[0]
                 return int(row[0])
         number: int = self._next
         self._next += 1
-        self._known[key] = number
+        self.known[key] = number
         self._new.append((number, *key))
         return number
 
@@ -60,8 +60,8 @@ class _Interned:
         if self._new:
             connection.executemany(self._insert, self._new)
             self._new.clear()
-        if len(self._known) > INTERNED_MAX:
-            self._known.clear()
+        if len(self.known) > INTERNED_MAX:
+            self.known.clear()
             self._complete = False
 
 
@@ -81,15 +81,19 @@ class Interning:
             name: _Interned(connection, name, columns) for name, columns in _COLUMNS.items()
         }
         self._node = self._tables["node"].number
+        self._nodes = self._tables["node"].known
         self._derivation = self._tables["derivation"].number
 
     def node(self, node: NodeId) -> int:
         """Give the number of a node, version apart."""
-        return self._node((node.kind, node.namespace, node.name, node.part))
+        key = (node.kind, node.namespace, node.name, node.part)
+        # Asked a dozen times an event, mostly for nodes that are known.
+        return self._nodes.get(key) or self._node(key)
 
     def column(self, namespace: str, name: str, column: str) -> int:
         """Give the number of a dataset's column."""
-        return self._node(("datasetField", namespace, name, column))
+        key = ("datasetField", namespace, name, column)
+        return self._nodes.get(key) or self._node(key)
 
     def derivation(
         self, source: NodeId | None, target: NodeId | None, kind: str, job: NodeId | None

@@ -11,9 +11,7 @@ since, or a batch failed, it is thrown away and read again.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -22,6 +20,7 @@ import msgspec
 from lodeline.fold import FOLD_VERSION
 from lodeline.fold.registers import parent_jobs
 from lodeline.fold.relations import BASES, GroupKey
+from lodeline.ingest.collecting import collector_paused
 from lodeline.ingest.contents import Content, Contents, EventSlice, UsesState, slice_stored
 from lodeline.ingest.groups import Group, GroupEvent
 from lodeline.ingest.interning import Interning
@@ -96,7 +95,7 @@ def _fold_batches(
         with segment.writing(durable=False) as connection:
             projector = _projector(segment, connection)
             try:
-                with _collector_paused():
+                with collector_paused():
                     behind = projector.fold_batch(connection)
             except BaseException:
                 _PROJECTORS.pop(segment, None)
@@ -105,21 +104,6 @@ def _fold_batches(
                 return projector.folded_to, projector.take_unnumbered()
         if progress is not None:
             progress(projector.folded_to)
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Keep the cyclic collector from walking a batch's many rows; they form no cycles.
-
-    It cost a quarter of the fold's time. A batch lasts a fraction of a second.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _is_behind(segment: Segment) -> bool:
