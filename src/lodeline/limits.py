@@ -577,3 +577,10 @@ AGENT_FACET_BYTES_MAX = 8 * 1024
 
 # Items of a page where an agent does not say.
 AGENT_PAGE = 50
+
+# Segments of one service. Each has threads, connections and a log of its own, and a question is
+# asked of all.
+SEGMENTS_MAX = 64
+
+# Blocks of predictions whose segment is remembered; others are looked up.
+BLOCKS_REMEMBERED_MAX = 100_000

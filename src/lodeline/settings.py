@@ -61,12 +61,6 @@ SETTINGS: Final = (
         ("LODELINE_API_KEY", "OPENLINEAGE_API_KEY"),
         "Key that is sent to the server, as `lodeline key create` gave it.",
     ),
-    Setting(
-        "authentication",
-        ("LODELINE_AUTHENTICATION",),
-        "Of `lodeline serve`: `keys` asks every caller for a key; `none`, the default, asks nobody,"
-        " and serves loopback alone.",
-    ),
     Setting("namespace", ("LODELINE_NAMESPACE", "OPENLINEAGE_NAMESPACE"), "Namespace of jobs."),
     Setting("autocapture", ("LODELINE_AUTOCAPTURE",), "`1` starts capture in a Python program."),
     Setting("rows", ("LODELINE_ROWS",), "`1` records row provenance too."),
@@ -181,18 +175,6 @@ def personal_tables(store: Path) -> list[tuple[Path, Mapping[str, object]]]:
         if isinstance(table, dict):
             found.append((Path.cwd(), table))
     return found
-
-
-def authentication(argument: str | None = None) -> str:
-    """How a service knows its callers: `keys` or `none`.
-
-    Raises:
-        UsageError: set to something else.
-    """
-    value = find_setting("authentication", argument=argument) or "none"
-    if value not in {"keys", "none"}:
-        raise UsageError(f"authentication is keys or none, not {value[:64]!r}")
-    return value
 
 
 def bearer_header() -> dict[str, str]:

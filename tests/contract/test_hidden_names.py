@@ -29,6 +29,7 @@ from lodeline.query.registry import FOREIGN_VERBS
 from lodeline.query.search_index import catch_up
 from lodeline.server.assembly import build_application
 from lodeline.server.endpoints import Caller, Endpoint, Permission
+from lodeline.server.entry_events import EntryEvents
 from lodeline.store import Segment, open_segment
 
 WORD = "zebra"
@@ -407,7 +408,10 @@ async def test_no_answer_of_any_reading_route_holds_a_hidden_name(world: World) 
         reading = [
             one
             for one in app.endpoints
-            if one.method == "GET" and one.permission is not Permission.OPERATE
+            if one.method == "GET"
+            and one.permission is not Permission.OPERATE
+            # It has no end; what it tells is asked below.
+            and "text/event-stream" not in json.dumps(one.operation)
         ]
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
@@ -433,3 +437,11 @@ async def test_a_confined_reader_gets_no_evidence_pack(world: World) -> None:
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             answer = await client.get("/api/v2/evidence?id=dataset:plain:features")
     assert answer.status_code == 403
+
+
+def test_the_stream_of_entries_tells_no_hidden_name(world: World) -> None:
+    events = EntryEvents(world.segment, streams_max=1)
+    told = events._tell(0, world.segment.size(), READER).decode()
+    assert "job:plain:build" in told
+    assert WORD not in told
+    assert WORD in events._tell(0, world.segment.size(), OPEN).decode()

@@ -10,8 +10,8 @@ import logging
 import os
 import threading
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +24,7 @@ from lodeline.transport.draining import drain_into
 
 if TYPE_CHECKING:
     from lodeline.server.configuration import ServerConfiguration
+    from lodeline.server.segments import Router
 
 _logger: Final = logging.getLogger("lodeline.serve")
 
@@ -70,7 +71,8 @@ def execute(arguments: Namespace) -> int:
     configuration = get_configuration(given)
     configure_diagnostics(form=configuration.log_format, level=configuration.log_level)
     url = store_url(arguments.store)
-    with _background(url, _streams(arguments, configuration)):
+    table = configuration.tables.get("segments")
+    with _background(url, _streams(arguments, configuration), table):
         serve(url, configuration)
     return 0
 
@@ -88,6 +90,7 @@ def _check(arguments: Namespace, given: dict[str, object]) -> int:
     checks = [
         ("witnesses", _check_witnesses),
         ("streams", lambda: _check_streams(_streams(arguments, configuration))),
+        ("segments", lambda: _check_segments(url, configuration)),
     ]
     findings = check(url, configuration, problems, checks)
     if arguments.json:
@@ -122,16 +125,26 @@ def _check_streams(sources: list[str]) -> str:
     return ", ".join(names) if names else "none"
 
 
+def _check_segments(url: str, configuration: ServerConfiguration) -> str:
+    from lodeline.server.segments import segment_stores
+
+    return ", ".join(segment_stores(url, configuration.tables.get("segments")))
+
+
 @contextmanager
-def _background(url: str, streams: list[str]) -> Iterator[None]:
-    """Do what goes on beside serving."""
-    with (
-        _draining(url),
-        _cosigning(url),
-        _mapping(url),
-        _consuming(url, streams),
-        _indexing(url),
-    ):
+def _background(url: str, streams: list[str], table: object) -> Iterator[None]:
+    """Do what goes on beside serving: in each segment, and what brings events to them."""
+    from lodeline.server.segments import Router, read_segments, segment_stores
+
+    stores = segment_stores(url, table)
+    router = Router(read_segments(table))
+    with ExitStack() as stack:
+        stack.enter_context(_draining(url, stores, router))
+        for one in stores.values():
+            stack.enter_context(_cosigning(one))
+            stack.enter_context(_mapping(one))
+            stack.enter_context(_indexing(one))
+        stack.enter_context(_consuming(url, streams))
         yield
 
 
@@ -152,15 +165,22 @@ def _consuming(url: str, sources: list[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _draining(url: str) -> Iterator[None]:
+def _draining(url: str, stores: Mapping[str, str], router: Router) -> Iterator[None]:
     """Deliver what observed programs spool beside the store, while it is served."""
+    from lodeline.server.spooled import RoutedTransport
+
     stopping = threading.Event()
+
+    def open_all() -> RoutedTransport:
+        return RoutedTransport(stores, router)
+
+    opener = open_all if len(stores) > 1 else None
 
     def work() -> None:
         said = ""
         while not stopping.wait(_DRAIN_PAUSE_SECONDS):
             try:
-                drain_into(url)
+                drain_into(url, opener=opener)
                 said = ""
             except LodelineError as error:
                 # Once, not every second: it stays in the spool, and is tried again.

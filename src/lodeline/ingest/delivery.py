@@ -14,7 +14,7 @@ from lodeline.errors import CouldNotTellError, DeliveryError, UnknownBlobError
 from lodeline.ingest.acceptance import Submission, accept
 from lodeline.ingest.predictions import accept_predictions
 from lodeline.settings import shown_store
-from lodeline.store import Segment, open_segment
+from lodeline.store import SqlSegment, open_segment
 
 
 class EmbeddedTransport:
@@ -29,9 +29,14 @@ class EmbeddedTransport:
     def __init__(self, url: str) -> None:
         self.url = shown_store(url)
         try:
-            self._segment: Segment = open_segment(url)
+            self._segment = open_segment(url)
         except CouldNotTellError as error:
             raise DeliveryError(self.url, str(error)) from error
+
+    @property
+    def segment(self) -> SqlSegment:
+        """The store's segment."""
+        return self._segment
 
     def close(self) -> None:
         """Close the store."""

@@ -431,6 +431,14 @@ def _bound(size: int | None) -> int:
     return 2**63 - 1 if size is None else size
 
 
+def has_block(segment: Segment, block: str) -> bool:
+    """Whether a segment has a reservation of a block, by its ten hexadecimal digits."""
+    try:
+        return _find_block(segment, int(block, 16), None) is not None
+    except ValueError:
+        return False
+
+
 def _find_block(
     segment: Segment, block: int, time_us: int | None, *, size: int | None = None
 ) -> PredictionBlock | None:

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from lodeline.errors import UsageError
 from lodeline.model import NodeId, format_identifier, format_time
-from lodeline.query.moments import Moment
+from lodeline.query.moments import AnswerMoment
 from lodeline.query.permission import Reader
 
 
@@ -252,7 +252,7 @@ class Page:
     limit: int
     question: str
 
-    def next_cursor(self, moment: Moment) -> str:
+    def next_cursor(self, moment: AnswerMoment) -> str:
         """Write the cursor of the page after this one, bound to the same tree size."""
         body = [self.offset + self.limit, moment.size, self.question]
         return urlsafe_b64encode(json.dumps(body).encode()).decode().rstrip("=")
@@ -310,7 +310,7 @@ class Closure(Protocol):
 
 
 def write_answer(
-    graph: Closure, *, moment: Moment, page: Page, reader: Reader, describe: Describe
+    graph: Closure, *, moment: AnswerMoment, page: Page, reader: Reader, describe: Describe
 ) -> dict[str, Any]:
     """Write a page of a graph as the contract's JSON. Only the edges shown are described.
 

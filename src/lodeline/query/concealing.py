@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from lodeline.errors import MalformedIdentifierError
 from lodeline.model import KINDS, NodeId, parse_identifier
+from lodeline.query.permission import Reader
 from lodeline.query.visibility import STUB, Visibility
 
 # In place of what a reader may not see.
@@ -21,7 +22,7 @@ WITHHELD: Final[Mapping[str, Any]] = {"restricted": True}
 _IDENTIFIER: Final = re.compile(rf"\b(?:{'|'.join(sorted(KINDS))}):")
 
 
-def conceal(answer: dict[str, Any], visibility: Visibility) -> dict[str, Any]:
+def conceal(answer: dict[str, Any], visibility: Reader) -> dict[str, Any]:
     """Give an answer as its reader may have it.
 
     Args:
@@ -77,7 +78,7 @@ def holds_any(body: object, names: Collection[str]) -> bool:
 
 
 class _Concealing:
-    def __init__(self, visibility: Visibility, names: Collection[str] = ()) -> None:
+    def __init__(self, visibility: Reader, names: Collection[str] = ()) -> None:
         self._visibility = visibility
         self._names = names
 

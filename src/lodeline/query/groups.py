@@ -6,8 +6,8 @@ Loads in portions, keeps what it loaded for the length of one question.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from lodeline.model import NodeId
 from lodeline.query.answers import Gap
@@ -70,6 +70,8 @@ class Groups:
         self._groups: dict[int, Group] = {}
         self._said: dict[int, list[Said]] = {}
         self._gaps: dict[int, list[Gap]] = {}
+        # Writes of a node that other segments hold (`versions.Written`), for a federated question.
+        self.foreign_writes: Callable[[NodeId], list[Any]] | None = None
         self.has_gaps = bool(view.select("SELECT 1 FROM capture_gap LIMIT 1"))
         self.has_parents = bool(view.select("SELECT 1 FROM parent LIMIT 1"))
 

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from lodeline.errors import NotYetFoldedError, UsageError
 from lodeline.model import format_time, parse_time
 from lodeline.store import Segment
 from lodeline.store.connections import Connection
+
+
+class AnswerMoment(Protocol):
+    """Where in one log, or in several, an answer stands."""
+
+    @property
+    def size(self) -> Any:
+        """What a cursor is bound to."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Give `as_of` of the contract."""
+
+    def trees_json(self) -> list[dict[str, Any]]:
+        """Give `trees` of the contract."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from heapq import heappop, heappush
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from lodeline.limits import PATHS_MAX
 from lodeline.model import NodeId
-from lodeline.query.answers import Describe, Edge, EdgeKey, Graph, Page
+from lodeline.query.answers import Closure, Describe, Edge, EdgeKey, Graph, Page
 from lodeline.query.asking import Inquiry
 from lodeline.query.parameters import PathQuestion
 from lodeline.query.trace import walk, write
@@ -32,9 +32,30 @@ def path(inquiry: Inquiry, question: PathQuestion, page: Page) -> Answer:
     where the other end has one.
     """
     a, b = inquiry.resolve(question.a), inquiry.resolve(question.b)
-    graph, describe, paths = _between(inquiry, question, a, b)
+
+    def walk_from(start: NodeId, *, direction: str, versions: bool) -> tuple[Closure, Describe]:
+        return walk(inquiry, start, question, direction=direction, versions=versions)
+
+    graph, describe, paths = path_between(a, b, walk_from)
+    answer = write(inquiry, graph, describe, page)
+    answer["paths"] = [[str(node) for node in nodes] for nodes in paths]
+    return answer
+
+
+class WalkFrom(Protocol):
+    """Computes closures of one question."""
+
+    def __call__(
+        self, start: NodeId, /, *, direction: str, versions: bool
+    ) -> tuple[Closure, Describe]:
+        """Compute one, and give what describes its edges."""
+
+
+def path_between(a: NodeId, b: NodeId, walk_from: WalkFrom) -> tuple[Graph, Describe, Paths]:
+    """Find the ways between two nodes: what lies on them, what describes it, and the shortest."""
+    graph, describe, paths = _between(a, b, walk_from)
     if not paths:
-        other, describe_other, paths = _between(inquiry, question, b, a)
+        other, describe_other, paths = _between(b, a, walk_from)
         if paths:
             graph, describe = other, describe_other
             graph.direction = "up"
@@ -44,20 +65,16 @@ def path(inquiry: Inquiry, question: PathQuestion, page: Page) -> Answer:
     graph.root = a
     if not paths:
         graph.add_node(a, 0)
-    answer = write(inquiry, graph, describe, page)
-    answer["paths"] = [[str(node) for node in nodes] for nodes in paths]
-    return answer
+    return graph, describe, paths
 
 
-def _between(
-    inquiry: Inquiry, question: PathQuestion, top: NodeId, bottom: NodeId
-) -> tuple[Graph, Describe, Paths]:
+def _between(top: NodeId, bottom: NodeId, walk_from: WalkFrom) -> tuple[Graph, Describe, Paths]:
     """Find what lies on the ways from `top` down to `bottom`."""
     # Versions are walked from the end that has one; between two that have none, jobs are.
     upwards = not _is_versioned(top) and _is_versioned(bottom)
     start, direction = (bottom, "up") if upwards else (top, "down")
     versions = _is_versioned(start)
-    closure, describe = walk(inquiry, start, question, direction=direction, versions=versions)
+    closure, describe = walk_from(start, direction=direction, versions=versions)
     graph = closure.to_graph()
     edges = [edge for edge in graph.edges.values() if _is_step(edge, top, bottom)]
     tops, bottoms = _standing_for(top, graph), _standing_for(bottom, graph)

@@ -38,6 +38,10 @@ class Reader(Authoriser, Protocol):
         """Write a node: its identifier, or its stub."""
         ...
 
+    def stub(self, node: NodeId) -> str:
+        """Write the stub of a node."""
+        ...
+
 
 class _Everything:
     """Everything, for everyone."""

@@ -106,8 +106,25 @@ def walk(
     if not inquiry.visibility.sees_all:
         closure = restrict(closure.to_graph(), inquiry.visibility)
     if root.kind != "prediction" and direction != "up" and _asks_for(question, "prediction"):
-        _note_predictions(inquiry, closure)
+        note_predictions(inquiry, closure)
     return narrow(inquiry, closure, describe, question), describe
+
+
+def walk_segment(
+    inquiry: Inquiry, node: NodeId, question: GraphQuestion, *, direction: str, versions: bool
+) -> Graph:
+    """Compute what one segment contributes to a closure over several, from a node on.
+
+    Raises:
+        UnknownNodeError: a prediction that this segment does not know.
+    """
+    if node.kind in {"prediction", "row"}:
+        closure, _ = _closure(inquiry, node, question, direction=direction, versions=None)
+        return closure.to_graph()
+    graph, _ = _walk(
+        inquiry, node, question, depth=question.depth, direction=direction, versions=versions
+    )
+    return graph
 
 
 def _closure(
@@ -231,7 +248,7 @@ def _walk_from_row(
     return graph, describe
 
 
-def _note_predictions(inquiry: Inquiry, graph: Closure) -> None:
+def note_predictions(inquiry: Inquiry, graph: Closure) -> None:
     """Say how many predictions stand below the deployments of an answer; they are not listed."""
     for node in filter(inquiry.visibility.may_see, graph.nodes_of({"deployment"})):
         count = count_predictions(inquiry, node)

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from lodeline.model import NodeId
 from lodeline.query.answers import DerivationKey, Gap, Graph, Ground
@@ -21,6 +21,10 @@ from lodeline.query.describing import Describer
 from lodeline.query.groups import Group, Groups
 
 _AMONG = "IN (SELECT value FROM json_each(:ids))"
+
+
+# The group of a write that another segment holds.
+FOREIGN: Final = -1
 
 
 class Written(NamedTuple):
@@ -375,7 +379,12 @@ class Versions:
             self._written[group][names[node]].add(version)
 
     def writes_of(self, home: NodeId) -> list[Written]:
-        """List the writes of a canonical node, the future left out."""
+        """List the writes of a canonical node, the future left out; other segments' among them."""
+        own, foreign = self.own_writes_of(home), self.groups.foreign_writes
+        return own if foreign is None else sorted([*own, *foreign(home)])
+
+    def own_writes_of(self, home: NodeId) -> list[Written]:
+        """List the writes of a canonical node by groups of this segment."""
         known = self._writes.get(home)
         if known is None:
             sql = (
@@ -396,7 +405,8 @@ class Versions:
         """List who wrote a version: the last at or before a reader's start, else everyone."""
         writes = [one for one in self.writes_of(node.dataset) if one.version == node.version]
         before = [one for one in writes if start_us is not None and one.time_us <= start_us]
-        return [(node, one.group) for one in (before[-1:] or writes)] or [(node, None)]
+        own = [one.group for one in before[-1:] or writes if one.group != FOREIGN]
+        return [(node, group) for group in own] or [(node, None)]
 
     def written(self, number: int, node: NodeId) -> list[NodeId]:
         """List the versions of a node that a group wrote."""

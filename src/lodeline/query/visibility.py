@@ -16,7 +16,7 @@ from typing import Final
 from lodeline.ingest.predictions import find_prediction
 from lodeline.model import NodeId, format_identifier
 from lodeline.query.answers import Edge, Gap, Graph
-from lodeline.query.permission import Authoriser
+from lodeline.query.permission import Authoriser, Reader
 from lodeline.query.view import View
 from lodeline.store.api_keys import stub_secret
 
@@ -126,7 +126,7 @@ def hidden_gap(node: NodeId) -> Gap:
     return Gap(str(node), "permission", "it goes on where this reader may not look")
 
 
-def restrict(graph: Graph, visibility: Visibility) -> Graph:
+def restrict(graph: Graph, visibility: Reader) -> Graph:
     """Cut a closure down to what its reader may see: hidden nodes end it.
 
     What is hidden is not walked through. It stays as an end where something visible touches it, and
@@ -176,7 +176,7 @@ def _starts(graph: Graph) -> set[NodeId]:
 
 
 def _reach(
-    starts: Iterable[NodeId], flows: Iterable[Edge], direction: str, visibility: Visibility
+    starts: Iterable[NodeId], flows: Iterable[Edge], direction: str, visibility: Reader
 ) -> set[NodeId]:
     ahead: dict[NodeId, list[NodeId]] = {}
     for edge in flows:
@@ -194,12 +194,12 @@ def _reach(
     return reached
 
 
-def _shows(edge: Edge, kept: set[NodeId], visibility: Visibility) -> bool:
+def _shows(edge: Edge, kept: set[NodeId], visibility: Reader) -> bool:
     ends = (edge.source, edge.target)
     return all(end in kept for end in ends) and any(map(visibility.may_see, ends))
 
 
-def _keep_gaps(graph: Graph, found: Graph, visibility: Visibility) -> None:
+def _keep_gaps(graph: Graph, found: Graph, visibility: Reader) -> None:
     for edge in found.edges.values():
         sees = [visibility.may_see(end) for end in (edge.source, edge.target)]
         if not all(sees):

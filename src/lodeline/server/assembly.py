@@ -1,20 +1,19 @@
-"""The service put together: one segment, its writer, its questions."""
+"""The service put together: its segments, their writers, its questions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from lodeline.errors import MissingExtraError
+from lodeline.errors import ForbiddenError, LodelineError, MissingExtraError, UnknownNodeError
 from lodeline.evidence import build_pack
 from lodeline.ingest import take_in
-from lodeline.ingest.predictions import accept_predictions
 from lodeline.ingest.projection import fold_pending
 from lodeline.limits import SHUTDOWN_SECONDS_MAX
 from lodeline.proof.packs import encode_pack
-from lodeline.query import ask
-from lodeline.server.application import Application
+from lodeline.query.federation import ask_segments
+from lodeline.server.application import Application, EndpointGroup
 from lodeline.server.asking import Ask
 from lodeline.server.configuration import DEFAULTS, ServerConfiguration
 from lodeline.server.confinement import require_whole_sight
@@ -23,6 +22,13 @@ from lodeline.server.depositing import Deposits
 from lodeline.server.endpoints import Caller, Gate, OpenGate, Permission
 from lodeline.server.entry_events import EntryEvents
 from lodeline.server.exporting import Exports
+from lodeline.server.hosting import (
+    EachSegment,
+    RoutedPredictions,
+    RoutedWriter,
+    segment_named,
+    segment_of_request,
+)
 from lodeline.server.indexing import Indexer
 from lodeline.server.log_files import LogFiles
 from lodeline.server.marquez import Marquez
@@ -30,6 +36,13 @@ from lodeline.server.metrics import STORE_METRICS, Metrics, MetricsPage, read_st
 from lodeline.server.observing import Observing
 from lodeline.server.refused_input import RefusedInput
 from lodeline.server.retention import Retention
+from lodeline.server.segments import (
+    DEFAULT_SEGMENT,
+    Router,
+    Segments,
+    read_segments,
+    segment_stores,
+)
 from lodeline.server.tracing import OpenTelemetry, Tracing
 from lodeline.server.writing import Input, Outcome, Writer
 from lodeline.store import Segment, SqlSegment, open_segment
@@ -58,35 +71,34 @@ def build_application(
     Raises:
         StoreUnreachableError: it cannot be opened.
     """
-    segment = open_segment(store, create=True)
-    fold_pending(segment)
+    segments = _open_segments(store, configuration)
+    segment = segments.by_name[DEFAULT_SEGMENT]
     if make_gate is not None:
         gate = make_gate(segment)
     metrics = Metrics()
     traces = OpenTelemetry() if configuration.traces else None
     tracing = traces or Tracing()
-    segment.observe_commits(partial(metrics.observe, "lodeline_fsync_seconds"))
-
-    answer = _answering(segment, metrics, tracing)
-
-    def take_predictions(records: Sequence[dict[str, Any]]) -> list[str | None]:
-        return accept_predictions(segment, records)
-
-    writer = _measured_writer(segment, metrics, tracing)
-    events = _entry_events(segment, metrics, configuration)
-    deposits = Deposits(take_predictions=take_predictions, keep_blob=segment.put_blob)
-    agents = _agents(answer, gate, configuration)
+    questions = _Questions(segments, metrics, tracing)
+    named = segments.by_name.items()
+    writers = {name: _measured_writer(one, metrics, tracing) for name, one in named}
+    writer = writers[DEFAULT_SEGMENT]
+    if len(writers) > 1:
+        writer = RoutedWriter(writers, segments.router)
+    metrics.read(["lodeline_queue_events"], lambda: {"lodeline_queue_events": {(): writer.waiting}})
+    metrics.read(STORE_METRICS, partial(read_store, segment))
+    events = {
+        name: EntryEvents(one, streams_max=configuration.limits_event_streams)
+        for name, one in named
+    }
+    _count_streams(events.values(), metrics)
+    agents = _agents(questions.answer, gate, configuration)
     return Application(
-        ask=answer,
-        prove=partial(_prove, segment),
+        ask=questions.answer,
+        prove=questions.prove,
         writer=writer,
         groups=[
-            deposits,
-            Exports(segment),
-            LogFiles(segment),
-            RefusedInput(segment),
-            Marquez(segment, writer),
-            events,
+            *_groups_of(segments, writers),
+            EachSegment(events, segment_named),
             *_metrics_pages(metrics, configuration),
             *agents,
         ],
@@ -95,45 +107,99 @@ def build_application(
         threads=configuration.limits_questions,
         shutdown_seconds=configuration.limits_shutdown_seconds,
         companions=[one.running for one in agents],
-        begin_stopping=events.stop,
-        close=_work_behind(segment, tracing, configuration),
+        begin_stopping=partial(_stop_streams, events.values()),
+        close=_work_behind(list(segments.by_name.values()), tracing, configuration),
     )
 
 
-def _answering(segment: Segment, metrics: Metrics, tracing: Tracing) -> Ask:
-    def answer(caller: Caller, verb: str, parameters: Mapping[str, object]) -> dict[str, Any]:
+def _open_segments(store: str, configuration: ServerConfiguration) -> Segments:
+    """Open the segments of the service, the default one first, and bring their views up."""
+    table = configuration.tables.get("segments")
+    stores = segment_stores(store, table)
+    by_name: dict[str, SqlSegment] = {}
+    try:
+        for name, url in stores.items():
+            by_name[name] = open_segment(url, create=True)
+            fold_pending(by_name[name])
+    except LodelineError:
+        for one in by_name.values():
+            one.close()
+        raise
+    return Segments(by_name, Router(read_segments(table)))
+
+
+def _groups_of(segments: Segments, writers: Mapping[str, Writer]) -> list[EndpointGroup]:
+    """Give the endpoints that every segment has of its own, or takes its part of."""
+    named = segments.by_name.items()
+    predictions = RoutedPredictions(segments)
+    choose = partial(segment_of_request, segments.router)
+    return [
+        Deposits(
+            take_predictions=predictions.take,
+            keep_blob=segments.by_name[DEFAULT_SEGMENT].put_blob,
+            segment_of=predictions.segment_of,
+        ),
+        EachSegment({name: Exports(one) for name, one in named}, choose),
+        LogFiles(segments.by_name),
+        EachSegment({name: RefusedInput(one) for name, one in named}, segment_named),
+        EachSegment({name: Marquez(one, writers[name]) for name, one in named}, choose),
+    ]
+
+
+class _Questions:
+    """Answers callers over the segments that they may use."""
+
+    def __init__(self, segments: Segments, metrics: Metrics, tracing: Tracing) -> None:
+        self._segments = segments
+        self._metrics = metrics
+        self._tracing = tracing
+
+    def answer(self, caller: Caller, verb: str, parameters: Mapping[str, object]) -> dict[str, Any]:
+        """Answer a verb."""
+        observe = self._metrics.observe
+        allowed, hidden = self._segments.of_caller(caller)
         with (
-            timing(lambda seconds: metrics.observe("lodeline_question_seconds", seconds, verb)),
-            tracing.span(f"question {verb}"),
+            timing(lambda seconds: observe("lodeline_question_seconds", seconds, verb)),
+            self._tracing.span(f"question {verb}"),
         ):
-            return ask(segment, verb, parameters, authoriser=caller.authoriser)
+            return ask_segments(
+                allowed,
+                verb,
+                parameters,
+                authoriser=self._segments.authoriser(caller),
+                hidden=hidden,
+            )
 
-    return answer
+    def prove(self, caller: Caller, parameters: Mapping[str, object]) -> bytes:
+        """Write an evidence pack, of the first segment that knows the node."""
+        require_whole_sight(caller, "a pack shows whole entries")
+        allowed, _ = self._segments.of_caller(caller)
+        unknown: LodelineError = ForbiddenError(f"the key {caller.key_id} may use no segment")
+        for segment in allowed.values():
+            try:
+                return encode_pack(build_pack(segment, parameters))
+            except UnknownNodeError as error:
+                unknown = error
+        raise unknown
 
 
-def _prove(segment: SqlSegment, caller: Caller, parameters: Mapping[str, object]) -> bytes:
-    require_whole_sight(caller, "a pack shows whole entries")
-    return encode_pack(build_pack(segment, parameters))
-
-
-def _measured_writer(segment: Segment, metrics: Metrics, tracing: Tracing) -> Writer:
-    writer = Writer(
+def _measured_writer(segment: SqlSegment, metrics: Metrics, tracing: Tracing) -> Writer:
+    segment.observe_commits(partial(metrics.observe, "lodeline_fsync_seconds"))
+    return Writer(
         segment,
         append=counted(append_events, metrics, tracing),
         fold=timed(fold_pending, partial(metrics.observe, "lodeline_fold_seconds"), tracing),
     )
-    metrics.read(["lodeline_queue_events"], lambda: {"lodeline_queue_events": {(): writer.waiting}})
-    metrics.read(STORE_METRICS, partial(read_store, segment))
-    return writer
 
 
-def _entry_events(
-    segment: Segment, metrics: Metrics, configuration: ServerConfiguration
-) -> EntryEvents:
-    events = EntryEvents(segment, streams_max=configuration.limits_event_streams)
+def _stop_streams(events: Collection[EntryEvents]) -> None:
+    for one in events:
+        one.stop()
+
+
+def _count_streams(events: Collection[EntryEvents], metrics: Metrics) -> None:
     name = "lodeline_event_streams"
-    metrics.read([name], lambda: {name: {(): events.streams}})
-    return events
+    metrics.read([name], lambda: {name: {(): sum(one.streams for one in events)}})
 
 
 def _agents(ask: Ask, gate: Gate, configuration: ServerConfiguration) -> list[AgentsEndpoint]:
@@ -153,18 +219,20 @@ def _metrics_pages(metrics: Metrics, configuration: ServerConfiguration) -> list
 
 
 def _work_behind(
-    segment: Segment, tracing: Tracing, configuration: ServerConfiguration
+    segments: Sequence[Segment], tracing: Tracing, configuration: ServerConfiguration
 ) -> Callable[[], None]:
-    """Start what goes on beside requests; the function given back ends that, and the segment."""
-    retention = Retention(segment, configuration)
-    retention.start()
-    indexer = Indexer(segment)
-    indexer.start()
+    """Start what goes on beside requests; the function given back ends that, and the segments."""
+    retentions = [Retention(segment, configuration) for segment in segments]
+    indexers = [Indexer(segment) for segment in segments]
+    for retention, indexer in zip(retentions, indexers, strict=True):
+        retention.start()
+        indexer.start()
 
     def close() -> None:
-        indexer.stop()
-        retention.stop(SHUTDOWN_SECONDS_MAX)
-        segment.close()
+        for retention, indexer, segment in zip(retentions, indexers, segments, strict=True):
+            indexer.stop()
+            retention.stop(SHUTDOWN_SECONDS_MAX)
+            segment.close()
         tracing.close()
 
     return close

@@ -10,7 +10,7 @@ from lodeline.errors import ConfigurationError, LodelineError, Problem, StoreUnr
 from lodeline.server.configuration import ServerConfiguration
 from lodeline.server.running import listen
 from lodeline.server.tls import find_tls
-from lodeline.settings import authentication, store_path
+from lodeline.settings import store_path
 from lodeline.store import open_segment
 
 
@@ -80,7 +80,7 @@ def _run(subject: str, one: Check) -> Finding:
 
 
 def _check_address(configuration: ServerConfiguration) -> str:
-    gated = authentication() == "keys"
+    gated = configuration.authentication == "keys"
     listen(configuration.host, configuration.port, gated=gated).close()
     reach = "callers need a key" if gated else "loopback only, callers need no key"
     return f"{configuration.host}:{configuration.port} is free, {reach}"

@@ -154,6 +154,14 @@ SERVER_SETTINGS: Final = (
         "Port to listen on; 0 takes any free one.",
     ),
     ServerSetting(
+        "server.authentication",
+        "LODELINE_AUTHENTICATION",
+        Words(("none", "keys")),
+        "none",
+        "`keys` asks every caller for a key, see `lodeline key`; `none` asks nobody, and serves "
+        "loopback alone.",
+    ),
+    ServerSetting(
         "server.tls.certificate",
         "LODELINE_SERVER_TLS_CERTIFICATE",
         File(),
@@ -254,7 +262,7 @@ SERVER_SETTINGS: Final = (
 
 # Tables of the configuration file that other parts of the service read; what they hold is theirs
 # to check.
-OTHER_TABLES: Final = ("personal", "segments", "server.authentication", "streams")
+OTHER_TABLES: Final = ("personal", "segments", "streams")
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +276,7 @@ class ServerConfiguration:
 
     host: str = "127.0.0.1"
     port: int = 5633
+    authentication: str = "none"
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None

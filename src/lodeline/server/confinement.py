@@ -29,13 +29,18 @@ class _Event(msgspec.Struct, gc=False):
 _DECODER = msgspec.json.Decoder(_Event)
 
 
-def find_forbidden(caller: Caller, raw: bytes) -> ForbiddenError | None:
+def find_forbidden(
+    caller: Caller, raw: bytes, *, segment: str = "default"
+) -> ForbiddenError | None:
     """Tell why a caller may not bring an event; `None` if they may.
 
     Args:
         caller: who brings it.
         raw: the event as sent.
+        segment: where it would go.
     """
+    if caller.segments is not None and segment not in caller.segments:
+        return ForbiddenError(f"the key {caller.key_id} brings nothing to the segment {segment}")
     if caller.namespaces is None:
         return None
     try:
@@ -52,12 +57,16 @@ def find_forbidden(caller: Caller, raw: bytes) -> ForbiddenError | None:
     )
 
 
-def find_forbidden_record(caller: Caller, record: dict[str, Any]) -> ForbiddenError | None:
+def find_forbidden_record(
+    caller: Caller, record: dict[str, Any], *, segment: str = "default"
+) -> ForbiddenError | None:
     """Tell why a caller may not bring a record of predictions; `None` if they may.
 
     A block is reserved for a deployment, whose namespace counts. Predictions name their block, a
     random number that nobody but its process knows.
     """
+    if caller.segments is not None and segment not in caller.segments:
+        return ForbiddenError(f"the key {caller.key_id} brings nothing to the segment {segment}")
     if caller.namespaces is None or record.get("type") != "reservation":
         return None
     deployment = record.get("deployment")

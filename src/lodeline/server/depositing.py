@@ -30,11 +30,19 @@ class Deposits:
     Args:
         take_predictions: makes records durable, and tells for each why it cannot.
         keep_blob: makes bytes durable.
+        segment_of: tells where a record of predictions goes.
     """
 
-    def __init__(self, *, take_predictions: TakePredictions, keep_blob: KeepBlob) -> None:
+    def __init__(
+        self,
+        *,
+        take_predictions: TakePredictions,
+        keep_blob: KeepBlob,
+        segment_of: Callable[[dict[str, Any]], str] = lambda _record: "default",
+    ) -> None:
         self._take_predictions = take_predictions
         self._keep_blob = keep_blob
+        self._segment_of = segment_of
 
     def endpoints(self) -> Sequence[Endpoint]:
         """Give the two endpoints."""
@@ -50,7 +58,10 @@ class Deposits:
         """Take records of predictions; answered as a batch of events is."""
         body = await read_body(request.scope, request.receive, bytes_max=BATCH_BYTES_MAX)
         records = _records(body)
-        forbidden = [find_forbidden_record(caller, record) for record in records]
+        forbidden = [
+            find_forbidden_record(caller, record, segment=self._segment_of(record))
+            for record in records
+        ]
         allowed = [one for one, error in zip(records, forbidden, strict=True) if error is None]
         taken = iter(await asyncio.to_thread(self._take_predictions, allowed) if allowed else [])
         outcomes = [next(taken) if error is None else str(error) for error in forbidden]

@@ -8,13 +8,14 @@ checkpoint moves.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from lodeline.server.endpoints import Caller, Endpoint, Permission
+from lodeline.server.segments import may_use
 from lodeline.tlog import Checkpoint
 from lodeline.tlog.publication import LogSource, read_resource
 from lodeline.tlog.resources import CHECKPOINT, find_resource, width_at
@@ -38,10 +39,14 @@ class ServedLog(LogSource, Protocol):
 
 
 class LogFiles:
-    """The files of one segment's log."""
+    """The files of the logs of a service's segments.
 
-    def __init__(self, log: ServedLog) -> None:
-        self._log = log
+    Args:
+        logs: by the segment's name.
+    """
+
+    def __init__(self, logs: Mapping[str, ServedLog]) -> None:
+        self._logs = {log.segment_id: (name, log) for name, log in logs.items()}
 
     def endpoints(self) -> Sequence[Endpoint]:
         """Give the one endpoint of all files."""
@@ -49,12 +54,13 @@ class LogFiles:
         path = "/log/{segment}/{path:path}"
         return [Endpoint("GET", path, Permission.LOG, self.file, summary)]
 
-    async def file(self, request: Request, _: Caller) -> Response:
+    async def file(self, request: Request, caller: Caller) -> Response:
         """Answer with a checkpoint, a tile or a bundle that the checkpoint covers."""
         path = request.path_params["path"]
-        if request.path_params["segment"] != self._log.segment_id:
+        name, log = self._logs.get(request.path_params["segment"], ("", None))
+        if log is None or not may_use(caller, name):
             return _missing(request)
-        found = await asyncio.to_thread(self._find, path)
+        found = await asyncio.to_thread(_find, log, path)
         if found is None:
             return _missing(request)
         if path == CHECKPOINT:
@@ -63,17 +69,18 @@ class LogFiles:
         headers = {"Cache-Control": _FOR_EVER, **_NOSNIFF}
         return Response(found, media_type="application/octet-stream", headers=headers)
 
-    def _find(self, path: str) -> bytes | None:
-        if path == CHECKPOINT:
-            return self._log.witnessed_note(self._log.checkpoint().size).encode()
-        resource = find_resource(path)
-        if resource is None:
-            return None
-        # Entries that are not signed yet are not shown: a client could not verify them.
-        size = self._log.checkpoint().size
-        if resource.width > width_at(resource.level, resource.number, size):
-            return None
-        return read_resource(self._log, resource)
+
+def _find(log: ServedLog, path: str) -> bytes | None:
+    if path == CHECKPOINT:
+        return log.witnessed_note(log.checkpoint().size).encode()
+    resource = find_resource(path)
+    if resource is None:
+        return None
+    # Entries that are not signed yet are not shown: a client could not verify them.
+    size = log.checkpoint().size
+    if resource.width > width_at(resource.level, resource.number, size):
+        return None
+    return read_resource(log, resource)
 
 
 def _missing(request: Request) -> Response:

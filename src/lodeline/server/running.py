@@ -27,7 +27,6 @@ from lodeline.server.configuration import ServerConfiguration
 from lodeline.server.guarding import Bounds, Guard, GuardedProtocol
 from lodeline.server.key_gate import KeyGate
 from lodeline.server.tls import Tls, find_tls
-from lodeline.settings import authentication
 
 _logger: Final = logging.getLogger("lodeline.serve")
 
@@ -50,7 +49,7 @@ def serve(store: str, configuration: ServerConfiguration, *, bounds: Bounds | No
         StoreUnreachableError: the store cannot be opened.
     """
     host = configuration.host
-    gated = authentication() == "keys"
+    gated = configuration.authentication == "keys"
     tls = find_tls(configuration)
     listener = listen(host, configuration.port, gated=gated)
     try:

@@ -120,9 +120,12 @@ class Taking:
         self, caller: Caller, inputs: Sequence[Submission], *, folded: bool
     ) -> Written:
         """Write what the caller may bring."""
-        if caller.namespaces is None:
+        if caller.namespaces is None and caller.segments is None:
             return await self._writer.write(inputs, folded=folded)
-        forbidden = [find_forbidden(caller, one.raw) for one in inputs]
+        forbidden = [
+            find_forbidden(caller, one.raw, segment=self._writer.segment_of(one.raw))
+            for one in inputs
+        ]
         allowed = [one for one, error in zip(inputs, forbidden, strict=True) if error is None]
         if not allowed:
             return Written([Outcome(error) for error in forbidden], folded=True)
@@ -149,7 +152,7 @@ class Taking:
             await _send(send, 201, b"", headers)
             return
         # A thread, since a checkpoint that a crash left unsigned is signed here first.
-        proof = await asyncio.to_thread(self._writer.prove, appended.position)
+        proof = await asyncio.to_thread(self._writer.prove, outcome)
         headers.append((b"content-type", b"text/plain; charset=utf-8"))
         await _send(send, 201, proof.encode(), headers)
 

@@ -39,10 +39,12 @@ class Outcome:
     Attributes:
         error: why it was refused, or `None`.
         appended: where it stands in the log; `None` when refused.
+        segment: whose log that is.
     """
 
     error: LodelineError | None
     appended: Appended | None = None
+    segment: str = "default"
 
 
 @dataclass(slots=True)
@@ -154,9 +156,14 @@ class Writer:
                 return request.written
         return await request.done
 
-    def prove(self, position: int) -> str:
+    def segment_of(self, raw: bytes) -> str:  # noqa: ARG002  # of several segments it decides
+        """Give the name of the segment that an event goes to."""
+        return "default"
+
+    def prove(self, outcome: Outcome) -> str:
         """Prove an entry under a signed checkpoint, as a tlog-proof. May wait for the disk."""
-        return self._segment.tlog_proof(position)
+        assert outcome.appended is not None
+        return self._segment.tlog_proof(outcome.appended.position)
 
     def sign_batch(self, outcomes: Sequence[Outcome]) -> str:
         """Sign one receipt over the leaf hashes of accepted events. May wait for the disk."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from lodeline.limits import DRAIN_SECONDS
@@ -13,11 +14,15 @@ from lodeline.spool import (
     spool_directory,
 )
 from lodeline.transport.deliverer import Report, deliver
-from lodeline.transport.transports import open_transport
+from lodeline.transport.transports import Transport, open_transport
 
 
 def drain_into(
-    store_url: str, seconds: float | None = DRAIN_SECONDS, *, directory: Path | None = None
+    store_url: str,
+    seconds: float | None = DRAIN_SECONDS,
+    *,
+    directory: Path | None = None,
+    opener: Callable[[], Transport] | None = None,
 ) -> Report:
     """Deliver the spool of a store into it.
 
@@ -27,6 +32,7 @@ def drain_into(
         store_url: of the store, as `sqlite:///path`; or of a server, then with `directory`.
         seconds: bound; `None` for a `flush` that is to finish.
         directory: of the spool; by default the one beside the store.
+        opener: opens what takes the records; by default the transport of the URL.
 
     Returns:
         What was done. When it is not `complete`, an answer carries a gap of reason `pending`.
@@ -34,7 +40,7 @@ def drain_into(
     spool = spool_directory(store_url) if directory is None else directory
     if not spool.is_dir():
         return Report()
-    return deliver(spool, lambda: open_transport(store_url), seconds=seconds)
+    return deliver(spool, opener or (lambda: open_transport(store_url)), seconds=seconds)
 
 
 def flush(timeout: float | None = 5.0, *, store: str | None = None) -> dict[str, int]:

@@ -1,0 +1,295 @@
+"""Several segments in one service: events go where rules say, questions go wherever data does."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from lodeline.errors import UsageError
+from lodeline.ingest.predictions import find_prediction
+from lodeline.model import PredictionId, ticks_of
+from lodeline.server.assembly import build_application
+from lodeline.server.configuration import ServerConfiguration
+from lodeline.server.key_gate import KeyGate
+from lodeline.server.segments import Router, SegmentRule, read_segments, segment_stores
+from lodeline.server.spooled import RoutedTransport
+from lodeline.store import open_segment
+from lodeline.store.api_keys import create_api_key
+
+pytestmark = pytest.mark.anyio
+ONE, BATCH = "/api/v1/lineage?wait=folded", "/api/v1/lineage/batch?wait=folded"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def event(job: str, inputs: str = "", outputs: str = "") -> dict[str, Any]:
+    def named(text: str) -> dict[str, str]:
+        return dict(zip(("namespace", "name"), text.split("/"), strict=True))
+
+    return {
+        "eventType": "COMPLETE",
+        "eventTime": "2026-11-01T10:00:00Z",
+        "producer": "https://example.org/p",
+        "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent",
+        "run": {"runId": str(uuid.uuid5(uuid.NAMESPACE_URL, job))},
+        "job": named(job),
+        "inputs": [named(one) for one in inputs.split()],
+        "outputs": [named(one) for one in outputs.split()],
+    }
+
+
+# Raw → orders in the default segment; orders → risk in `pay`; risk → report in `law`.
+HISTORY = [
+    event("etl/load", "w/raw", "w/orders"),
+    event("pay-eu/score", "w/orders", "pay-eu/risk"),
+    event("law/tell", "pay-eu/risk", "law/report"),
+]
+
+
+class World:
+    """A service with three segments, asked with keys."""
+
+    def __init__(self, folder: Path) -> None:
+        self.urls = {name: f"sqlite:///{folder}/{name}.db" for name in ("default", "pay", "law")}
+        table = [
+            {"name": "pay", "store": self.urls["pay"], "namespaces": ["pay-*"]},
+            {"name": "law", "store": self.urls["law"], "namespaces": ["law", "pay-old"]},
+        ]
+        self.configuration = ServerConfiguration(tables={"segments": table})
+
+    def key(self, *segments: str, **given: Any) -> dict[str, str]:
+        with open_segment(self.urls["default"]) as segment:
+            scopes = ("ingest", "read", "log")
+            _, token = create_api_key(
+                segment,
+                name="k",
+                scopes=scopes,
+                now_us=1,
+                expires_us=None,
+                segments=segments,
+                **given,
+            )
+        return {"Authorization": f"Bearer {token}"}
+
+    def jobs(self, name: str) -> list[str]:
+        with open_segment(self.urls[name]) as segment:
+            payloads = [entry.payload for entry in segment.iter_entries(kinds={"event"})]
+        return [json.loads(payload)["job"]["name"] for payload in payloads if payload is not None]
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[httpx.AsyncClient]:
+        app = build_application(
+            self.urls["default"], make_gate=KeyGate, configuration=self.configuration
+        )
+        app._writer.start()
+        try:
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+                yield client
+        finally:
+            app._writer.stop(5)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+async def test_an_event_lies_in_the_segment_of_its_job_and_in_no_other(world: World) -> None:
+    async with world.client() as client:
+        key = world.key()
+        answer = await client.post(BATCH, headers=key, json=HISTORY)
+        assert answer.status_code == 204, answer.text
+        assert len(answer.headers["Lodeline-Receipt"].split(",")) == 3
+        dataset = {**event("x/y"), "dataset": {"namespace": "pay-us", "name": "d"}}
+        for name in ("job", "run", "inputs", "outputs", "eventType"):
+            del dataset[name]
+        assert (await client.post(ONE, headers=key, json=dataset)).status_code == 201
+        proof = await client.post(
+            "/api/v1/lineage?wait=sequenced", headers=key, json=event("law/more", "", "law/d")
+        )
+        assert proof.status_code == 201
+        assert "c2sp.org/tlog-proof" in proof.text
+    assert world.jobs("default") == ["load"]
+    assert world.jobs("law") == ["tell", "more"]
+    with open_segment(world.urls["pay"]) as segment:
+        kinds = [json.loads(e.payload or b"") for e in segment.iter_entries(kinds={"event"})]
+    assert ["dataset" in one for one in kinds] == [False, True]
+
+
+async def test_a_closure_goes_through_all_segments(world: World) -> None:
+    async with world.client() as client:
+        key = world.key()
+        await client.post(BATCH, headers=key, json=HISTORY)
+        for question in ("trace", "impact"):
+            more = "&down" if question == "trace" else ""
+            answer = (
+                await client.get(f"/api/v2/{question}?id=dataset:w:raw{more}", headers=key)
+            ).json()
+            data = [one["id"] for one in answer["nodes"] if one["kind"] == "dataset"]
+            assert data == [
+                "dataset:w:raw",
+                "dataset:w:orders",
+                "dataset:pay-eu:risk",
+                "dataset:law:report",
+            ]
+            assert [one["depth"] for one in answer["nodes"] if one["kind"] == "dataset"] == [
+                0,
+                1,
+                2,
+                3,
+            ]
+            assert len(answer["trees"]) == 3
+            assert answer["as_of"]["tree_size"] is None
+            assert not any(edge["restricted"] for edge in answer["edges"])
+        path = await client.get("/api/v2/path?a=dataset:w:raw&b=dataset:law:report", headers=key)
+        assert len(path.json()["paths"][0]) == 4
+        found = (await client.get("/api/v2/search?q=r", headers=key)).json()
+        assert found["total"] >= 3
+        stats = (await client.get("/api/v2/stats", headers=key)).json()
+        assert stats["entries"]["event"] == 3
+        assert set(stats["segments"]) == {"default", "pay", "law"}
+        shown = (await client.get("/api/v2/show?id=dataset:pay-eu:risk", headers=key)).json()
+        assert shown["segments"] == ["law", "pay"]
+        assert len(shown["versions"]) == 1
+
+
+async def test_pages_over_segments_are_the_whole_answer(world: World) -> None:
+    async with world.client() as client:
+        key = world.key()
+        await client.post(BATCH, headers=key, json=HISTORY)
+        url = "/api/v2/trace?id=dataset:law:report&limit=2"
+        nodes, cursor = [], ""
+        while cursor is not None:
+            page = (
+                await client.get(f"{url}&cursor={cursor}" if cursor else url, headers=key)
+            ).json()
+            nodes += [one["id"] for one in page["nodes"]]
+            cursor = page["next"]
+        whole = (await client.get("/api/v2/trace?id=dataset:law:report", headers=key)).json()
+        assert nodes == [one["id"] for one in whole["nodes"]]
+
+
+async def test_a_tree_size_needs_one_segment_and_a_time_does_not(world: World) -> None:
+    async with world.client() as client:
+        key = world.key()
+        await client.post(BATCH, headers=key, json=HISTORY)
+        url = "/api/v2/trace?id=dataset:w:orders&down&as_of="
+        answer = await client.get(f"{url}3", headers=key)
+        assert (answer.status_code, answer.json()["code"]) == (400, "usage")
+        assert (await client.get(f"{url}2099-01-01T00:00:00Z", headers=key)).status_code == 200
+        narrow = world.key("default")
+        assert (await client.get(f"{url}3", headers=narrow)).status_code == 200
+
+
+async def test_a_key_of_one_segment_brings_and_sees_nothing_of_the_others(world: World) -> None:
+    async with world.client() as client:
+        await client.post(BATCH, headers=world.key(), json=HISTORY)
+        key = world.key("pay")
+        answer = await client.post(BATCH, headers=key, json=[event("pay-eu/x"), event("etl/y")])
+        [failed] = answer.json()["failed_events"]
+        assert (failed["index"], failed["code"]) == (1, "could_not_tell.forbidden")
+        answer = (await client.get("/api/v2/trace?id=dataset:pay-eu:risk&both", headers=key)).json()
+        text = json.dumps(answer)
+        assert "law" not in text.replace(answer["trees"][0]["origin"], "")
+        assert "raw" not in text
+        assert len(answer["trees"]) == 1
+        stubs = [one for one in answer["nodes"] if one.get("restricted")]
+        restricted = [one for one in answer["edges"] if one["restricted"]]
+        # On to the report, and up to what orders are made of: into two segments.
+        assert len(stubs) == len(restricted) == 2
+        assert {gap["reason"] for gap in answer["gaps"]} == {"permission"}
+        ends = {(one["source"], one["target"]) for one in restricted}
+        assert ("dataset:pay-eu:risk", stubs[0]["id"]) in ends or (
+            "dataset:pay-eu:risk",
+            stubs[1]["id"],
+        ) in ends
+        with open_segment(world.urls["law"]) as law, open_segment(world.urls["pay"]) as pay:
+            ids = law.segment_id, pay.segment_id
+        statuses = [
+            (await client.get(f"/log/{one}/checkpoint", headers=key)).status_code for one in ids
+        ]
+        assert statuses == [404, 200]
+        for route, status in (
+            ("/api/v1/namespaces/pay-eu/jobs", 200),
+            ("/api/v1/namespaces/law/jobs", 403),
+            ("/api/v2/export", 403),
+            ("/api/v2/show?id=dataset:law:report", 404),
+            ("/api/v2/search?q=report", 200),
+        ):
+            answer = await client.get(route, headers=key)
+            assert answer.status_code == status, route
+        assert answer.json()["total"] == 0
+
+
+async def test_the_first_rule_that_matches_wins_and_the_rest_is_the_default_ones() -> None:
+    router = Router(
+        [
+            SegmentRule("a", "x", ["n-*", "m"]),
+            SegmentRule("b", "y", ["n-1", "k"]),
+        ]
+    )
+    found = [router.of_namespace(one) for one in ("n-1", "m", "k", "n", "")]
+    assert found == ["a", "a", "b", "default", "default"]
+    assert router.of_event(b"no json") == "default"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        7,
+        [{"name": "a"}],
+        [{"name": "default", "store": "x", "namespaces": ["n"]}],
+        [{"name": "A b", "store": "x", "namespaces": ["n"]}],
+        [{"name": "a", "store": "x", "namespaces": []}],
+        [{"name": "a", "store": "x", "namespaces": ["n*m"]}],
+        [{"name": "a", "store": "x", "namespaces": ["n"], "colour": "red"}],
+        [{"name": name, "store": "x", "namespaces": ["n"]} for name in ("a", "b")],
+        [{"name": f"s{i}", "store": f"x{i}", "namespaces": ["n"]} for i in range(64)],
+    ],
+)
+async def test_segments_that_make_no_sense_are_refused(table: object) -> None:
+    with pytest.raises(UsageError, match="segments"):
+        read_segments(table)
+
+
+async def test_what_is_spooled_goes_to_its_segments_too(world: World) -> None:
+    stores = segment_stores(world.urls["default"], world.configuration.tables["segments"])
+    router = Router(read_segments(world.configuration.tables["segments"]))
+    transport = RoutedTransport(stores, router)
+    drawn = PredictionId(ticks_of(1_793_000_000_000_000_000), 77, 3)
+    reservation = {
+        "type": "reservation",
+        "block": drawn.block_text,
+        "time": str(drawn.time_us - 1000),
+        "deployment": {"namespace": "pay-eu", "name": "api"},
+    }
+    rows = [{"id": str(drawn), "status": 200, "output": 1}]
+    predictions = {"type": "predictions", "block": drawn.block_text, "rows": rows}
+    records = [("event", json.dumps(one).encode()) for one in [*HISTORY, {"no": "event"}]]
+    records += [("predictions", json.dumps(one).encode()) for one in (reservation, predictions)]
+    outcomes = transport.deliver(records)
+    assert [outcome is None for outcome in outcomes] == [True] * 3 + [False] + [True] * 2
+    transport.close()
+    assert world.jobs("default") == ["load"]
+    assert world.jobs("law") == ["tell"]
+    with open_segment(world.urls["pay"]) as segment:
+        assert find_prediction(segment, str(drawn)).status == "record"
+    # Another process, which did not see the reservation, finds its block.
+    again = RoutedTransport(stores, router)
+    later = PredictionId(ticks_of(1_793_000_000_000_000_000), 77, 4)
+    more = {**predictions, "rows": [{"id": str(later), "status": 200, "output": 2}]}
+    assert again.deliver([("predictions", json.dumps(more).encode())]) == [None]
+    again.close()
+    with open_segment(world.urls["pay"]) as segment:
+        assert find_prediction(segment, str(later)).status == "record"
