@@ -137,7 +137,7 @@ def add_tallies(
     known = _KNOWN[segment]
     found = []
     for key, tally in tallies.items():
-        kept = AccountKey(*[text[:ACCOUNT_TEXT_MAX] for text in key])
+        kept = AccountKey(*map(_storable, key))
         if kept not in known:
             if len(known) >= ACCOUNTS_MAX:
                 kept = AccountKey(_OTHER, _OTHER, kept.caller)
@@ -145,6 +145,12 @@ def add_tallies(
         sums = (tally.accepted, tally.duplicates, tally.refused, tally.received_bytes)
         found.append((*kept, *sums, now_us, now_us, tally.event_us))
     connection.executemany(_ADD, found)
+
+
+def _storable(text: str) -> str:
+    # Of refused input: NUL and halves of surrogate pairs are in no database's text.
+    cut = text[:ACCOUNT_TEXT_MAX].replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return cut.encode("utf-8", "replace").decode()
 
 
 def list_accounts(segment: Segment) -> list[Account]:

@@ -14,6 +14,7 @@ from lodeline.limits import ACCOUNT_TEXT_MAX, ACCOUNTS_MAX, DEAD_LETTERS_MAX
 from lodeline.store import Refusal, Segment, open_segment
 from lodeline.store.accounts import list_accounts
 from lodeline.store.senders import Sender
+from stores import Place
 
 
 @pytest.fixture
@@ -59,6 +60,15 @@ def test_callers_have_accounts_of_their_own(segment: Segment) -> None:
 def test_a_long_name_is_cut(segment: Segment) -> None:
     accept(segment, [submission("x" * 10_000)], fold=False)
     assert [len(account.key.producer) for account in list_accounts(segment)] == [ACCOUNT_TEXT_MAX]
+
+
+@pytest.mark.parametrize("member", [r"a\u0000b", r"a\ud800b", "\U0001f600" * 600])
+def test_a_refusal_is_counted_whatever_it_claims(place: Place, member: str) -> None:
+    raw = '{"producer": "PLACE", "job": {"namespace": "PLACE"}}'.replace("PLACE", member)
+    with place.open() as opened:
+        result = accept(opened, [Submission(raw.encode(), sender=Sender("id", "name"))], fold=False)
+        assert result.refused == 1
+        assert [account.refused for account in list_accounts(opened)] == [1]
 
 
 def test_letters_beyond_the_bound_are_counted_and_not_kept(segment: Segment) -> None:
