@@ -54,7 +54,7 @@ def names_of(segment: Segment, kinds: Sequence[str]) -> list[NodeId]:
 
 
 @given(histories, st.integers(0, 2**32))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_lineage_graph_has_the_nodes_of_the_trace(
     history: Sequence[dict[str, Any]], seed: int
 ) -> None:
@@ -85,7 +85,7 @@ def test_a_lineage_graph_has_the_nodes_of_the_trace(
 
 
 @given(histories)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_page_tells_of_each_node_what_the_node_alone_tells(
     history: Sequence[dict[str, Any]],
 ) -> None:
@@ -114,7 +114,7 @@ def test_a_page_tells_of_each_node_what_the_node_alone_tells(
 
 
 @given(histories)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_run_reads_and_writes_the_same_versions_as_shown(
     history: Sequence[dict[str, Any]],
 ) -> None:
@@ -126,7 +126,8 @@ def test_a_run_reads_and_writes_the_same_versions_as_shown(
             listed = answered(segment, jobs.list_job_runs, path)
             assert listed["totalCount"] == len(listed["runs"])
             versions = answered(segment, jobs.list_job_versions, path)["versions"]
-            assert job["currentVersion"] in {one["version"] for one in versions}
+            named = {one["version"] for one in versions}
+            assert job["currentVersion"] in (named or {None})
             for run in listed["runs"]:
                 shown = ask(segment, "show", {"id": f"run:{run['id']}"})
                 if len(shown["jobs"]) > 1:
@@ -140,7 +141,7 @@ def test_a_run_reads_and_writes_the_same_versions_as_shown(
 
 
 @given(histories)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_whatever_stands_in_facets_every_list_is_answered(
     history: Sequence[dict[str, Any]],
 ) -> None:

@@ -89,6 +89,9 @@ class Catalogue:
     def __init__(self, inquiry: Inquiry) -> None:
         self.inquiry = inquiry
         self.view: View = inquiry.view
+        self._has_models = bool(
+            self.view.select("SELECT 1 FROM node WHERE kind IN ('model', 'deployment') LIMIT 1")
+        )
         self._has_removals = bool(
             self.view.select(
                 "SELECT 1 FROM node WHERE kind = 'dataset' AND namespace = :removed LIMIT 1",
@@ -250,18 +253,13 @@ class Catalogue:
         return Space(name, None, None, declared)
 
     def _spaces_of(self, kind: str) -> list[tuple[str, int, int]]:
-        """Skip along the index from namespace to namespace: nodes of one are many."""
+        """Give the namespaces that hold a listed node of a kind, with their outermost numbers."""
         condition, values = self._listed([kind], None, other_names=True)
         sql = (
-            "WITH RECURSIVE space(namespace) AS ("
-            " SELECT min(m.namespace) FROM node m WHERE m.kind = :kind"
-            " UNION ALL SELECT (SELECT min(m.namespace) FROM node m WHERE m.kind = :kind"
-            " AND m.namespace > space.namespace) FROM space WHERE space.namespace IS NOT NULL)"
-            " SELECT space.namespace, (SELECT min(m.node_id) FROM node m WHERE m.kind = :kind"
-            " AND m.namespace = space.namespace), (SELECT max(m.node_id) FROM node m"
-            " WHERE m.kind = :kind AND m.namespace = space.namespace) FROM space"
-            " WHERE space.namespace IS NOT NULL AND EXISTS (SELECT 1 FROM node n"
-            f" WHERE n.namespace = space.namespace AND {condition})"
+            "SELECT g.namespace, g.first, g.last FROM (SELECT m.namespace, min(m.node_id) AS first,"
+            " max(m.node_id) AS last FROM node m WHERE m.kind = :kind GROUP BY m.namespace) g"
+            " WHERE EXISTS (SELECT 1 FROM node n"
+            f" WHERE n.namespace = g.namespace AND {condition})"
         )
         rows = self.view.select(sql, kind=kind, **values)
         if self.inquiry.authoriser.sees_all:
@@ -303,7 +301,7 @@ class Catalogue:
         """
         among = ", ".join(f"'{kind}'" for kind in kinds)
         parts = [f"n.kind IN ({among})", self.view.known("n"), self._kept()]
-        if len(kinds) > 1:
+        if len(kinds) > 1 and self._has_models:
             parts.append(self._first_of_its_name())
         values: dict[str, object] = {"removed": REMOVED}
         if namespace is None:

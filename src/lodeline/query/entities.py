@@ -70,7 +70,7 @@ class JobRecord:
         facets: that count.
         created_us: event time at which it was first named.
         updated_us: event time of what was last said of it.
-        code: version of its code, empty if unknown.
+        code: version of its code, empty if unknown; `None` where nothing is said of any run.
         inputs: that it reads, over all its runs.
         outputs: that it writes, over all its runs.
         runs: the latest, the last started first.
@@ -81,7 +81,7 @@ class JobRecord:
     facets: Facets
     created_us: int
     updated_us: int
-    code: str = ""
+    code: str | None = None
     inputs: list[NodeId] = field(default_factory=list)
     outputs: list[NodeId] = field(default_factory=list)
     runs: list[RunRecord] = field(default_factory=list)
@@ -162,7 +162,7 @@ def describe_jobs(
             facets[node],
             first,
             max((spans[one] for one in many if one in spans), default=first),
-            max((codes[one] for one in many if one in codes), default=""),
+            max((codes[one] for one in many if one in codes), default=None),
         )
         for one in many:
             reads, writes = flows.get(one, ((), ()))

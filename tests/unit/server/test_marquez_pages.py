@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.datastructures import QueryParams
 
 from lodeline.errors import UnknownEntryError, UnknownNodeError
 from lodeline.ingest import accept
@@ -20,43 +19,9 @@ from lodeline.query.permission import OPEN, Authoriser
 from lodeline.server.marquez import datasets, events, jobs, lineage, search, spaces, stats
 from lodeline.server.marquez.calls import Answering, Call
 from lodeline.store import Segment, open_segment
+from marquez_pipelines import call, pipeline
 
 COUNT = 40
-
-
-def facet(**members: Any) -> dict[str, Any]:
-    return {"_producer": "https://e/p", "_schemaURL": "https://e/s", **members}
-
-
-def pipeline(number: int) -> list[dict[str, Any]]:
-    """Two runs of a job that reads one dataset and writes another, with facets and an alias."""
-    flow = {"v": {"inputFields": [{"namespace": "n", "name": f"in{number:02}", "field": "k"}]}}
-    other = [{"namespace": "alias", "name": f"a{number:02}", "type": "TABLE"}]
-    made = {
-        "schema": facet(fields=[{"name": "v", "type": "INT"}]),
-        "columnLineage": facet(fields=flow),
-        "tags": facet(tags=[{"key": f"t{number}", "value": "true"}]),
-        "dataSource": facet(name=f"s{number}", uri=f"postgres://h{number}/db"),
-    }
-    if number % 2:
-        made["symlinks"] = facet(identifiers=other)
-    return [
-        {
-            "eventType": "COMPLETE",
-            "eventTime": f"2026-11-0{day}T10:{number:02}:00Z",
-            "producer": "https://e/p",
-            "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json",
-            "run": {"runId": str(uuid.UUID(int=100 * number + day)), "facets": {}},
-            "job": {
-                "namespace": "n",
-                "name": f"job{number:02}",
-                "facets": {"documentation": facet(description=f"job {number}")},
-            },
-            "inputs": [{"namespace": "n", "name": f"in{number:02}"}],
-            "outputs": [{"namespace": "n", "name": f"out{number:02}", "facets": made}],
-        }
-        for day in (1, 2)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +31,6 @@ def segment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Segment]:
         stated = [event for number in range(COUNT) for event in pipeline(number)]
         accept(segment, [json.dumps(event).encode() for event in stated])
         yield segment
-
-
-def call(path: dict[str, str] | None = None, **query: Any) -> Call:
-    return Call(path or {}, QueryParams(query), {})
 
 
 def statements(segment: Segment, answer: Answering, asked: Call) -> int:

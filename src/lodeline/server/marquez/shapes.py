@@ -291,13 +291,14 @@ def job_json(record: JobRecord, *, in_graph: bool = False) -> Json:
         "description": description_of(facets),
         "latestRun": latest,
     }
+    code = record.code
     if in_graph:
         return body | {"currentRunUuid": None if latest is None else latest["id"]}
     return body | {
         "latestRuns": [run_json(run) for run in record.runs],
         "facets": facets,
-        "currentVersion": version_uuid(record.node.at(record.code)),
-        "lodelineVersion": record.code or None,
+        "currentVersion": None if code is None else version_uuid(record.node.at(code)),
+        "lodelineVersion": code or None,
         "labels": _job_labels(facets),
         "tags": labels_in(facets),
     }
