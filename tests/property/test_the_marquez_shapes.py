@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
@@ -53,8 +54,9 @@ def names_of(segment: Segment, kinds: Sequence[str]) -> list[NodeId]:
     return [NodeId(*row) for row in rows]
 
 
+@pytest.mark.slow
 @given(histories, st.integers(0, 2**32))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_lineage_graph_has_the_nodes_of_the_trace(
     history: Sequence[dict[str, Any]], seed: int
 ) -> None:
@@ -84,8 +86,9 @@ def test_a_lineage_graph_has_the_nodes_of_the_trace(
                         assert {edge["origin"], edge["destination"]} <= named
 
 
+@pytest.mark.slow
 @given(histories)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_page_tells_of_each_node_what_the_node_alone_tells(
     history: Sequence[dict[str, Any]],
 ) -> None:
@@ -113,8 +116,9 @@ def test_a_page_tells_of_each_node_what_the_node_alone_tells(
                 assert keys <= shown["facets"].keys()
 
 
+@pytest.mark.slow
 @given(histories)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_run_reads_and_writes_the_same_versions_as_shown(
     history: Sequence[dict[str, Any]],
 ) -> None:
@@ -140,8 +144,9 @@ def test_a_run_reads_and_writes_the_same_versions_as_shown(
                 assert run["facets"] == shown["facets"]
 
 
+@pytest.mark.slow
 @given(histories)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_whatever_stands_in_facets_every_list_is_answered(
     history: Sequence[dict[str, Any]],
 ) -> None:

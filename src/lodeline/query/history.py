@@ -209,7 +209,8 @@ def _add_versions(inquiry: Inquiry, records: Mapping[int, RunRecord]) -> None:
         known = version or earlier
         if version is None and len(view.component(number)) > 1:
             known = versions.read_version(records[group].group, node)
-        own = written.get((group, node), ())
+        # No read resolves to a write that is dated in the future.
+        own = () if records[group].group.future else written.get((group, node), ())
         stated[group, node].append(known or max(own, default=""))
     for (group, node), found in sorted(stated.items()):
         records[group].inputs.append(node.at(max(found)))
