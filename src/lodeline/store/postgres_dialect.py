@@ -40,7 +40,11 @@ _INDEXES: Final = {
 }
 # Indexes in place of a unique key's, which is over digests and answers no question.
 _LOOKUPS: Final = {
-    "node": ("node_name ON node USING hash (name)", "node_part ON node USING hash (part)"),
+    "node": (
+        "node_name ON node USING hash (name)",
+        "node_namespace ON node USING hash (namespace)",
+        "node_part ON node USING hash (part)",
+    ),
     "detail": ("detail_body ON detail USING hash (body)",),
     "search_key": ("search_key_name ON search_key (name)",),
     "facet_set": ("facet_set_facets ON facet_set USING hash (facets)",),
