@@ -77,10 +77,10 @@ SEARCH_HIDDEN_MAX = 10_000
 
 # Words of the vocabulary that one word of a search may stand for (beginning with it, containing
 # it, mistyped). Shorter ones first: what is left out has the longest rest.
-SEARCH_EXPANSIONS_MAX = 64
+SEARCH_EXPANSIONS_MAX = 32
 
 # Words of the vocabulary looked at for those.
-SEARCH_WORDS_READ_MAX = 2_000
+SEARCH_WORDS_READ_MAX = 1_000
 
 # Words that a question may ask for: each costs a walk over the documents that have it.
 SEARCH_ASKED_MAX = 16

@@ -245,7 +245,11 @@ def render_search(answer: Answer) -> str:
         + (f", updated {result['updated']}" if result["updated"] else "")
         for result in answer["results"]
     ]
-    lines.append(f"{answer['total']} found")
+    for asked, tried in answer.get("corrected", {}).items():
+        lines.append(f"nothing has {asked}; tried {', '.join(tried)}")
+    more = "" if answer.get("total_exact", True) else "more than "
+    lines.append(f"{more}{answer['total']} found")
+    lines += [f"{gap['reason']}: {gap['detail']}" for gap in answer.get("gaps", ())]
     if answer["next"]:
         lines.append(f"more: --cursor {answer['next']}")
     return "\n".join(lines)

@@ -77,18 +77,24 @@ def find_candidates(
     found.add(_iter_keys(connection, text, limit // 4))
     fields = ("own", "around", "said") if said else ("own", "around")
 
-    def add(groups: Sequence[Sequence[str]], columns: Sequence[str]) -> None:
-        if all(groups):
-            tables = search_tables(connection)
-            found.add(tables.find(connection, groups, fields=columns, marks=marks, limit=limit + 1))
+    tables = search_tables(connection)
+
+    def find(groups: Sequence[Sequence[str]], columns: Sequence[str]) -> list[int]:
+        if not all(groups):
+            return []
+        return tables.find(connection, groups, fields=columns, marks=marks, limit=limit + 1)
 
     expansions = [_Expansion(connection, word) for word in words]
     groups = [one.words for one in expansions]
     found.cut = any(one.cut for one in expansions)
-    add(groups, fields[:1])
-    add(groups, fields)
+    everywhere = find(groups, fields)
+    if len(everywhere) > limit:
+        # Otherwise all are ranked, whichever step finds them.
+        found.add(find(groups, fields[:1]))
+    found.add(everywhere)
     if not found.numbers:
-        add([list(dict.fromkeys([*one.words, *one.corrections])) for one in expansions], fields)
+        tried = [list(dict.fromkeys([*one.words, *one.corrections])) for one in expansions]
+        found.add(find(tried, fields))
         found.corrected = {one.asked: one.corrections for one in expansions if one.corrections}
     return found
 
