@@ -324,7 +324,7 @@ def test_the_service_says_that_it_is_alive_and_ready(service: Service) -> None:
     assert service.send("GET", "/readyz").json == {"ready": True, "problems": []}
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/api/v2/nothing", "/api/v1/lineage"])
+@pytest.mark.parametrize("path", ["/nowhere", "/api/v2/nothing", "/api/v1/lineage/batch"])
 def test_what_is_not_served_is_said_as_an_error_object(service: Service, path: str) -> None:
     reply = service.send("GET", path)
     assert reply.status in {404, 405}

@@ -1,0 +1,81 @@
+"""Keys and senders are kept alike by every store, and shared by every process over one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lodeline.errors import UnauthenticatedError, UnknownApiKeyError
+from lodeline.ingest import accept, prepare_event
+from lodeline.query import ask
+from lodeline.query.permission import NamespaceAuthoriser, NamespacePatterns
+from lodeline.server.endpoints import Permission
+from lodeline.server.key_gate import KeyGate
+from lodeline.store.api_keys import create_api_key, list_api_keys, revoke_api_key
+from lodeline.store.senders import Sender, beside_entries
+from stores import Place
+
+NOW_US = 1_790_000_000 * 1_000_000
+RUN = "00000000-0000-4000-8000-000000000001"
+
+
+def event(name: str, source: str = "") -> bytes:
+    body = {
+        "eventType": "COMPLETE",
+        "eventTime": "2026-01-01T00:00:00Z",
+        "producer": "https://example.org/p",
+        "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent",
+        "run": {"runId": RUN},
+        "job": {"namespace": "n", "name": "j"},
+        "inputs": [{"namespace": "hidden", "name": source}] if source else [],
+        "outputs": [{"namespace": "n", "name": name}],
+    }
+    return json.dumps(body).encode()
+
+
+def test_a_key_of_one_process_counts_in_another_until_it_is_revoked(place: Place) -> None:
+    with place.open() as maker, place.open() as server:
+        key, token = create_api_key(
+            maker, name="a", scopes=["read"], now_us=NOW_US, expires_us=None, namespaces=["n"]
+        )
+        gate = KeyGate(server, clock_us=lambda: NOW_US, run=lambda act: act())
+        scope = {"headers": [(b"authorization", f"Bearer {token}".encode())]}
+        caller = gate.admit(scope, Permission.READ)
+        assert (caller.name, caller.key_id) == ("a", key.key_id)
+        [listed] = list_api_keys(maker)
+        assert listed.used_us == NOW_US
+        assert listed.digest == key.digest
+        revoke_api_key(maker, "a", now_us=NOW_US + 1)
+        other = KeyGate(server, clock_us=lambda: NOW_US, run=lambda act: act())
+        with pytest.raises(UnauthenticatedError, match="revoked"):
+            other.admit(scope, Permission.READ)
+        with pytest.raises(UnknownApiKeyError):
+            revoke_api_key(maker, "a", now_us=NOW_US)
+
+
+def test_senders_stand_beside_their_entries(place: Place) -> None:
+    with place.open() as segment:
+        first, second = Sender("k1", "one"), Sender("k2", "two")
+        segment.append([prepare_event(event("a"))], beside=beside_entries([first]))
+        again = [prepare_event(event("a")), prepare_event(event("b"))]
+        segment.append(again, beside=beside_entries([second, None]))
+        accept(segment, [])
+        shown = ask(segment, "show", {"id": f"run:{RUN}"})
+        assert [one["name"] for one in shown["senders"]] == ["one", "two"]
+
+
+def test_a_confined_reader_meets_the_same_stub_in_every_process(place: Place) -> None:
+    reader = NamespaceAuthoriser(NamespacePatterns(["n"]))
+    with place.open() as segment:
+        create_api_key(segment, name="", scopes=["read"], now_us=NOW_US, expires_us=None)
+        accept(segment, [event("a", "secret")])
+        found = []
+        for _ in range(2):
+            with place.open() as other:
+                answer = ask(other, "trace", {"id": "dataset:n:a"}, authoriser=reader)
+            assert "secret" not in json.dumps(answer)
+            found.append([one["id"] for one in answer["nodes"] if one.get("restricted")])
+        assert found[0] == found[1]
+        assert len(found[0]) == 1
+        assert ask(segment, "stats", {}, authoriser=reader)["nodes"]["dataset"] == 1
