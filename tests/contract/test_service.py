@@ -208,6 +208,12 @@ def test_a_sound_batch_is_answered_by_204(service: Service) -> None:
     assert (reply.status, reply.body) == (204, b"")
 
 
+def test_an_empty_batch_waits_for_nothing(service: Service) -> None:
+    reply = service.post([], "/api/v1/lineage/batch?wait=folded")
+    assert reply.status in {200, 204}
+    assert "lodeline-pending" not in reply.headers
+
+
 def test_a_batch_of_lines_is_taken_like_an_array(service: Service) -> None:
     lines = b"\n".join(json.dumps(event(outputs=name)).encode() for name in ("l1", "l2"))
     assert service.send("POST", "/api/v1/lineage/batch", lines).status == 204

@@ -134,7 +134,11 @@ _OPERATION: Final[dict[str, Any]] = {
                 },
             },
             "content": {
-                form.media_type: {"schema": {"type": "string"}} for form in FORMATS.values()
+                form.media_type: {
+                    # What is JSON has the schema of its own format.
+                    "schema": {"type": "object" if form.media_type.endswith("json") else "string"}
+                }
+                for form in FORMATS.values()
             },
         }
     },

@@ -132,6 +132,9 @@ class Writer:
             QueueFullError: too much waits already.
             StoppingError: the service is stopping.
         """
+        if not inputs:
+            # Nothing would bring about the fold that such a request waits for.
+            return Written(folded=folded)
         loop = asyncio.get_running_loop()
         size = sum([len(one.raw) for one in inputs])
         request = _Request(inputs, folded, loop, loop.create_future(), size)

@@ -18,7 +18,7 @@ from lodeline.model import format_time
 from lodeline.store.connections import Connection, has_table
 from lodeline.store.segment import Segment
 
-_TABLE: Final = """
+ACCOUNT_TABLE: Final = """
 CREATE TABLE IF NOT EXISTS producer_account(
     producer TEXT NOT NULL,
     namespace TEXT NOT NULL,
@@ -124,7 +124,7 @@ def open_accounts(segment: Segment) -> None:
     """
     if segment not in _KNOWN:
         with segment.writing() as connection:
-            connection.execute(_TABLE)
+            connection.execute(ACCOUNT_TABLE)
             rows = connection.execute("SELECT producer, namespace, caller FROM producer_account")
             known = {AccountKey(*row) for row in rows.fetchall()}
         _KNOWN[segment] = known
