@@ -128,7 +128,7 @@ def answer_of(ask_it: Any) -> Any:
 
 
 @pytest.mark.parametrize("count", [2, 3])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [*range(6), 100, 108])
 def test_the_federated_answer_is_the_unsplit_one(seed: int, count: int, tmp_path: Path) -> None:
     rng = random.Random(seed * 10 + count)
     asked = 0

@@ -302,7 +302,8 @@ class Federation:
         runs = {node.name for node in graph.nodes if node.kind == "run"}
         for number, part in enumerate(self.parts):
             for edge in _parents_in(part.inquiry, jobs, runs):
-                self._owners.setdefault(edge.key, {}).setdefault(number, edge)
+                mine = self._owners.setdefault(edge.key, {}).setdefault(number, edge)
+                mine.grounds |= edge.grounds
 
     def describe(self, edges: list[Edge]) -> None:
         """Fill edges in, each by its segment; one of several segments by all of them."""
