@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from lodeline.errors import LodelineError, UsageError
+from lodeline.errors import ForbiddenError, LodelineError, UsageError
 from lodeline.query.permission import OPEN, Authoriser
 from lodeline.server.noting import note
 from lodeline.server.refusals import error_response
@@ -81,11 +81,27 @@ class Gate(Protocol):
 
 
 class OpenGate:
-    """Lets everyone do everything: the gate of a service that only loopback reaches."""
+    """Lets everyone do everything: the gate of a service that only loopback reaches.
+
+    A browser on the same machine reaches it, too, and with it the pages of others: what those send
+    is refused. Browsers tell it by `Sec-Fetch-Site`, which no page can set.
+    """
 
     def admit(self, scope: Scope, permission: Permission) -> Caller:  # noqa: ARG002  # the protocol's
-        """Let a request in."""
+        """Let a request in.
+
+        Raises:
+            ForbiddenError: a page of another site would change something.
+        """
+        if scope["method"] not in _SAFE:
+            sites = {value for name, value in scope["headers"] if name == b"sec-fetch-site"}
+            if not sites <= _OWN_SITE:
+                raise ForbiddenError("a page of another site may not bring anything here")
         return ANYONE
+
+
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_OWN_SITE: Final = frozenset({b"same-origin", b"none"})
 
 
 Handler = Callable[[Request, Caller], Awaitable[Response]]

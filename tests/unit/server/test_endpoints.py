@@ -89,3 +89,17 @@ async def test_an_error_of_ours_that_a_handler_raises_is_the_answer() -> None:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
         answer = await client.get("/")
     assert (answer.status_code, answer.json()["code"]) == (503, "could_not_tell.store_unreachable")
+
+
+async def test_a_page_of_another_site_brings_nothing_to_an_open_service(tmp_path: Path) -> None:
+    app = application(tmp_path, OpenGate())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+        for path in ("/api/v1/lineage", "/api/v2/predictions"):
+            for site in ("cross-site", "same-site"):
+                answer = await client.post(path, json=[], headers={"Sec-Fetch-Site": site})
+                assert answer.status_code == 403, (path, site)
+                assert answer.json()["code"] == "could_not_tell.forbidden"
+            own = await client.post(path, json=[], headers={"Sec-Fetch-Site": "same-origin"})
+            assert own.status_code != 403
+        read = await client.get("/healthz", headers={"Sec-Fetch-Site": "cross-site"})
+        assert read.status_code == 200
