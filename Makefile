@@ -90,7 +90,9 @@ javascript: apt
 # Airflow and dbt, as they come: their requirements exclude each other's, so each has an environment.
 # So has the reader of Croissant, which brings stubs that would type other packages differently.
 # Tests that need one that is not there say so and skip; under CI they fail.
-producers: $(VENV)-airflow/installed $(VENV)-dbt/installed $(VENV)-croissant/installed
+producers: $(VENV)/bin/python
+	@$(MAKE) --no-print-directory --jobs 3 $(VENV)-airflow/installed $(VENV)-dbt/installed \
+		$(VENV)-croissant/installed
 
 $(VENV)-%/installed: tests/producers/%.txt
 	@rm -rf $(VENV)-$*
