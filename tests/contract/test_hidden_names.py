@@ -30,6 +30,7 @@ from lodeline.query.search_index import catch_up
 from lodeline.server.assembly import build_application
 from lodeline.server.endpoints import Caller, Endpoint, Permission
 from lodeline.server.entry_events import EntryEvents
+from lodeline.server.marquez.recording import declaration
 from lodeline.store import Segment, open_segment
 
 WORD = "zebra"
@@ -155,6 +156,18 @@ def events() -> list[bytes]:
     ]
 
 
+def declarations() -> list[bytes]:
+    """What a catalogue says beside events: a namespace, a source and a tag of others."""
+    told = [
+        declaration("namespace", f"{WORD}-declared", 1_790_000_000_000_000, owner=WORD),
+        declaration(
+            "source", f"{WORD}-source", 1_790_000_000_000_000, connectionUrl=f"db://{WORD}"
+        ),
+        declaration("tag", f"{WORD}-tag", 1_790_000_000_000_000, description=WORD),
+    ]
+    return [json.dumps(one).encode() for one in told]
+
+
 def served(segment: Segment, namespace: str, name: str, block: int) -> PredictionId:
     drawn = PredictionId(ticks_of(1_793_000_000_000_000_000), block, 3)
     reservation = {
@@ -177,7 +190,8 @@ class World:
         self.seen = served(self.segment, "plain", "api", 77)
         self.unseen = served(self.segment, HIDDEN, f"{WORD}_api", 78)
         # After them, so that all is folded.
-        assert accept(self.segment, events()).accepted == len(events())
+        sent = [*events(), *declarations()]
+        assert accept(self.segment, sent).accepted == len(sent)
         catch_up(self.segment, seconds=60)
         with self.segment.reading() as connection:
             rows = connection.execute("SELECT kind, namespace, name, part FROM node").fetchall()
@@ -375,6 +389,7 @@ def requests_of(world: World, endpoint: Endpoint) -> Iterator[str]:
         {"namespace": "plain", "dataset": "features", "job": "build", "name": "features"},
         {"namespace": HIDDEN, "dataset": f"{WORD}_orders", "job": f"{WORD}_job", "name": WORD},
         {"namespace": "plain", "dataset": "alias", "job": "copy", "name": "alias"},
+        {"namespace": f"{WORD}-declared", "source": f"{WORD}-source", "tag": f"{WORD}-tag"},
     ]
     for filling in fillings:
         values = {"id": RUNS[1], "run": RUNS[1], "version": V1, "segment": "x", **filling}
@@ -384,7 +399,7 @@ def requests_of(world: World, endpoint: Endpoint) -> Iterator[str]:
             path = re.sub(rf"{{{part}(?::\w+)?}}", lambda _, v=value: v, path)
         yield path
         for query in (
-            {"id": f"dataset:{values['namespace']}:{values['dataset']}"},
+            {"id": f"dataset:{values['namespace']}:{values.get('dataset', 'd')}"},
             {"id": "dataset:plain:features"},
             {"nodeId": "dataset:plain:features", "depth": 20},
             {"nodeId": "job:plain:build"},

@@ -201,13 +201,25 @@ class Catalogue:
         return {number: time_us or beginning for number, time_us in found.items()}
 
     def names_of(self, namespace: str) -> dict[str, int]:
-        """Give name and number of all datasets of a reserved namespace."""
+        """Give name and number of the datasets of a reserved namespace that the reader may see."""
         rows = self.view.select(
             "SELECT n.name, n.node_id FROM node n WHERE n.kind = 'dataset'"
             f" AND n.namespace = :space AND {self.view.known('n')} ORDER BY n.name",
             space=namespace,
         )
-        return dict(rows)
+        return {name: number for name, number in rows if self.may_see_entry(namespace, name)}
+
+    def may_see_entry(self, namespace: str, name: str) -> bool:
+        """Whether the reader may know of an entry of the catalogue.
+
+        A namespace is seen by who may see what lies in it. Sources and tags that somebody declared
+        are everybody's, and may say where others keep their data: a confined reader sees those
+        that something visible names, as it names them.
+        """
+        may_see = self.inquiry.authoriser.may_see
+        if namespace == NAMESPACES and may_see(NodeId("dataset", name, name)):
+            return True
+        return may_see(NodeId("dataset", namespace, name))
 
     # -- namespaces ----------------------------------------------------------------------------
 
@@ -245,7 +257,9 @@ class Catalogue:
             )
             first.append(rows[0][0])
             last.append(rows[0][1])
-        declared = self.view.find_number(NodeId("dataset", NAMESPACES, name))
+        declared = None
+        if self.may_see_entry(NAMESPACES, name):
+            declared = self.view.find_number(NodeId("dataset", NAMESPACES, name))
         if first:
             return Space(name, min(first), max(last), declared)
         if declared is None or self._is_removed(name, declared):

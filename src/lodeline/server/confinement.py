@@ -1,9 +1,9 @@
 """Callers confined to namespaces bring events of those alone.
 
 An event belongs to the namespace of its job; one that is about a dataset alone, to the dataset's.
-What a job reads and writes lies in namespaces of stores, which teams share, and is not asked about.
-Only what a confined caller sends is looked into here; what cannot be read is left to the decoder,
-which refuses it.
+What a job reads and writes lies in namespaces of stores, which teams share, and is not asked about,
+but for the catalogue's own entries. Only what a confined caller sends is looked into here; what
+cannot be read is left to the decoder, which refuses it.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from typing import Any
 import msgspec
 
 from lodeline.errors import ForbiddenError
+from lodeline.query.catalogue import RESERVED
 from lodeline.server.endpoints import Caller
+from lodeline.wire import find_namespace
 
 
-class _Named(msgspec.Struct, gc=False):
+class _Data(msgspec.Struct, gc=False):
     namespace: str
 
 
-class _Event(msgspec.Struct, gc=False):
-    job: _Named | None = None
-    dataset: _Named | None = None
+class _Touching(msgspec.Struct, gc=False):
+    inputs: list[_Data] | None = None
+    outputs: list[_Data] | None = None
 
 
-_DECODER = msgspec.json.Decoder(_Event)
+_TOUCHING = msgspec.json.Decoder(_Touching)
 
 
 def find_forbidden(
@@ -43,18 +45,23 @@ def find_forbidden(
         return ForbiddenError(f"the key {caller.key_id} brings nothing to the segment {segment}")
     if caller.namespaces is None:
         return None
-    try:
-        event = _DECODER.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    namespace = find_namespace(raw)
+    if namespace is None:
         return None
-    return next(
-        (
-            _forbidden(caller, named.namespace)
-            for named in (event.job, event.dataset)
-            if named is not None and named.namespace not in caller.namespaces
-        ),
-        None,
-    )
+    if namespace not in caller.namespaces:
+        return _forbidden(caller, namespace)
+    # What the catalogue says of itself, such as that something was removed, is nobody's data.
+    entries = (one for one in _touched(raw) if one.startswith(RESERVED))
+    return next((_forbidden(caller, one) for one in entries if one not in caller.namespaces), None)
+
+
+def _touched(raw: bytes) -> list[str]:
+    """Give the namespaces of what a job reads and writes."""
+    try:
+        event = _TOUCHING.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    return [one.namespace for one in (*(event.inputs or ()), *(event.outputs or ()))]
 
 
 def find_forbidden_record(

@@ -23,6 +23,7 @@ from lodeline.query.permission import Authoriser, NamespacePatterns
 from lodeline.server.endpoints import Caller
 from lodeline.settings import store_url
 from lodeline.store import SqlSegment
+from lodeline.wire import find_namespace
 
 DEFAULT_SEGMENT: Final = "default"
 
@@ -89,18 +90,6 @@ def segment_stores(store: str, table: object) -> dict[str, str]:
     return stores
 
 
-class _Named(msgspec.Struct, gc=False):
-    namespace: str
-
-
-class _Event(msgspec.Struct, gc=False):
-    job: _Named | None = None
-    dataset: _Named | None = None
-
-
-_DECODER = msgspec.json.Decoder(_Event)
-
-
 class Router:
     """Tells of namespaces and events to which segment they belong.
 
@@ -122,12 +111,8 @@ class Router:
         """Give the segment of an event; what cannot be read is the default one's to refuse."""
         if not self._rules:
             return DEFAULT_SEGMENT
-        try:
-            event = _DECODER.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return DEFAULT_SEGMENT
-        named = event.job or event.dataset
-        return DEFAULT_SEGMENT if named is None else self.of_namespace(named.namespace)
+        namespace = find_namespace(raw)
+        return DEFAULT_SEGMENT if namespace is None else self.of_namespace(namespace)
 
     def rules_out(self, segments: frozenset[str], node: NodeId) -> bool:
         """Whether a rule sends a node's namespace to a segment that is none of these."""

@@ -5,6 +5,7 @@ but `InvalidEventError`.
 """
 
 from lodeline.wire import facets
+from lodeline.wire.belonging import find_namespace
 from lodeline.wire.canonical import canonical_bytes, content_digest, parse_with_tokens
 from lodeline.wire.commitment import commitment_fields
 from lodeline.wire.decoding import Document, decode_document, decode_event, decode_stored
@@ -38,5 +39,6 @@ __all__ = [
     "decode_event",
     "decode_stored",
     "facets",
+    "find_namespace",
     "parse_with_tokens",
 ]

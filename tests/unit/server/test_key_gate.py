@@ -219,6 +219,28 @@ async def test_a_confined_key_cannot_smuggle_a_namespace_by_saying_it_twice(worl
     assert world.segment.size() == 2
 
 
+@pytest.mark.parametrize("beside", ['"x"', "5", "{}", '{"namespace": 5}', "[]"])
+async def test_a_confined_key_cannot_smuggle_a_namespace_beside_what_is_unreadable(
+    world: World, beside: str
+) -> None:
+    headers = bearer(world.key("ingest", namespaces=["team-a"]))
+    before = world.segment.size()
+    body = json.dumps(event("b"))[:-1] + f', "dataset": {beside}}}'
+    async with world.client() as client:
+        answer = await client.post("/api/v1/lineage", headers=headers, content=body)
+    assert answer.status_code == 403
+    assert world.segment.size() == before
+
+
+async def test_a_confined_key_takes_nothing_of_others_off_the_catalogue(world: World) -> None:
+    headers = bearer(world.key("ingest", namespaces=["team-a"]))
+    sent = event("team-a")
+    sent["outputs"] = [{"namespace": "lodeline:removed", "name": "dataset/1/b/orders"}]
+    async with world.client() as client:
+        answer = await client.post("/api/v1/lineage", headers=headers, json=sent)
+    assert answer.status_code == 403
+
+
 async def test_a_confined_key_reserves_predictions_of_its_namespaces_alone(world: World) -> None:
     headers = bearer(world.key("ingest", namespaces=["team-a"]))
     record = {"type": "reservation", "deployment": {"namespace": "b", "name": "churn"}}

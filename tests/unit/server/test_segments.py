@@ -293,3 +293,10 @@ async def test_what_is_spooled_goes_to_its_segments_too(world: World) -> None:
     again.close()
     with open_segment(world.urls["pay"]) as segment:
         assert find_prediction(segment, str(later)).status == "record"
+
+
+async def test_what_is_ignored_beside_an_events_job_does_not_send_it_elsewhere() -> None:
+    router = Router([SegmentRule("pay", "sqlite:///pay.db", ["pay-*"])])
+    for beside in ("x", 5, {}, {"namespace": 5}, {"namespace": "etl", "name": "d"}):
+        raw = json.dumps({**event("pay-eu/score"), "dataset": beside}).encode()
+        assert router.of_event(raw) == "pay"

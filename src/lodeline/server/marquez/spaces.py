@@ -101,7 +101,7 @@ def find_source(inquiry: Inquiry, name: str) -> Json:
         UnknownEntryError: there is none.
     """
     number = inquiry.view.find_number(NodeId("dataset", SOURCES, name))
-    if number is not None:
+    if number is not None and Catalogue(inquiry).may_see_entry(SOURCES, name):
         return _declared_sources(inquiry, {name: number})[name]
     found = _sources(inquiry).get(name)
     if found is None:
