@@ -310,7 +310,7 @@ async def test_a_run_tells_which_keys_delivered_it_beside_what_it_claims(world: 
     ours, theirs = world.key("ingest", "read", name="ours"), world.key("ingest", name="theirs")
     path = "/api/v1/lineage"
     async with world.client() as client:
-        await client.post(path, headers=bearer(ours), json=run_event(1))
+        await client.post(f"{path}?wait=folded", headers=bearer(ours), json=run_event(1))
         shown = await client.get(f"/api/v2/show?id=run:{RUN}", headers=bearer(ours))
         assert [one["name"] for one in shown.json()["senders"]] == ["ours"]
         # Another event in a batch with one of somebody else, and one that was there already.
