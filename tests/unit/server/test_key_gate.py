@@ -241,6 +241,31 @@ async def test_a_confined_key_takes_nothing_of_others_off_the_catalogue(world: W
     assert answer.status_code == 403
 
 
+async def test_a_key_that_may_only_bring_is_told_nothing_by_what_it_changes(world: World) -> None:
+    sent = event("default", "secret")
+    facet = {"_producer": "https://example.org", "_schemaURL": "https://example.org/f.json"}
+    sent["job"]["facets"] = {"sql": facet | {"query": "SELECT hidden"}}
+    headers = bearer(world.key("ingest"))
+    async with world.client() as client:
+        posted = await client.post("/api/v1/lineage?wait=folded", headers=headers, json=sent)
+        assert posted.status_code == 201
+        both = bearer(world.key("ingest", "read"))
+        read = await client.post("/api/v1/namespaces/default/jobs/secret/tags/y", headers=both)
+        assert "hidden" in read.text
+        changes = [
+            ("POST", "jobs/secret/tags/x", None),
+            ("PUT", "jobs/secret", {"type": "BATCH", "inputs": [], "outputs": []}),
+            ("DELETE", "jobs/secret", None),
+        ]
+        for method, path, body in changes:
+            answer = await client.request(
+                method, f"/api/v1/namespaces/default/{path}", headers=headers, json=body
+            )
+            assert answer.status_code < 300, (path, answer.text)
+            assert set(answer.json()) <= {"id", "namespace", "name", "state"}
+            assert "hidden" not in answer.text
+
+
 async def test_a_confined_key_reserves_predictions_of_its_namespaces_alone(world: World) -> None:
     headers = bearer(world.key("ingest", namespaces=["team-a"]))
     record = {"type": "reservation", "deployment": {"namespace": "b", "name": "churn"}}

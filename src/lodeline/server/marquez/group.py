@@ -105,7 +105,7 @@ class Marquez:
                 answer = await change.make(Desk(self._recorder, read, look), call)
             except LodelineError as error:
                 return refusal(error)
-            return JSONResponse(answer, status_code=change.status)
+            return JSONResponse(_told(caller, answer), status_code=change.status)
 
         return serve
 
@@ -118,6 +118,19 @@ class Marquez:
         """Answer from one snapshot, as the caller may have it."""
         with consult(self._segment, as_of=call.as_of, authoriser=caller.authoriser) as inquiry:
             return conceal_document(answer(inquiry, call), inquiry.visibility)
+
+
+# What a caller that may not read is told of what it changed: what it had to know to do so.
+_ACKNOWLEDGED: Final = ("id", "namespace", "name", "state")
+
+
+def _told(caller: Caller, answer: Any) -> Any:
+    """Give the answer to a change, as far as its caller may read."""
+    if Permission.READ in caller.permissions:
+        return answer
+    if not isinstance(answer, dict):
+        return {}
+    return {name: answer[name] for name in _ACKNOWLEDGED if name in answer}
 
 
 async def _read_body(request: Request) -> dict[str, Any]:
