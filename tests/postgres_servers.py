@@ -6,6 +6,7 @@ socket in its own folder alone.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,7 +34,22 @@ def binaries(version: str) -> Path | None:
         if spec is None or spec.origin is None:
             return None
         folder = Path(spec.origin).parent / "pginstall" / "bin"
+        if (folder / "postgres").is_file() and os.geteuid() == 0:
+            folder = _for_all(Path(spec.origin).parent) / "pginstall" / "bin"
     return folder if (folder / "postgres").is_file() else None
+
+
+@cache
+def _for_all(package: Path) -> Path:
+    """Copy a package to where every user may run it; root's own folders are often closed."""
+    folder = Path(tempfile.mkdtemp(prefix="lodeline-pg-bin-"))
+    folder.chmod(0o755)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    # The libraries that it was built with lie beside it, and are found from where it lies.
+    for one in package.parent.glob(f"{package.name}*"):
+        if one == package or one.suffix == ".libs":
+            shutil.copytree(one, folder / one.name, symlinks=True)
+    return folder / package.name
 
 
 class Server:

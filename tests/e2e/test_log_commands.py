@@ -215,8 +215,15 @@ def test_doctor_names_what_needs_attention_and_the_next_step(imported: Path) -> 
 
 
 def test_commands_of_a_store_do_not_pretend_to_ask_a_server(imported: Path) -> None:
-    for words in (["verify"], ["doctor"], ["import", "events.jsonl"], ["dead-letter", "list"]):
+    for words in (["verify"], ["doctor"], ["import", "events.jsonl"]):
         assert lodeline(imported, *words, "--server", "http://127.0.0.1:9")[0] == 2
+
+
+def test_a_server_that_is_asked_for_its_dead_letters_and_is_not_there_could_not_tell(
+    imported: Path,
+) -> None:
+    command = ["dead-letter", "list", "--server", "http://127.0.0.1:9"]
+    assert lodeline(imported, *command)[0] == 3
 
 
 def test_consistency_with_every_checkpoint_ever_signed(imported: Path) -> None:

@@ -9,7 +9,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +56,8 @@ def replayed(service: Service, vectors_folder: Path) -> Service:
 
 
 @pytest.fixture(scope="module")
-def vectors_folder() -> Path:
-    from conftest import VECTORS
-
-    folder = VECTORS / "openlineage-compat"
-    if not folder.is_dir():
-        pytest.skip(f"no vectors at {folder}; set LODELINE_VECTORS")
-    return folder
+def vectors_folder(vectors: Callable[[str], Path]) -> Path:
+    return vectors("openlineage-compat")
 
 
 def export(store: str) -> list[Any]:
@@ -142,12 +137,10 @@ def test_every_accepted_event_is_served_back_unchanged(
     assert sorted(map(as_key, kept)) == sorted(set(map(as_key, sent)))
 
 
-def test_every_example_of_the_specification_is_accepted_and_kept(tmp_path: Path) -> None:
-    from conftest import VECTORS
-
-    folder = VECTORS / "openlineage-spec" / "tests"
-    if not folder.is_dir():
-        pytest.skip(f"no vectors at {folder}; set LODELINE_VECTORS")
+def test_every_example_of_the_specification_is_accepted_and_kept(
+    vectors: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = vectors("openlineage-spec") / "tests"
     examples = sorted(folder.rglob("*.json"))
     events = [_event_around(path, number) for number, path in enumerate(examples)]
     with serving(tmp_path) as service:

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.histories import histories
-from tests.property.test_the_questions import entries_of, roots_of
+from test_the_questions import entries_of, roots_of
 
+from histories import histories
 from lodeline.errors import MalformedPackError, UnknownNodeError
 from lodeline.evidence import build_pack
 from lodeline.fold import fold

@@ -16,14 +16,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lodeline.limits import SEARCH_EXPANSIONS_MAX, SEARCH_MATCHES_MAX, SEARCH_WORDS_READ_MAX
-from lodeline.query.search_terms import nearest_words, variants_of
+from lodeline.query.search_terms import PIECE_CHARACTERS_MIN, nearest_words, variants_of
 from lodeline.store.connections import Connection
 from lodeline.store.search_tables import search_tables
 
 # Above every character of a name.
 _LAST = "\U0010ffff"
-# The index knows pieces of three characters; shorter words are only looked for as beginnings.
-_PIECE_CHARACTERS_MIN = 3
 
 
 @dataclass
@@ -128,7 +126,7 @@ class _Expansion:
             )
         }
         words = self._shortest(found)
-        if len(word) >= _PIECE_CHARACTERS_MIN:
+        if len(word) >= PIECE_CHARACTERS_MIN:
             containing = search_tables(connection).find_words(
                 connection, word, SEARCH_WORDS_READ_MAX
             )

@@ -16,7 +16,7 @@ from lodeline.query.facets import Registers, iter_entities
 from lodeline.query.parameters import SearchQuestion
 from lodeline.query.permission import Authoriser
 from lodeline.query.search_index import saying_of
-from lodeline.query.search_terms import plain, spoken
+from lodeline.query.search_terms import PIECE_CHARACTERS_MIN, plain, spoken
 from lodeline.query.view import View
 from lodeline.store.search_tables import PARTS_FROM, SEARCHED_FACETS, has_search_tables
 
@@ -87,8 +87,15 @@ class Match:
 
     def has_all(self, groups: Sequence[Sequence[str]]) -> bool:
         """Whether for each group one of its words stands somewhere."""
-        text = " ".join((self.own, self.around, *self.said.values()))
-        return all(any(word in text for word in group) for group in groups)
+        text = " " + " ".join((self.own, self.around, *self.said.values()))
+        # Pieces of so few characters stand in nearly every word: only beginnings count.
+        return all(
+            any(
+                (word if len(word) >= PIECE_CHARACTERS_MIN else " " + word) in text
+                for word in group
+            )
+            for group in groups
+        )
 
 
 class Matches:

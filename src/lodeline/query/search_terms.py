@@ -33,6 +33,8 @@ _KEY_CHARACTERS_MAX: Final = 200
 # Fewer letters say too little to be mistyped; digits are never taken for others.
 _LETTERS_MIN: Final = 4
 _LETTERS_OF_TWO: Final = 8
+# The index knows pieces of three characters; shorter words are only looked for as beginnings.
+PIECE_CHARACTERS_MIN: Final = 3
 # Variants are made of the beginning alone, so that a long word has no more than 56.
 _BEGINNING: Final = 10
 
