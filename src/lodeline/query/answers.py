@@ -61,23 +61,29 @@ class Ground(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Sight:
-    """When an edge was asserted, and by whom. Many edges may share one.
+class Description:
+    """What is known of an edge, beside its identity. Many edges may share one.
 
     Attributes:
+        status: `current` or `stale`.
+        basis: how it is known.
         asserted_by: runs, newest first, at most `ASSERTED_BY_MAX`.
         asserted_by_total: how many there are.
         first_seen, last_seen: event times, microseconds.
         entries: leaf indexes, ascending, at most `ASSERTED_BY_MAX`.
         future: whether only events dated in the future assert it.
+        transformations: what producers said happens on the way.
     """
 
+    status: str = "current"
+    basis: str = "inferred"
     asserted_by: Sequence[str] = ()
     asserted_by_total: int = 0
     first_seen: int | None = None
     last_seen: int | None = None
     entries: Sequence[int] = ()
     future: bool = False
+    transformations: Sequence[Any] = ()
     _body: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -86,6 +92,9 @@ class Sight:
         if body is None:
             first, last = self.first_seen, self.last_seen
             body = self._body = {
+                "status": self.status,
+                "basis": self.basis,
+                "restricted": False,
                 "asserted_by": list(self.asserted_by),
                 "asserted_by_total": self.asserted_by_total,
                 "first_seen": None if first is None else format_time(first),
@@ -94,18 +103,20 @@ class Sight:
             }
             if self.future:
                 body["future"] = True
+            if self.transformations:
+                body["transformations"] = list(self.transformations)
         return body
 
 
-_UNSEEN: Final = Sight()
+_NOT_DESCRIBED: Final = Description()
 
 
 @dataclass(slots=True)
 class Edge:
     """One edge; its identity is (source, target, kind, job).
 
-    `grounds` and `steps` (rows of `derivation`) are for whoever describes it; the attributes after
-    them are filled in when the edge is about to be shown.
+    `grounds` and `steps` (rows of `derivation`) are for whoever describes it; the description is
+    filled in when the edge is about to be shown.
     """
 
     source: NodeId
@@ -114,10 +125,7 @@ class Edge:
     job: NodeId | None
     grounds: AbstractSet[Ground] = frozenset()
     steps: Sequence[int] = ()
-    basis: str = "inferred"
-    status: str = "current"
-    sight: Sight = _UNSEEN
-    transformations: Sequence[Any] = ()
+    said: Description = _NOT_DESCRIBED
 
     @property
     def key(self) -> EdgeKey:
@@ -130,20 +138,16 @@ class Edge:
         Args:
             text: writes a node; a cached one where there are many edges.
         """
+        job = self.job
         body: dict[str, Any] = {
             "source": text(self.source),
             "target": text(self.target),
             "kind": self.kind,
-            "job": None if self.job is None else text(self.job),
-            "status": self.status,
-            "basis": self.basis,
-            "restricted": False,
-            **self.sight.to_json(),
+            "job": None if job is None else text(job),
+            **self.said.to_json(),
         }
         body["asserted_by"] = [*body["asserted_by"]]
         body["entries"] = [*body["entries"]]
-        if self.transformations:
-            body["transformations"] = list(self.transformations)
         return body
 
 

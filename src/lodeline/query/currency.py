@@ -92,7 +92,10 @@ class Currency:
         if self._has_endings:
             return False
         newest_us = max([group.last_us for group in asserting if not group.future], default=None)
-        return newest_us is None or job is None or self._newest_end(job) <= newest_us
+        if newest_us is None or job is None:
+            return True
+        newest_end = self._newest.get(job)
+        return (self._newest_end(job) if newest_end is None else newest_end) <= newest_us
 
     def look_ahead(self, jobs: Iterable[NodeId]) -> None:
         """Fetch at once what judging derivations of many jobs will ask for one by one."""
@@ -100,7 +103,7 @@ class Currency:
 
     def look_ahead_numbers(self, jobs: Iterable[int | None]) -> None:
         """Fetch as `look_ahead` does, for jobs by number."""
-        missing = {job for job in jobs if job is not None} - self._newest.keys()
+        missing = {job for job in jobs if job is not None and job not in self._newest}
         self._newest.update(dict.fromkeys(missing, _NEVER))
         sql = (
             "SELECT s.job_node, max(s.end_us) FROM run_state s JOIN run_group g USING (group_id)"

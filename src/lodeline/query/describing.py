@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from lodeline.limits import ASSERTED_BY_MAX
 from lodeline.model import NodeId
-from lodeline.query.answers import DerivationKey, Edge, Ground, Sight
+from lodeline.query.answers import DerivationKey, Description, Edge, Ground
 from lodeline.query.currency import Currency
 from lodeline.query.groups import Group, Groups, Said
 
@@ -31,44 +31,59 @@ class Told(NamedTuple):
     details: frozenset[int]
 
 
-def join_told(told: list[Told]) -> Told:
+def join_told(told: Collection[Told]) -> Told:
     """Tell of an edge what its grounds tell together."""
-    if len(told) == 1:
-        return told[0]
     stale, ranks, groups, details = zip(*told, strict=True)
     return Told(
         all(stale), min(ranks), groups[0].union(*groups[1:]), details[0].union(*details[1:])
     )
 
 
-class Sights:
-    """When and by whom edges were asserted; many edges share one set of groups."""
+class Descriptions:
+    """Descriptions of what was told, each made once.
 
-    def __init__(self, groups: Mapping[int, Group], entries: Mapping[int, list[int]]) -> None:
+    Args:
+        view: of groups.
+        groups: all that assert anything.
+        details: all that anything says of columns, by number.
+    """
+
+    def __init__(self, view: Groups, groups: Mapping[int, Group], details: Collection[int]) -> None:
         self.groups = groups
-        self._entries = entries
-        self._known: dict[frozenset[int], Sight] = {}
+        self._entries = view.entries_of(groups)
+        self._bodies = view.details_of(details) if details else {}
+        self._known: dict[Told, Description] = {}
 
-    def of(self, numbers: frozenset[int]) -> Sight:
-        """Give what is said of edges that exactly these groups assert."""
-        known = self._known.get(numbers)
+    def of(self, told: Told) -> Description:
+        """Describe an edge of which this is told."""
+        known = self._known.get(told)
         if known is None:
-            known = self._known[numbers] = self._sum_up(numbers)
+            known = self._known[told] = self._sum_up(told)
         return known
 
-    def _sum_up(self, numbers: frozenset[int]) -> Sight:
+    def of_all(self, told: Collection[Told]) -> Description:
+        """Describe an edge of which all of this is told."""
+        distinct = set(told)
+        return self.of(distinct.pop() if len(distinct) == 1 else join_told(distinct))
+
+    def _sum_up(self, told: Told) -> Description:
+        numbers = told.groups
         groups = [self.groups[number] for number in numbers]
         groups.sort(key=lambda group: (-group.last_us, group.run_id))
         runs = list(dict.fromkeys([group.run_id for group in groups if group.run_id]))
         positions = [self._entries[number] for number in numbers]
         entries = positions[0] if len(positions) == 1 else sorted(itertools.chain(*positions))
-        return Sight(
+        bodies = sorted(self._bodies[detail] for detail in told.details)
+        return Description(
+            status="stale" if told.stale else "current",
+            basis=BASES[told.rank],
             asserted_by=tuple(runs[:ASSERTED_BY_MAX]),
             asserted_by_total=len(runs),
             first_seen=min([group.first_us for group in groups]),
             last_seen=groups[0].last_us,
             entries=tuple(entries[:ASSERTED_BY_MAX]),
             future=all(group.future for group in groups),
+            transformations=[step for body in bodies for step in json.loads(body)],
         )
 
 
@@ -108,11 +123,13 @@ class Describer:
         said = self.groups.said_of(number for key in keys for number in self._rows[key])
         numbers = {one.group for some in said.values() for one in some}
         numbers.update(ground.group for ground in grounds if ground.group is not None)
-        sights = Sights(self.groups.load(numbers), self.groups.entries_of(numbers))
-        told = {ground: self._tell(ground, said, sights.groups) for ground in grounds}
+        groups = self.groups.load(numbers)
+        told = {ground: self._tell(ground, said, groups) for ground in grounds}
+        details = set[int]().union(*(one.details for one in told.values()))
+        descriptions = Descriptions(self.groups, groups, details)
         for edge in edges:
             if edge.grounds:  # An edge without came described: no event asserts it.
-                self._describe(edge, join_told([told[ground] for ground in edge.grounds]), sights)
+                edge.said = descriptions.of_all([told[ground] for ground in edge.grounds])
 
     def _tell(
         self, ground: Ground, said: Mapping[int, list[Said]], groups: Mapping[int, Group]
@@ -134,14 +151,6 @@ class Describer:
         details = frozenset(one.detail for one in rows if one.detail is not None)
         rank = min([_RANK[one.basis] for one in rows])
         return Told(stale, rank, frozenset([one.group for one in rows]), details)
-
-    def _describe(self, edge: Edge, told: Told, sights: Sights) -> None:
-        edge.status = "stale" if told.stale else "current"
-        edge.basis = BASES[told.rank]
-        edge.sight = sights.of(told.groups)
-        if told.details:
-            bodies = sorted(self.groups.details_of(told.details).values())
-            edge.transformations = [step for body in bodies for step in json.loads(body)]
 
     def _find_rows(self, keys: set[DerivationKey]) -> None:
         """Look up all rows of derivations that a walk did not collect itself."""

@@ -322,21 +322,21 @@ class Federation:
 
 def _join(edge: Edge, several: Sequence[Edge]) -> None:
     """Tell of an edge what several segments tell of it."""
-    current = any(one.status == "current" for one in several)
-    sights = [one.sight for one in several]
-    runs = [run for sight in sights for run in sight.asserted_by]
-    firsts = [sight.first_seen for sight in sights if sight.first_seen is not None]
-    lasts = [sight.last_seen for sight in sights if sight.last_seen is not None]
-    edge.basis = min((one.basis for one in several), key=BASES.index)
-    edge.status = "current" if current else "stale"
-    edge.sight = replace(
-        sights[0],
+    told = [one.said for one in several]
+    runs = [run for one in told for run in one.asserted_by]
+    firsts = [one.first_seen for one in told if one.first_seen is not None]
+    lasts = [one.last_seen for one in told if one.last_seen is not None]
+    edge.said = replace(
+        told[0],
+        status="current" if any(one.status == "current" for one in told) else "stale",
+        basis=min((one.basis for one in told), key=BASES.index),
         asserted_by=tuple(dict.fromkeys(runs)),
-        asserted_by_total=sum(sight.asserted_by_total for sight in sights),
+        asserted_by_total=sum(one.asserted_by_total for one in told),
         first_seen=min(firsts, default=None),
         last_seen=max(lasts, default=None),
         entries=(),
-        future=all(sight.future for sight in sights),
+        future=all(one.future for one in told),
+        transformations=edge.said.transformations,
         _body=None,
     )
 

@@ -150,8 +150,8 @@ def _tell(moment: _State, keys: Iterable[EdgeKey], text: Text) -> Mapping[EdgeKe
             "target": text(edge.target),
             "kind": edge.kind,
             "job": None if edge.job is None else text(edge.job),
-            "status": edge.status,
-            "basis": edge.basis,
+            "status": edge.said.status,
+            "basis": edge.said.basis,
         }
         for edge in edges
     }

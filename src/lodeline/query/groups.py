@@ -78,7 +78,10 @@ class Groups:
     def load(self, numbers: Iterable[int]) -> dict[int, Group]:
         """Give groups by number."""
         wanted = set(numbers)
-        missing = wanted - self._groups.keys()
+        known = self._groups
+        missing = [number for number in wanted if number not in known]
+        if not missing:
+            return {number: known[number] for number in wanted}
         sql = (
             "SELECT g.group_id, g.run_id, g.job_node, g.future, g.kind, s.first_us, s.start_us,"
             " s.end_us, s.last_us, s.code, s.state, CASE WHEN g.kind <> 'run' THEN"
@@ -90,16 +93,21 @@ class Groups:
         jobs = self.view.names({row[2] for row in rows if row[2] is not None})
         for number, run_id, job_node, future, kind, *state, digest in rows:
             job = None if job_node is None else jobs[job_node]
-            place = ("", "") if job is None else (job.namespace, job.name)
-            tie = (kind, run_id or "", *place, bool(future), bytes(digest or b""))
-            self._groups[number] = Group(number, run_id or "", job, bool(future), tie, *state)
+            namespace, name = ("", "") if job is None else job[1:3]
+            tie = (kind, run_id or "", namespace, name, bool(future), bytes(digest or b""))
+            known[number] = Group(number, run_id or "", job, bool(future), tie, *state)
         return {number: self._groups[number] for number in wanted if number in self._groups}
+
+    def get(self, number: int) -> Group:
+        """Give a group that holds at the moment."""
+        known = self._groups.get(number)
+        return self.load([number])[number] if known is None else known
 
     def said_of(self, derivations: Iterable[int]) -> dict[int, list[Said]]:
         """Give the assertions behind derivations."""
         wanted = set(derivations)
-        missing = wanted - self._said.keys()
         said = self._said
+        missing = [number for number in wanted if number not in said]
         sql = (
             "SELECT a.derivation_id, a.group_id, a.basis, a.detail_id FROM assertion a"
             f" WHERE a.derivation_id {_AMONG} AND {self.view.rectangle('a')}"
@@ -127,7 +135,7 @@ class Groups:
         if not self.has_gaps:
             return []
         wanted = set(numbers)
-        missing = wanted - self._gaps.keys()
+        missing = [number for number in wanted if number not in self._gaps]
         for number in missing:
             self._gaps[number] = []
         sql = (

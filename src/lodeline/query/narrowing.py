@@ -71,7 +71,7 @@ def _keep(inquiry: Inquiry, nodes: Collection[NodeId], question: ClosureQuestion
 def _only_stale(graph: Graph, describe: Describe) -> Graph:
     edges = list(graph.edges.values())
     describe(edges)
-    return _of_edges(graph, [edge.key for edge in edges if edge.status == "stale"])
+    return _of_edges(graph, [edge.key for edge in edges if edge.said.status == "stale"])
 
 
 def _of_edges(graph: Graph, keys: Collection[tuple[NodeId, NodeId, str, NodeId | None]]) -> Graph:

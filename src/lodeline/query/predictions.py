@@ -7,7 +7,7 @@ from typing import Any
 from lodeline.errors import MissingPredictionError, UnknownNodeError
 from lodeline.ingest.predictions import FoundPrediction, PredictionBlock, find_prediction
 from lodeline.model import NodeId, find_prediction_id
-from lodeline.query.answers import Edge, Gap, Graph, Sight
+from lodeline.query.answers import Description, Edge, Gap, Graph
 from lodeline.query.asking import Inquiry
 from lodeline.store.prediction_tables import has_prediction_tables
 
@@ -54,11 +54,12 @@ def add_prediction(graph: Graph, found: FoundPrediction, deployment: NodeId | No
     if deployment is None:
         graph.add_gap(Gap(str(root), "capture", "no deployment is recorded for its block"))
         return
-    edge = Edge(deployment, root, "predicts", None, basis="observed")
+    edge = Edge(deployment, root, "predicts", None)
     time_us = _time_of(found)
     run = found.block.run_id if found.block is not None else None
     reserved = [] if found.block is None else [found.block.position]
-    edge.sight = Sight(
+    edge.said = Description(
+        basis="observed",
         asserted_by=[run] if run else [],
         asserted_by_total=1 if run else 0,
         first_seen=time_us,

@@ -7,7 +7,6 @@ for small levels, the index for large ones.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from lodeline.model import NodeId
 from lodeline.query.answers import Cut, Edge, Gap, Graph, Page, Text
 from lodeline.query.bounds import Budget
 from lodeline.query.currency import Currency
-from lodeline.query.describing import BASES, Sights, Told, join_told
+from lodeline.query.describing import BASES, Descriptions, Told
 from lodeline.query.groups import Group, Groups, Said
 from lodeline.query.view import View
 
@@ -34,6 +33,7 @@ DERIVES: Final = 1
 READS: Final = 2
 WRITES: Final = 4
 WHOLE: Final = DERIVES | READS | WRITES
+_NOTHING: Final[frozenset[int]] = frozenset()
 _RANK: Final = {basis: rank for rank, basis in enumerate(BASES)}
 
 
@@ -260,22 +260,31 @@ class Reach:
         last: int | None,
     ) -> list[Edge]:
         """Make the edges whose later end is ranked from `start` to `stop`, in order."""
-        found: dict[tuple[int, int, str, int], list[int]] = defaultdict(list)
-        find = rank.get
+        found: dict[tuple[int, int, str, int], list[int]] = {}
+        find, beyond = rank.get, len(rank)
         for source, target, kind, job, number in self._projections(last):
             near, far = find(source), find(target)
-            if near is None or far is None or not start <= max(near, far) < stop:
+            if near is None or far is None or not start <= (max(far, near)) < stop:
                 continue
-            found[far, near, kind, job or 0].append(number)
-        by_rank = list(rank)
-        nameless: dict[int, NodeId | None] = {0: None}
-        jobs = self.view.names({key[3] for key in found if key[3]}) | nameless
-        ordered = sorted(found, key=lambda key: (key[0], key[1], key[2], jobs[key[3]] or ()))
-        return [
-            Edge(names[by_rank[near]], names[by_rank[far]], kind, jobs[job], steps=tuple(numbers))
-            for far, near, kind, job in ordered
-            for numbers in (found[far, near, kind, job],)
-        ]
+            # Jobs are ordered as nodes are; those that are not shown come after.
+            key = (far, near, kind, -1 if job is None else find(job, beyond + job))
+            known = found.get(key)
+            if known is None:
+                found[key] = [number]
+            else:
+                known.append(number)
+        jobs = self.view.names({key[3] - beyond for key in found if key[3] >= beyond})
+        by_rank = [names[number] for number in rank]
+        edges = []
+        for key in sorted(found):
+            far, near, kind, place = key
+            if place < 0:
+                maker = None
+            else:
+                maker = by_rank[place] if place < beyond else jobs[place - beyond]
+            steps = found[key]
+            edges.append(Edge(by_rank[near], by_rank[far], kind, maker, steps=steps))
+        return edges
 
 
 def _last_depth(counts: Mapping[int, int], stop: int) -> int:
@@ -500,6 +509,8 @@ class Judge:
     groups: Groups
     currency: Currency = field(init=False)
     _told: dict[tuple[int, ...], Told] = field(init=False, default_factory=dict)
+    # Sets of one group: one object a group, so that equal ones are quickly found equal.
+    _alone: dict[int, frozenset[int]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.currency = Currency(self.groups)
@@ -511,37 +522,31 @@ class Judge:
             edges: with `steps`; a negative number is that of a parent's group.
             steps: all derivations of the closure.
         """
-        wanted = {number for edge in edges for number in edge.steps if number > 0}
-        parents = {-number for edge in edges for number in edge.steps if number < 0}
+        wanted = {number for edge in edges for number in edge.steps}
+        parents = {-number for number in wanted if number < 0}
+        wanted.difference_update([-number for number in parents])
         same = self.same_steps(steps)
         keys = {number: same(number) for number in wanted}
         said, groups = self._load(keys.values(), steps)
-        groups |= self.groups.load(parents)
+        if parents:
+            groups = groups | self.groups.load(parents)
         told: dict[int, Told] = {
-            -group: Told(False, _RANK["lineage"], frozenset((group,)), frozenset())
+            -group: Told(False, _RANK["lineage"], frozenset((group,)), _NOTHING)
             for group in parents
         }
+        details: set[int] = set()
         for number, key in keys.items():
-            told[number] = self._tell(key, steps, said, groups)
-        sights = Sights(groups, self.groups.entries_of(groups))
-        bodies: dict[int, str] = {}
-        details = {detail for one in told.values() for detail in one.details}
-        if details:
-            bodies = self.groups.details_of(details)
+            one = told[number] = self._tell(key, steps, said, groups)
+            if one.details:
+                details |= one.details
+        descriptions = Descriptions(self.groups, groups, details)
+        described = {number: descriptions.of(one) for number, one in told.items()}
         for edge in edges:
             numbers = edge.steps
             if len(numbers) == 1:
-                one = told[numbers[0]]
-            elif numbers:
-                one = join_told([told[number] for number in numbers])
-            else:
-                continue  # It came described: no event asserts it.
-            edge.status = "stale" if one.stale else "current"
-            edge.basis = BASES[one.rank]
-            edge.sight = sights.of(one.groups)
-            if one.details:
-                made = sorted(bodies[detail] for detail in one.details)
-                edge.transformations = [step for body in made for step in json.loads(body)]
+                edge.said = described[numbers[0]]
+            elif numbers:  # An edge without came described: no event asserts it.
+                edge.said = descriptions.of_all([told[number] for number in numbers])
 
     def find_stale(self, steps: Mapping[int, Step]) -> set[int]:
         """Tell which of some derivations are stale."""
@@ -578,28 +583,40 @@ class Judge:
         known = self._told.get(key)
         if known is not None:
             return known
-        if len(key) == 1:
-            rows: Sequence[Said] = said[key[0]]
-        else:
+        rows: Sequence[Said] = said[key[0]]
+        if len(key) > 1:
             rows = [one for number in key for one in said[number]]
-        asserting = [groups[one.group] for one in rows]
-        source, target, kind, job = steps[key[0]]
-        if self.currency.is_surely_current(job, asserting):
-            stale = False
-        else:
-            names = self.groups.view.names({n for n in (source, target, job) if n is not None})
-            ends = [None if n is None else names[n] for n in (source, target, job)]
-            stale = self.currency.is_stale((ends[0], ends[1], kind, ends[2]), asserting=asserting)
+        job = steps[key[0]].job
         if len(rows) == 1:
-            [one] = rows
-            details = frozenset(() if one.detail is None else (one.detail,))
-            told = Told(stale, _RANK[one.basis], frozenset((one.group,)), details)
+            # Nearly always: one run, and nothing newer.
+            [(_, number, basis, detail)] = rows
+            groups_said = self._alone.get(number)
+            if groups_said is None:
+                groups_said = self._alone[number] = frozenset(rows[0][1:2])
+            stale = self._is_stale(key, steps, job, [groups[number]])
+            details = _NOTHING if detail is None else frozenset((detail,))
+            told = Told(stale, _RANK[basis], groups_said, details)
         else:
+            stale = self._is_stale(key, steps, job, [groups[one.group] for one in rows])
             details = frozenset([one.detail for one in rows if one.detail is not None])
             rank = min([_RANK[one.basis] for one in rows])
             told = Told(stale, rank, frozenset([one.group for one in rows]), details)
         self._told[key] = told
         return told
+
+    def _is_stale(
+        self,
+        key: tuple[int, ...],
+        steps: Mapping[int, Step],
+        job: int | None,
+        asserting: list[Group],
+    ) -> bool:
+        if self.currency.is_surely_current(job, asserting):
+            return False
+        source, target, kind, _ = steps[key[0]]
+        names = self.groups.view.names({n for n in (source, target, job) if n is not None})
+        ends = [None if n is None else names[n] for n in (source, target, job)]
+        return self.currency.is_stale((ends[0], ends[1], kind, ends[2]), asserting=asserting)
 
 
 class _Same:

@@ -16,8 +16,9 @@ from lodeline.query.compressed import Array
 from lodeline.query.graph_index import IndexedGraph
 from lodeline.query.reach import Step
 
-# Where no node can be.
-_NOWHERE = np.iinfo(np.int32).max
+# In place of a depth, plus one: not reached. Zeros cost nothing until they are written, and a
+# closure of a thousand nodes shall not pay for a graph of millions.
+_NOWHERE = 0
 
 
 class Sweep:
@@ -29,7 +30,9 @@ class Sweep:
 
     def __init__(self, graph: IndexedGraph) -> None:
         self._graph = graph
-        self._depths: Array = np.full(graph.level.node_count + 1, _NOWHERE, dtype=np.int32)
+        self._depths: Array = np.zeros(graph.level.node_count + 1, dtype=np.int32)
+        # Each node reached, once.
+        self._nodes: list[Array] = []
         self._place: Array = np.zeros(len(self._depths), dtype=np.int32)
         self._taken: list[Array] = []
         self._edges: Array = np.zeros(0, dtype=np.int64)
@@ -45,8 +48,12 @@ class Sweep:
             return
         self._make_room(int(nodes.max()))
         before = self._depths[nodes]
-        self.node_count += len(self._distinct(nodes[before == _NOWHERE]))
-        self._depths[nodes] = np.minimum(before, depth)
+        fresh = self._distinct(nodes[before == _NOWHERE])
+        self._nodes.append(fresh)
+        self.node_count += len(fresh)
+        self._depths[fresh] = depth + 1
+        nearer = nodes[before > depth + 1]
+        self._depths[nearer] = depth + 1
 
     def take(self, edges: Array, depth: int) -> None:
         """Take derivations in, with their jobs."""
@@ -156,12 +163,11 @@ class Sweep:
             some = [node for node, other in depths.items() if other == depth]
             self.reach(np.array(some, dtype=np.int64), depth)
         if self._taken:
-            # By marks: sorting, or hashing, half a million takes longer than all the rest.
-            marks: Array = np.zeros(len(self._graph.level.number), dtype=np.bool_)
-            for edges in self._taken:
-                marks[edges] = True
-            self._edges = np.flatnonzero(marks)
+            edges = np.concatenate(self._taken)
+            place: Array = np.zeros(len(self._graph.level.number), dtype=np.int32)
+            self._edges = _distinct(edges, place)
             self._taken.clear()
+        self._nodes = [np.concatenate(self._nodes)]
 
     def has(self, node: int) -> bool:
         """Tell whether a node was reached."""
@@ -169,14 +175,17 @@ class Sweep:
 
     def counts(self) -> dict[int, int]:
         """Give how many nodes stand at each depth."""
-        reached = self._depths[self._depths != _NOWHERE]
-        return {depth: int(count) for depth, count in enumerate(np.bincount(reached)) if count}
+        reached = np.bincount(self._depths[self._nodes[0]] - 1)
+        return {depth: int(count) for depth, count in enumerate(reached) if count}
 
     def nodes(self, last: int | None = None) -> dict[int, int]:
         """Give nodes with their depths, those down to a depth."""
-        within = self._depths != _NOWHERE if last is None else self._depths <= last
-        numbers = np.flatnonzero(within)
-        return dict(zip(numbers.tolist(), self._depths[numbers].tolist(), strict=True))
+        numbers = self._nodes[0]
+        depths = self._depths[numbers] - 1
+        if last is not None:
+            within = depths <= last
+            numbers, depths = numbers[within], depths[within]
+        return dict(zip(numbers.tolist(), depths.tolist(), strict=True))
 
     def steps(self, last: int | None = None) -> dict[int, Step]:
         """Give derivations, those of which two ends stand at no more than a depth."""
@@ -186,7 +195,8 @@ class Sweep:
             for column in (level.source, level.target, level.job):
                 ends = self._graph.name_canonically(column[edges])
                 self._make_room(int(ends.max(initial=0)))
-                inside += (ends > 0) & (self._depths[ends] <= last)
+                found = self._depths[ends]
+                inside += (ends > 0) & (found > 0) & (found <= last + 1)
             edges = edges[inside >= 2]
         return dict(self._graph.steps_at(edges))
 
@@ -201,13 +211,18 @@ class Sweep:
 
     def _distinct(self, nodes: Array) -> Array:
         """Give each node once."""
-        numbers: Array = np.arange(len(nodes), dtype=np.int32)
-        # The last writer of each place wins; whoever reads its own number back is unique.
-        self._place[nodes] = numbers
-        return nodes[self._place[nodes] == numbers]
+        return _distinct(nodes, self._place)
 
     def _make_room(self, node: int) -> None:
         if node >= len(self._depths):
-            more: Array = np.full(node + 1 - len(self._depths), _NOWHERE, dtype=np.int32)
+            more: Array = np.zeros(node + 1 - len(self._depths), dtype=np.int32)
             self._depths = np.concatenate([self._depths, more])
             self._place = np.concatenate([self._place, more])
+
+
+def _distinct(numbers: Array, place: Array) -> Array:
+    """Give each number once; `place` has room for each."""
+    order: Array = np.arange(len(numbers), dtype=np.int32)
+    # The last writer of each place wins; whoever reads its own order back is unique.
+    place[numbers] = order
+    return numbers[place[numbers] == order]

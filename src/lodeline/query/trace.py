@@ -9,6 +9,7 @@ from lodeline.model import NodeId, iter_readings
 from lodeline.query.answers import (
     Closure,
     Describe,
+    Description,
     Edge,
     Gap,
     Graph,
@@ -243,7 +244,7 @@ def _walk_from_row(
     )
     graph.root = root
     graph.add_node(root, 0)
-    edge = Edge(home, root, "row", None, basis="observed")
+    edge = Edge(home, root, "row", None, said=Description(basis="observed"))
     graph.edges[edge.key] = edge
     return graph, describe
 

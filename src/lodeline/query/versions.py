@@ -177,7 +177,7 @@ class VersionWalk:
         found: list[Place] = []
         for number, field in list(rows):
             column = self.view.canonical(self.view.name(field))
-            group = self.groups.load([number])[number]
+            group = self.groups.get(number)
             written = self.versions.written(number, column)
             version = "" if written else self.versions.read_version(group, column) or ""
             for node in written or [column.at(version)]:
@@ -201,10 +201,12 @@ class VersionWalk:
         """Fetch for a whole level what its steps will ask for one by one."""
         numbers = {group for _, group in level if group is not None}
         if direction == "down":
-            for node, group in level:
-                if group is None and node.kind not in {"run", "job"}:
-                    numbers.update(self.versions.readers(node))
-        missing = numbers - self._statements.keys()
+            nodes = [
+                node for node, group in level if group is None and node.kind not in {"run", "job"}
+            ]
+            self.versions.load_readers(node.dataset for node in nodes)
+            numbers.update(*map(self.versions.readers, nodes))
+        missing = {number for number in numbers if number not in self._statements}
         self.groups.load(numbers)
         self.versions.load(numbers)
         sql = (
@@ -217,13 +219,19 @@ class VersionWalk:
         names = self.view.canonical_names(ends)
         for number in missing:
             self._statements[number] = []
-        for group, _, source, target, kind, job, columns in rows:
+        for group, number, source, target, kind, job, columns in rows:
             near, far = names.get(source), names.get(target)
             key = (near, far, kind, names.get(job))
+            if not self.view.has_aliases:  # Else there may be more rows, under other names.
+                self.rows[key] = {number}
             self._statements[group].append(Statement(key, near, far, bool(columns)))
+        if direction == "up":
+            # What was read is resolved among what was written.
+            stated = [one for number in numbers for one in self._statements[number]]
+            self.versions.load_writes(one.source.dataset for one in stated if one.source)
         if self._only_current:
-            stated = {one.key for number in missing for one in self._statements[number]}
-            self._stale |= self._describer.find_stale(stated)
+            keys = {one.key for number in missing for one in self._statements[number]}
+            self._stale |= self._describer.find_stale(keys)
 
     def _stated(self, group: int) -> list[Statement]:
         """List a group's statements at the question's level."""
@@ -250,7 +258,7 @@ class VersionWalk:
     def _up(self, node: NodeId, number: int | None) -> list[Arrival]:
         if number is None:
             return []
-        group = self.groups.load([number])[number]
+        group = self.groups.get(number)
         at_run = node.kind in {"run", "job"}
         found = []
         for one in self._stated(number):
@@ -294,7 +302,7 @@ class VersionWalk:
         self.graph.add_node(self._labels.get(node, node), depth)
 
     def _record(self, arrival: Arrival, depth: int) -> None:
-        group = self.groups.load([arrival.group])[arrival.group]
+        group = self.groups.get(arrival.group)
         source, target, key = arrival.source, arrival.target, arrival.statement.key
         ground = Ground(key, arrival.group)
         for gap in self.groups.gaps_of([arrival.group]):
@@ -331,6 +339,8 @@ class VersionWalk:
 
     def _add_parents(self) -> None:
         """Join runs of the answer whose parent run is in it, too."""
+        if not self.groups.has_parents:
+            return
         runs = {node.name for node in self.graph.nodes if node.kind == "run"}
         for run in sorted(runs):
             numbers = self.view.groups_of_run(run)
@@ -357,7 +367,9 @@ class Versions:
 
     def load(self, numbers: Iterable[int]) -> None:
         """Fetch reads and writes of groups."""
-        missing = set(numbers) - self._reads.keys()
+        missing = {number for number in numbers if number not in self._reads}
+        if not missing:
+            return
         for number in missing:
             self._reads[number] = defaultdict(list)
             self._written[number] = defaultdict(set)
@@ -385,21 +397,28 @@ class Versions:
 
     def own_writes_of(self, home: NodeId) -> list[Written]:
         """List the writes of a canonical node by groups of this segment."""
-        known = self._writes.get(home)
-        if known is None:
-            sql = (
-                'SELECT w.time_us, w.version, w.group_id FROM "write" w'
-                f" JOIN run_group g USING (group_id) WHERE w.node_id {_AMONG}"
-                f" AND g.future = 0 AND {self.view.rectangle('w')}"
-            )
-            rows = list(self.view.select_among(sql, self.view.members(home)))
-            groups = self.groups.load(row[2] for row in rows)
-            known = sorted(
-                Written(time_us, version, groups[group].tie, group)
-                for time_us, version, group in rows
-            )
-            self._writes[home] = known
-        return known
+        if home not in self._writes:
+            self.load_writes([home])
+        return self._writes[home]
+
+    def load_writes(self, homes: Iterable[NodeId]) -> None:
+        """Fetch the writes of canonical nodes."""
+        missing = {home for home in homes if home not in self._writes}
+        numbers = {number: home for home in missing for number in self.view.members(home)}
+        for home in missing:
+            self._writes[home] = []
+        sql = (
+            'SELECT w.node_id, w.time_us, w.version, w.group_id FROM "write" w'
+            f" JOIN run_group g USING (group_id) WHERE w.node_id {_AMONG}"
+            f" AND g.future = 0 AND {self.view.rectangle('w')}"
+        )
+        rows = list(self.view.select_among(sql, numbers))
+        groups = self.groups.load(row[3] for row in rows)
+        for node, time_us, version, group in rows:
+            written = Written(time_us, version, groups[group].tie, group)
+            self._writes[numbers[node]].append(written)
+        for home in missing:
+            self._writes[home].sort()
 
     def writers(self, node: NodeId, start_us: int | None) -> list[Place]:
         """List who wrote a version: the last at or before a reader's start, else everyone."""
@@ -444,20 +463,31 @@ class Versions:
     def readers(self, node: NodeId) -> list[int]:
         """List the groups that read a version."""
         home = node.dataset
-        known = self._readers.get(home)
-        if known is None:
-            sql = (
-                f"SELECT DISTINCT r.group_id FROM read r WHERE r.node_id {_AMONG}"
-                f" AND {self.view.rectangle('r')}"
-            )
-            numbers = [row[0] for row in self.view.select_among(sql, self.view.members(home))]
-            groups = self.groups.load(numbers)
-            self.load(numbers)
-            known = defaultdict(list)
-            for number in sorted(numbers):
+        if home not in self._readers:
+            self.load_readers([home])
+        return self._readers[home].get(node.version, [])
+
+    def load_readers(self, homes: Iterable[NodeId]) -> None:
+        """Find which groups read which version of canonical nodes."""
+        missing = {home for home in homes if home not in self._readers}
+        if not missing:
+            return
+        by_number = {number: home for home in missing for number in self.view.members(home)}
+        sql = (
+            f"SELECT r.node_id, r.group_id FROM read r WHERE r.node_id {_AMONG}"
+            f" AND {self.view.rectangle('r')}"
+        )
+        found: dict[NodeId, set[int]] = {home: set() for home in missing}
+        for node, number in self.view.select_among(sql, by_number):
+            found[by_number[node]].add(number)
+        numbers = set().union(*found.values())
+        groups = self.groups.load(numbers)
+        self.load(numbers)
+        self.load_writes(missing)
+        for home, readers in found.items():
+            known = self._readers[home] = defaultdict(list)
+            for number in sorted(readers):
                 known[self.read_version(groups[number], home) or ""].append(number)
-            self._readers[home] = known
-        return known.get(node.version, [])
 
 
 def newest_version(groups: Groups, node: NodeId) -> str | None:

@@ -115,15 +115,16 @@ class View:
 
     def names(self, numbers: Iterable[int]) -> dict[int, NodeId]:
         """Look up the names of node numbers."""
+        known = self._names
         wanted = set(numbers)
-        missing = wanted - self._names.keys()
+        missing = [number for number in wanted if number not in known]
         sql = (
             "SELECT node_id, kind, namespace, name, part FROM node"
             " WHERE node_id IN (SELECT value FROM json_each(:ids))"
         )
         for number, kind, namespace, name, part in self.select_among(sql, missing):
-            self._names[number] = NodeId(kind, namespace, name, part)
-        return {number: self._names[number] for number in wanted}
+            known[number] = NodeId(kind, namespace, name, part)
+        return {number: known[number] for number in wanted}
 
     def name(self, number: int) -> NodeId:
         """Look up the name of one node number."""
