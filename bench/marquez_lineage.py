@@ -127,6 +127,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         with postgresql(folder / "postgresql") as url, psycopg.connect(url) as connection:
             fill_marquez(connection, jobs)
             connection.execute(f"SET statement_timeout = {arguments.timeout * 1000}")
+            connection.commit()
             job = UUID(int=arguments.jobs - 1)
 
             def theirs(depth: int) -> int:
@@ -139,11 +140,15 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             }
             stores = {
                 "lodeline sqlite": f"sqlite:///{folder}/l.db",
-                "lodeline postgresql": f"{url}?schema=lodeline&home={folder}/lodeline",
+                "lodeline postgresql": f"{url}?schema=lodeline&folder={folder}/lodeline",
             }
             for label, store in stores.items():
                 segment = open_segment(store, create=True)
                 fill_lodeline(segment, jobs)
+                connection.rollback()
+                # Both graphs with the planner's statistics, which autovacuum writes in a minute.
+                connection.execute("ANALYZE")
+                connection.commit()
 
                 def ours(depth: int | None, segment: Any = segment) -> int:
                     root = f"dataset:b:d{arguments.jobs - 1}"
