@@ -14,9 +14,10 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lodeline.errors import ForbiddenError, UnknownSegmentError
+from lodeline.errors import ForbiddenError, LodelineError, UnknownSegmentError
 from lodeline.ingest.predictions import accept_predictions, has_block
 from lodeline.limits import BLOCKS_REMEMBERED_MAX
+from lodeline.model import parse_identifier
 from lodeline.server.endpoints import Caller, Endpoint
 from lodeline.server.segments import DEFAULT_SEGMENT, Router, Segments, may_use
 from lodeline.server.writing import Input, Outcome, Writer, Written
@@ -197,6 +198,10 @@ def segment_of_request(router: Router, request: Request) -> str:
     """Tell a request's segment by the namespace in its path, or by the node that it asks about."""
     namespace = request.path_params.get("namespace")
     if namespace is None:
-        node = request.query_params.get("nodeId") or request.query_params.get("id") or ""
-        namespace = node.partition(":")[2].rpartition(":")[0]
+        text = request.query_params.get("nodeId") or request.query_params.get("id") or ""
+        try:
+            namespace = parse_identifier(text).namespace
+        except LodelineError:
+            # Nobody's node: whichever segment is asked says so.
+            namespace = ""
     return router.of_namespace(namespace)

@@ -8,15 +8,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from lodeline.errors import UsageError
 from lodeline.ingest.predictions import find_prediction
 from lodeline.model import PredictionId, ticks_of
 from lodeline.server.assembly import build_application
 from lodeline.server.configuration import ServerConfiguration
+from lodeline.server.hosting import segment_of_request
 from lodeline.server.key_gate import KeyGate
 from lodeline.server.segments import Router, SegmentRule, read_segments, segment_stores
 from lodeline.server.spooled import RoutedTransport
@@ -300,3 +303,22 @@ async def test_what_is_ignored_beside_an_events_job_does_not_send_it_elsewhere()
     for beside in ("x", 5, {}, {"namespace": 5}, {"namespace": "etl", "name": "d"}):
         raw = json.dumps({**event("pay-eu/score"), "dataset": beside}).encode()
         assert router.of_event(raw) == "pay"
+
+
+@pytest.mark.parametrize(
+    ("node", "segment"),
+    [
+        ("dataset:s3://pay:orders", "pay"),
+        ("dataset:s3://pay:orders#sha256:abc", "pay"),
+        ("datasetField:s3://pay:orders:amount", "pay"),
+        ("dataset:s3://pay-not:orders", "default"),
+        ("no identifier", "default"),
+    ],
+)
+async def test_a_request_about_a_node_asks_the_segment_of_its_namespace(
+    node: str, segment: str
+) -> None:
+    router = Router([SegmentRule("pay", "sqlite:///pay.db", ["s3://pay"])])
+    query = urlencode({"nodeId": node}).encode()
+    request = Request({"type": "http", "path_params": {}, "query_string": query, "headers": []})
+    assert segment_of_request(router, request) == segment
