@@ -164,6 +164,7 @@ def airflow_settings(
         AIRFLOW_HOME=str(home),
         AIRFLOW_CONN_SHOP=shop,
         AIRFLOW__API__BASE_URL=here,
+        AIRFLOW__API__HOST="127.0.0.1",
         AIRFLOW__API__PORT=str(port),
         AIRFLOW__API__WORKERS="1",
         AIRFLOW__API_AUTH__JWT_SECRET="only for this test, and long enough for its algorithm" * 2,
