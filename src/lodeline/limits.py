@@ -323,6 +323,10 @@ POSTGRES_IDLE_TRANSACTION_MS = 60_000
 # before was kept.
 COMMIT_ATTEMPTS = 3
 
+# Attempts at a question whose connection was lost under it. A server that restarts is waited for
+# while connecting; more attempts would repeat a question that itself brings its server down.
+QUESTION_ATTEMPTS = 5
+
 # How long a writer waits for another process's transaction. A commit takes milliseconds, a fold
 # of a large import seconds; longer means a stopped process, and its holder must be named.
 WRITER_LOCK_SECONDS_MAX = 120.0

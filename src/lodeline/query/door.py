@@ -7,10 +7,12 @@ with the reader's authoriser.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, Final
 
 from lodeline.errors import StoreLostError
+from lodeline.limits import QUESTION_ATTEMPTS
 from lodeline.query.asking import find_inquiry, open_page
 from lodeline.query.collecting import collector_at_rest
 from lodeline.query.concealing import conceal
@@ -81,8 +83,8 @@ def ask(
             note_erased(inquiry, verb, answer)
             return conceal(answer, inquiry.visibility)
 
-    try:
-        return answer_once()
-    except StoreLostError:
-        # A question changes nothing: where the database went away under it, it is asked once more.
-        return answer_once()
+    # A question changes nothing: where the database went away under it, it is asked again.
+    for _ in range(QUESTION_ATTEMPTS - 1):
+        with suppress(StoreLostError):
+            return answer_once()
+    return answer_once()
