@@ -25,12 +25,16 @@ APT_FILES := /usr/lib/go-1.19/bin/go:golang-1.19-go \
 	/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog/tlog.go:golang-golang-x-mod-dev \
 	/usr/lib/postgresql/15/bin/initdb:postgresql-15
 
-.PHONY: demo test lint bench docs ui clean apt javascript producers
+# Each list of requirements in tests/adapters is an environment: observed frameworks at their oldest
+# and newest supported release, and those whose requirements exclude each other's.
+FRAMEWORKS := $(patsubst tests/adapters/%.txt,$(VENV)-%/installed,$(wildcard tests/adapters/*.txt))
+
+.PHONY: demo test lint bench docs ui clean apt javascript producers frameworks
 
 demo: $(VENV)/installed-demo
 	$(BIN)/lodeline demo $(ARGS)
 
-test: $(VENV)/installed-test apt javascript producers
+test: $(VENV)/installed-test apt javascript producers frameworks
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(TESTS) $(ARGS)
 
 lint: $(VENV)/installed-lint
@@ -51,7 +55,7 @@ ui:
 	@echo "there is nothing to build yet."
 
 clean:
-	rm -rf $(VENV) $(VENV)-airflow $(VENV)-croissant $(VENV)-dbt .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(VENV)-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	rm -rf lodeline-demo tests/javascript/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -100,6 +104,18 @@ $(VENV)-%/installed: tests/producers/%.txt
 		&& $(PYTHON) -m venv --without-pip $(VENV)-$* \
 		&& $(PYTHON) -m pip --python $(VENV)-$*/bin/python install --quiet pip; }
 	@{ $(VENV)-$*/bin/python -m pip install --quiet -r $< && touch $@; } \
+		|| { echo "not installed: $*; tests that need it will skip"; rm -rf $(VENV)-$*; }
+
+# The frameworks that are observed, with Lodeline beside them as a user installs it.
+frameworks: $(VENV)/bin/python
+	@$(MAKE) --no-print-directory --jobs 3 $(FRAMEWORKS)
+
+$(FRAMEWORKS): $(VENV)-%/installed: tests/adapters/%.txt
+	@rm -rf $(VENV)-$*
+	@$(PYTHON) -m venv $(VENV)-$* || { rm -rf $(VENV)-$* \
+		&& $(PYTHON) -m venv --without-pip $(VENV)-$* \
+		&& $(PYTHON) -m pip --python $(VENV)-$*/bin/python install --quiet pip; }
+	@{ $(VENV)-$*/bin/python -m pip install --quiet --editable . -r $< && touch $@; } \
 		|| { echo "not installed: $*; tests that need it will skip"; rm -rf $(VENV)-$*; }
 
 # Only root on a Debian-like machine installs; elsewhere the tests that need a missing program say

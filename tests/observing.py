@@ -13,7 +13,7 @@ from typing import Any
 from lodeline.spool import open_drain
 from lodeline.store import open_segment
 
-SOURCES = Path(__file__).parents[2] / "src"
+SOURCES = Path(__file__).parents[1] / "src"
 
 
 @dataclass
@@ -77,10 +77,16 @@ def run_plain(folder: Path, *argv: str, **extra: str) -> Observed:
     return Observed(done.returncode, done.stdout, done.stderr)
 
 
-def run_observed(folder: Path, *argv: str, options: tuple[str, ...] = (), **extra: str) -> Observed:
+def run_observed(
+    folder: Path,
+    *argv: str,
+    options: tuple[str, ...] = (),
+    interpreter: str = sys.executable,
+    **extra: str,
+) -> Observed:
     """Run a program under `lodeline run`, with a store of its own; gives the events recorded."""
     store = folder / "store" / "lodeline.db"
-    words = [sys.executable, "-m", "lodeline.cli.main", "run", "--store", f"sqlite:///{store}"]
+    words = [interpreter, "-m", "lodeline.cli.main", "run", "--store", f"sqlite:///{store}"]
     done = subprocess.run(
         [*words, *options, "--", *argv],
         cwd=folder,
@@ -114,7 +120,7 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
     return events
 
 
-def python(folder: Path, text: str, **extra: str) -> Observed:
-    """Run a Python script observed."""
+def python(folder: Path, text: str, interpreter: str = sys.executable, **extra: str) -> Observed:
+    """Run a Python script observed, by this interpreter or that of another environment."""
     (folder / "script.py").write_text(text)
-    return run_observed(folder, sys.executable, "script.py", **extra)
+    return run_observed(folder, interpreter, "script.py", interpreter=interpreter, **extra)
