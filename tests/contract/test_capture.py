@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from observing import python, run_observed, run_plain
 
 TABLE = "a,b,y\n" + "".join(f"{i},{i % 7},{int(i % 3 == 0)}\n" for i in range(60))

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from observing import environment, python, read_events, run_observed, run_plain
 
 TABLE = "a,b\n1,2\n3,4\n"

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from observing import python, run_observed, run_plain
 
 pytest.importorskip("duckdb")

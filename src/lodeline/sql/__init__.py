@@ -1,4 +1,4 @@
-"""What SQL says about lineage: column flow, and queries rewritten to carry row identities. Pure."""
+"""What SQL says about lineage: column flow, rewriting to carry row identities, masking. Pure."""
 
 from lodeline.sql.columns import (
     ColumnLineage,
@@ -7,6 +7,7 @@ from lodeline.sql.columns import (
     compose_sources,
     trace_columns,
 )
+from lodeline.sql.masking import mask_literals
 from lodeline.sql.rewriting import Identity, Rewriting, rewrite_rows
 from lodeline.sql.sources import (
     Catalog,
@@ -27,6 +28,7 @@ __all__ = [
     "Statement",
     "compose_sources",
     "find_query_span",
+    "mask_literals",
     "parse_statements",
     "rewrite_rows",
     "trace_columns",

@@ -26,6 +26,7 @@ from lodeline.sql.sources import (
     OperatorGap,
     Source,
     bind_sources,
+    describe_error,
 )
 
 DIRECT = "DIRECT"
@@ -121,7 +122,7 @@ def trace_columns(
         )
         root = build_scope(qualified)
     except (SqlglotError, RecursionError, KeyError, ValueError) as error:
-        raise UnsupportedQueryError("column lineage", str(error).splitlines()[0]) from error
+        raise UnsupportedQueryError("column lineage", describe_error(error)) from error
     if root is None:
         raise UnsupportedQueryError("column lineage", "no scope")
     walk = _Walk(tables, gaps=gaps)

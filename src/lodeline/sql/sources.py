@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
+from sqlglot.errors import SqlglotError, TokenError
 
 from lodeline.errors import UnsupportedQueryError
 
@@ -218,6 +218,14 @@ def quiet_parser() -> Iterator[None]:
         logger.disabled = before
 
 
+def describe_error(error: Exception) -> str:
+    """Say in a line what sqlglot said, without the query's text and so without its values."""
+    if isinstance(error, TokenError):
+        return "a string, a quoted name or a comment has no end"
+    # "… but got <Token … text: …>" names the token, and that may be a literal.
+    return str(error).partition("\n")[0].partition(" but got <Token")[0]
+
+
 def parse_query(text: str) -> exp.Query:
     """Parse one DuckDB query.
 
@@ -228,7 +236,7 @@ def parse_query(text: str) -> exp.Query:
         with quiet_parser():
             trees = [tree for tree in sqlglot.parse(text, dialect="duckdb") if tree is not None]
     except (SqlglotError, RecursionError) as error:
-        raise UnsupportedQueryError("parse", str(error).splitlines()[0]) from error
+        raise UnsupportedQueryError("parse", describe_error(error)) from error
     if len(trees) != 1:
         raise UnsupportedQueryError("parse", "more than one statement")
     query = trees[0]

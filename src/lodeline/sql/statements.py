@@ -11,6 +11,7 @@ from sqlglot.errors import SqlglotError
 
 from lodeline.errors import UnsupportedQueryError
 from lodeline.sql.sources import (
+    describe_error,
     parse_query,
     quiet_parser,
 )
@@ -56,7 +57,7 @@ def parse_statements(text: str) -> list[Statement]:
         with quiet_parser():
             trees = sqlglot.parse(text, dialect="duckdb")
     except (SqlglotError, RecursionError) as error:
-        raise UnsupportedQueryError("parse", str(error).splitlines()[0]) from error
+        raise UnsupportedQueryError("parse", describe_error(error)) from error
     return [_statement(tree) for tree in trees if tree is not None]
 
 

@@ -281,10 +281,11 @@ class _Installed:
         if observed.statement.kind not in {"copy_to", "create_table"}:
             return False
         if observed.statement.tree.args.get("exists") or _splits_output(observed.statement.tree):
-            self.runner.gap(observed.statement.kind, observed.text)
+            self.runner.gap(observed.statement.kind, observed.masked)
             return False
         if session.in_transaction or parameters:
-            self.runner.gap("transaction" if session.in_transaction else "parameter", observed.text)
+            operator = "transaction" if session.in_transaction else "parameter"
+            self.runner.gap(operator, observed.masked)
             return False
         return True
 
@@ -406,7 +407,7 @@ class _Installed:
             session = self.sessions.of(connection)
             if observed.statement is not None and observed.statement.kind == "select":
                 if session.in_transaction:
-                    self.runner.gap("transaction", observed.text)
+                    self.runner.gap("transaction", observed.masked)
                 else:
                     made = self._materialise(connection, variables, observed, observed.text)
         if made is None:

@@ -19,6 +19,7 @@ from lodeline.sql import (
     Source,
     Statement,
     compose_sources,
+    mask_literals,
     parse_statements,
     trace_columns,
 )
@@ -54,6 +55,11 @@ class Observed:
     rows_facet: dict[str, Any] | None = None
     content: Content = field(default_factory=Content)
 
+    @property
+    def masked(self) -> str:
+        """The text as it may be recorded: without its literals."""
+        return mask_literals(self.text, dialect="duckdb")
+
 
 class Observer:
     """Observes statements of one session at a time."""
@@ -73,7 +79,8 @@ class Observer:
         try:
             statements = parse_statements(text)
         except UnsupportedQueryError as error:
-            self._gap("parse", f"{error.detail}: {text[:_TEXT_MAX]}")
+            masked = mask_literals(text, dialect="duckdb")[:_TEXT_MAX]
+            self._gap("parse", f"{error.detail}: {masked}")
             observed.flow = self.recorder.flow.unknown()
             return observed
         if len(statements) != 1:

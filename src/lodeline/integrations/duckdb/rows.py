@@ -35,6 +35,7 @@ from lodeline.sql import (
     OperatorGap,
     Rewriting,
     Source,
+    mask_literals,
     rewrite_rows,
 )
 from lodeline.sql.spelling import iter_spellings, render
@@ -196,7 +197,9 @@ class RowRunner:
         try:
             run(f"CREATE TEMPORARY TABLE {table} AS {plan.rewriting.sql}")
         except Exception as error:  # the program's own statement is run instead
-            self.gap("rewriting", f"DuckDB refused it: {str(error).splitlines()[0]}")
+            # What DuckDB says may quote values.
+            said = mask_literals(str(error).partition("\n")[0], dialect="duckdb")
+            self.gap("rewriting", f"DuckDB refused it: {said}")
             return None
         described = run(f"DESCRIBE {table}").fetchall()
         visible = tuple((row[0], row[1]) for row in described[: len(plan.columns)])
@@ -216,7 +219,8 @@ class RowRunner:
         try:
             run(f"DROP TABLE IF EXISTS {made.table}")
         except Exception as error:  # the program's own work is done and must stand
-            self.gap("temporary table", str(error).splitlines()[0])
+            said = mask_literals(str(error).partition("\n")[0], dialect="duckdb")
+            self.gap("temporary table", said)
 
     def keep(self, made: Materialised, run: Run) -> None:
         """Turn the identity columns into blobs; `finish` makes them steps of an output."""
