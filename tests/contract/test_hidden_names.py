@@ -37,6 +37,10 @@ WORD = "zebra"
 HIDDEN, FIRST = f"{WORD}-ns", f"aaa-{WORD}"  # one sorts after, one before what is visible
 READER = NamespaceAuthoriser(NamespacePatterns(["plain", "memory"]))
 RUNS = [str(uuid.UUID(int=i)) for i in range(1, 12)]
+# Of the hidden job, alone or beside a visible one.
+HIDDEN_RUNS = [RUNS[0], RUNS[2], RUNS[4], RUNS[8]]
+# A version of something visible that a hidden run wrote is known by that run: its name for all.
+VERSION = re.compile(r"run:[0-9a-f-]{36}")
 V1 = "sha256:" + "1" * 64
 
 
@@ -119,8 +123,8 @@ def events() -> list[bytes]:
             ("plain", "build"),
             [dataset(f"{WORD}_orders", HIDDEN, **version), dataset("customers", **version)],
             [features_of_both()],
-            job=sql,
-            run={"parent": parent},
+            job={**sql, "documentation": facet(description=f"started by {WORD}_job")},
+            run={"parent": parent, "errorMessage": facet(message=f"no {WORD}_job, no run")},
         ),
         event(2, hidden_job, [dataset("features")], [report]),
         event(3, ("plain", "train"), [dataset("features")], [model]),
@@ -134,6 +138,7 @@ def events() -> list[bytes]:
             [
                 dataset(
                     "alias",
+                    documentation=facet(description=f"formerly {WORD}_alias"),
                     symlinks=facet(
                         identifiers=[
                             {"namespace": HIDDEN, "name": f"{WORD}_alias", "type": "TABLE"}
@@ -232,6 +237,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("hidden"))
 
 
+def hidden_runs_in(text: str) -> list[str]:
+    """Give the hidden runs that a text names, but for versions of what they wrote."""
+    rest = VERSION.sub("", text)
+    return [run for run in HIDDEN_RUNS if run in rest]
+
+
 def questions(world: World, verb: str) -> Iterator[dict[str, object]]:
     """Everything that can be asked of a verb, with the options that lead elsewhere."""
     if verb == "stats":
@@ -290,6 +301,9 @@ def test_no_answer_of_any_verb_holds_a_hidden_name(world: World, verb: str) -> N
         text = world.ask(verb, **parameters)
         found = re.search(rf".{{0,120}}{WORD}.{{0,80}}", text)
         assert found is None, (verb, parameters, found and found[0])
+        asked_for = set(VERSION.findall(" ".join(map(str, parameters.values()))))
+        runs = [run for run in hidden_runs_in(text) if f"run:{run}" not in asked_for]
+        assert runs == [], (verb, parameters, text)
         count += 1
     assert count > 0
 
@@ -441,6 +455,7 @@ async def test_no_answer_of_any_reading_route_holds_a_hidden_name(world: World) 
                             body = body.replace(sent, "")
                     found = re.search(rf".{{0,200}}{WORD}.{{0,80}}", body, re.DOTALL)
                     assert found is None, (url, answer.status_code, found and found[0])
+                    assert hidden_runs_in(body) == [], (url, answer.status_code, body)
     assert asked > 100
 
 
@@ -459,4 +474,7 @@ def test_the_stream_of_entries_tells_no_hidden_name(world: World) -> None:
     told = events._tell(0, world.segment.size(), READER).decode()
     assert "job:plain:build" in told
     assert WORD not in told
+    # Neither a parent that is hidden, nor a run of which another entry names a hidden job.
+    assert [run for run in HIDDEN_RUNS if run in told] == []
+    assert RUNS[1] in told
     assert WORD in events._tell(0, world.segment.size(), OPEN).decode()

@@ -19,6 +19,7 @@ from lodeline.query.visibility import STUB, Visibility
 
 # In place of what a reader may not see.
 WITHHELD: Final[Mapping[str, Any]] = {"restricted": True}
+_RUN_ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _IDENTIFIER: Final = re.compile(rf"\b(?:{'|'.join(sorted(KINDS))}):")
 
 
@@ -31,6 +32,7 @@ def conceal(answer: dict[str, Any], visibility: Reader) -> dict[str, Any]:
     """
     if visibility.sees_all:
         return answer
+    visibility.look_up_runs(_runs_in(answer))
     return dict(_Concealing(visibility).members(answer))
 
 
@@ -42,6 +44,7 @@ def conceal_document(body: Any, visibility: Visibility) -> Any:
     if visibility.sees_all:
         return body
     names = visibility.hidden_names_near(_references(body))
+    visibility.look_up_runs(_runs_in(body))
     return _Concealing(visibility, names).value(body)
 
 
@@ -59,6 +62,27 @@ def _references(body: Any) -> set[NodeId]:
         elif isinstance(one, list | tuple):
             waiting += one
     return found
+
+
+def _runs_in(body: Any) -> set[str]:
+    """Collect the runs that a document names by their bare identifiers."""
+    found: set[str] = set()
+    waiting = [body]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            named = [one.get(key) for key in ("run", "run_id", "runId", "id")]
+            runs = one.get("asserted_by")
+            named += runs if isinstance(runs, list) else []
+            found |= {str(text).lower() for text in named if _is_run_id(text)}
+            waiting += one.values()
+        elif isinstance(one, list | tuple):
+            waiting += one
+    return found
+
+
+def _is_run_id(text: object) -> bool:
+    return isinstance(text, str) and _RUN_ID.fullmatch(text) is not None
 
 
 def veil(facets: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -86,21 +110,37 @@ class _Concealing:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
-            return self.members(value)
+            return None if self._is_hidden_run(value) else self.members(value)
         if isinstance(value, list | tuple):
-            return [self.value(one) for one in value]
+            return [self.value(one) for one in value if not self._is_hidden_run(one)]
         return value
 
+    def _is_hidden_run(self, value: object) -> bool:
+        """Whether a value describes a hidden run, as the Marquez API's objects do: by its `id`."""
+        run_id = value.get("id") if isinstance(value, dict) else None
+        # Other things have UUIDs, too: only what is known as a run can be a hidden one.
+        return _is_run_id(run_id) and self._visibility.judge_run(str(run_id).lower()) is False
+
     def members(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self._is_hidden_reference(body):
+        if self._is_hidden_reference(body) or self._hides_run(body.get("runId")):
             return dict(WITHHELD)
         found = {self.text(name): self.value(value) for name, value in body.items()}
-        if "run" in body and isinstance(body.get("job"), str) and found["job"] != body["job"]:
-            found["run"] = None  # a run of a job that is hidden
+        for key in ("run", "run_id"):
+            if self._hides_run(body.get(key)):
+                found[key] = None
+        asserting = body.get("asserted_by")
+        if isinstance(asserting, list):
+            found["asserted_by"] = seen = [run for run in asserting if not self._hides_run(run)]
+            if isinstance(body.get("asserted_by_total"), int):
+                found["asserted_by_total"] -= len(asserting) - len(seen)
         if {"at", "reason", "detail"} <= body.keys():
             # Where identifiers end in a text cannot be told, since names may hold spaces.
             found["detail"] = _without_identifiers(str(body["detail"]))
         return found
+
+    def _hides_run(self, run_id: object) -> bool:
+        """Whether something is the bare identifier of a run that is hidden, or not known."""
+        return _is_run_id(run_id) and self._visibility.judge_run(str(run_id).lower()) is not True
 
     def _is_hidden_reference(self, body: Mapping[str, Any]) -> bool:
         """Whether an object names a hidden dataset or job as OpenLineage's facets do."""

@@ -12,7 +12,7 @@ an edge leads to a stub.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
@@ -82,9 +82,22 @@ class _Reader:
         """Whether the reader may know that the node exists."""
         if node.namespace.startswith(_ELSEWHERE):
             return False
-        if node.kind in {"run", "prediction"} and not self._visibilities[0].sees_all:
+        if node.kind == "run" and not self._visibilities[0].sees_all:
+            return self.judge_run(node.name) is True
+        if node.kind == "prediction" and not self._visibilities[0].sees_all:
             return any(one.may_see(node) for one in self._visibilities)
         return self._visibilities[0].may_see(node)
+
+    def judge_run(self, run_id: str) -> bool | None:
+        """Whether the reader may know of a run: wherever it is known, they may."""
+        told = {one.judge_run(run_id) for one in self._visibilities}
+        return False if False in told else True if True in told else None
+
+    def look_up_runs(self, run_ids: Iterable[str]) -> None:
+        """Judge many runs at once."""
+        wanted = list(run_ids)
+        for one in self._visibilities:
+            one.look_up_runs(wanted)
 
     def text(self, node: NodeId) -> str:
         """Write a node: its identifier, or its stub."""

@@ -42,6 +42,14 @@ class Reader(Authoriser, Protocol):
         """Write the stub of a node."""
         ...
 
+    def judge_run(self, run_id: str) -> bool | None:
+        """Whether the reader may know of a run; `None` of one that is not known."""
+        ...
+
+    def look_up_runs(self, run_ids: Iterable[str]) -> None:
+        """Learn at once what the reader may know of runs that are about to be asked for."""
+        ...
+
 
 class _Everything:
     """Everything, for everyone."""

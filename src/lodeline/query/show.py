@@ -185,7 +185,7 @@ def _job(inquiry: Inquiry, node: NodeId) -> Answer:
             "version": code,
         }
         for run, state, start_us, end_us, code, _ in rows
-        if run and node.version in {"", code}
+        if run and node.version in {"", code} and inquiry.visibility.sees_run(run)
     ]
     return answer
 

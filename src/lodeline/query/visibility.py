@@ -8,6 +8,7 @@ a MAC under a secret of the store, so that nobody can confirm a guessed name by 
 from __future__ import annotations
 
 import hmac
+import json
 import secrets
 from collections import deque
 from collections.abc import Iterable
@@ -26,6 +27,7 @@ _STUB_DIGITS: Final = 16
 _OWN_SECRET: Final = secrets.token_bytes(32)
 _ACTS: Final = frozenset({"job", "run"})
 _PROJECTIONS: Final = frozenset({"reads", "writes"})
+_RUNS_AT_A_TIME: Final = 500
 _AMONG: Final = "IN (SELECT value FROM json_each(:ids))"
 
 
@@ -44,6 +46,7 @@ class Visibility:
         self.sees_all = self.authoriser.sees_all
         self._view = view
         self._known: dict[NodeId, bool] = {}
+        self._runs: dict[str, bool | None] = {}
         self._stubs: dict[NodeId, str] = {}
         self._secret: bytes | None = None
 
@@ -59,13 +62,37 @@ class Visibility:
 
     def _decide(self, node: NodeId) -> bool:
         if node.kind == "run":
-            # Its facets are of all its jobs, so all of them must be visible.
-            jobs = self._jobs_of(node.name)
-            return bool(jobs) and all(map(self.authoriser.may_see, jobs))
+            return self.judge_run(node.name) is True
         if node.kind == "prediction":
             block = find_prediction(self._view.segment, node.name).block
             return block is not None and self.authoriser.may_see(block.deployment.at(""))
         return self.authoriser.may_see(node)
+
+    def judge_run(self, run_id: str) -> bool | None:
+        """Whether the reader may see all jobs of a run; `None` of a run that is not known here.
+
+        Its facets are of all its jobs, whichever entries name them, so all must be visible.
+        """
+        if run_id not in self._runs:
+            self.look_up_runs([run_id])
+        return self._runs[run_id]
+
+    def look_up_runs(self, run_ids: Iterable[str]) -> None:
+        """Judge many runs at once."""
+        wanted = sorted(set(run_ids) - self._runs.keys())
+        for start in range(0, len(wanted), _RUNS_AT_A_TIME):
+            portion = wanted[start : start + _RUNS_AT_A_TIME]
+            rows = self._view.select(
+                "SELECT DISTINCT g.run_id, g.job_node FROM run_group g WHERE g.run_id"
+                " IN (SELECT value FROM json_each(:runs)) AND g.job_node IS NOT NULL",
+                runs=json.dumps(portion),
+            )
+            names = self._view.names({row[1] for row in rows})
+            seen: dict[str, bool | None] = dict.fromkeys(portion)
+            for run_id, job in rows:
+                sees = self.authoriser.may_see(names[job])
+                seen[run_id] = seen[run_id] is not False and sees
+            self._runs.update(seen)
 
     def _jobs_of(self, run_id: str) -> list[NodeId]:
         rows = self._view.select(
@@ -94,9 +121,10 @@ class Visibility:
         return stub
 
     def hidden_names_near(self, nodes: Iterable[NodeId]) -> frozenset[str]:
-        """Give the names of hidden nodes that share a derivation with nodes.
+        """Give the names of hidden nodes next to nodes.
 
-        Beside whole names, the last part of dotted and slashed ones, as SQL says them.
+        Next to a node is what shares a derivation with it, what started a job, and other names of
+        all these. Beside whole names, the last part of dotted and slashed ones, as SQL says them.
         """
         if self.sees_all:
             return frozenset()
@@ -106,12 +134,22 @@ class Visibility:
             f" OR job {_AMONG} LIMIT 100000"
         )
         ends = {end for row in self._view.select_among(sql, numbers) for end in row if end}
+        ends |= self._parents(numbers)
+        named = {other for number in ends | numbers for other in self._view.component(number)}
         found: set[str] = set()
-        for node in self._view.names(ends).values():
+        for node in self._view.names(named).values():
             if not self.may_see(node):
                 last = node.name.replace("/", ".").rpartition(".")[2]
                 found |= {name for name in (node.name, last) if len(name) > 2}
         return frozenset(found)
+
+    def _parents(self, jobs: Iterable[int]) -> set[int]:
+        """Give the jobs that started jobs, as their latest runs say."""
+        sql = (
+            "SELECT DISTINCT p.parent_job FROM parent p WHERE p.group_id IN (SELECT g.group_id"
+            f" FROM run_group g WHERE g.job_node {_AMONG} ORDER BY g.group_id DESC LIMIT 10000)"
+        )
+        return {row[0] for row in self._view.select_among(sql, jobs)}
 
     def _numbers(self, node: NodeId) -> Iterable[int]:
         if node.kind == "run":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -98,7 +99,7 @@ def build_application(
         writer=writer,
         groups=[
             *_groups_of(segments, writers),
-            EachSegment(events, segment_named),
+            EachSegment(events, segment_named, segments.authoriser),
             *_metrics_pages(metrics, configuration),
             *agents,
         ],
@@ -133,16 +134,17 @@ def _groups_of(segments: Segments, writers: Mapping[str, Writer]) -> list[Endpoi
     named = segments.by_name.items()
     predictions = RoutedPredictions(segments)
     choose = partial(segment_of_request, segments.router)
+    seen = segments.authoriser
     return [
         Deposits(
             take_predictions=predictions.take,
             keep_blob=segments.by_name[DEFAULT_SEGMENT].put_blob,
             segment_of=predictions.segment_of,
         ),
-        EachSegment({name: Exports(one) for name, one in named}, choose),
+        EachSegment({name: Exports(one) for name, one in named}, choose, seen),
         LogFiles(segments.by_name),
-        EachSegment({name: RefusedInput(one) for name, one in named}, segment_named),
-        EachSegment({name: Marquez(one, writers[name]) for name, one in named}, choose),
+        EachSegment({name: RefusedInput(one) for name, one in named}, segment_named, seen),
+        EachSegment({name: Marquez(one, writers[name]) for name, one in named}, choose, seen),
     ]
 
 
@@ -172,7 +174,8 @@ class _Questions:
 
     def prove(self, caller: Caller, parameters: Mapping[str, object]) -> bytes:
         """Write an evidence pack, of the first segment that knows the node."""
-        require_whole_sight(caller, "a pack shows whole entries")
+        seeing = replace(caller, authoriser=self._segments.authoriser(caller))
+        require_whole_sight(seeing, "a pack shows whole entries")
         allowed, _ = self._segments.of_caller(caller)
         unknown: LodelineError = ForbiddenError(f"the key {caller.key_id} may use no segment")
         for segment in allowed.values():

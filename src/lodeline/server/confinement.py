@@ -42,7 +42,7 @@ def find_forbidden(
         segment: where it would go.
     """
     if caller.segments is not None and segment not in caller.segments:
-        return ForbiddenError(f"the key {caller.key_id} brings nothing to the segment {segment}")
+        return _elsewhere(caller)
     if caller.namespaces is None:
         return None
     namespace = find_namespace(raw)
@@ -73,7 +73,7 @@ def find_forbidden_record(
     random number that nobody but its process knows.
     """
     if caller.segments is not None and segment not in caller.segments:
-        return ForbiddenError(f"the key {caller.key_id} brings nothing to the segment {segment}")
+        return _elsewhere(caller)
     if caller.namespaces is None or record.get("type") != "reservation":
         return None
     deployment = record.get("deployment")
@@ -110,6 +110,13 @@ def check_namespace(caller: Caller, parameters: Mapping[str, str]) -> None:
         raise ForbiddenError(f"the key {caller.key_id} is confined to namespaces")
     if namespace is not None and namespace not in caller.namespaces:
         raise _forbidden(caller, namespace)
+
+
+def _elsewhere(caller: Caller) -> ForbiddenError:
+    """Refuse what a segment takes that a caller may not use, without its name."""
+    return ForbiddenError(
+        f"the key {caller.key_id} brings nothing to the segment of this namespace"
+    )
 
 
 def _forbidden(caller: Caller, namespace: str) -> ForbiddenError:

@@ -26,6 +26,8 @@ from lodeline.limits import (
     EVENT_STREAM_SECONDS_MAX,
 )
 from lodeline.model import format_time, parse_identifier
+from lodeline.query.asking import Inquiry
+from lodeline.query.consulting import consult
 from lodeline.query.permission import Authoriser
 from lodeline.server.endpoints import Caller, Endpoint, Permission
 from lodeline.server.taking import Receive, Scope, Send
@@ -163,7 +165,12 @@ class EntryEvents:
 
     def _tell(self, start: int, stop: int, authoriser: Authoriser) -> bytes:
         entries = self._segment.iter_entries(start, stop)
-        return b"".join(_message(entry, authoriser) for entry in entries)
+        if authoriser.sees_all:
+            return b"".join(_message(entry, _nodes(entry)) for entry in entries)
+        with consult(self._segment, authoriser=authoriser) as inquiry:
+            told = ((entry, _visible(_nodes(entry), inquiry)) for entry in entries)
+            # Of an entry of which the reader may see no node, nothing is told.
+            return b"".join(_message(entry, nodes) for entry, nodes in told if nodes)
 
 
 class _Stream(StreamingResponse):  # type: ignore[misc]  # starlette's types are optional
@@ -180,12 +187,8 @@ class _Stream(StreamingResponse):  # type: ignore[misc]  # starlette's types are
             self._told_left()
 
 
-def _message(entry: StoredEntry, authoriser: Authoriser) -> bytes:
-    """Write what is told of one entry; nothing where the reader may see none of its nodes."""
-    found = frozenset() if entry.payload is None else entry_nodes(entry.kind, entry.payload)
-    nodes = _visible(found, authoriser)
-    if not authoriser.sees_all and not nodes:
-        return b""
+def _message(entry: StoredEntry, nodes: Sequence[str]) -> bytes:
+    """Write what is told of one entry."""
     data = {
         "position": entry.position,
         "kind": entry.kind,
@@ -198,17 +201,15 @@ def _message(entry: StoredEntry, authoriser: Authoriser) -> bytes:
     )
 
 
-def _visible(found: frozenset[str], authoriser: Authoriser) -> list[str]:
-    if authoriser.sees_all:
-        return sorted(found)
+def _nodes(entry: StoredEntry) -> list[str]:
+    return [] if entry.payload is None else sorted(entry_nodes(entry.kind, entry.payload))
+
+
+def _visible(found: Sequence[str], inquiry: Inquiry) -> list[str]:
+    """Keep what a reader may see: a name goes by what its node is called, a run by all its jobs."""
+    may_see, canonical = inquiry.visibility.may_see, inquiry.view.canonical
     nodes = [parse_identifier(text) for text in found]
-    named = [node for node in nodes if node.kind != "run"]
-    seen = [node for node in named if authoriser.may_see(node)]
-    # A run is seen by who may see its job; which of several is whose, the entry does not tell.
-    jobs = [node for node in named if node.kind == "job"]
-    if jobs and all(node in seen for node in jobs):
-        seen += [node for node in nodes if node.kind == "run"]
-    return sorted(map(str, seen))
+    return [str(node) for node in nodes if may_see(node) and may_see(canonical(node))]
 
 
 def _position(text: str | None, name: str) -> int | None:

@@ -18,6 +18,7 @@ from lodeline.errors import ForbiddenError, LodelineError, UnknownSegmentError
 from lodeline.ingest.predictions import accept_predictions, has_block
 from lodeline.limits import BLOCKS_REMEMBERED_MAX
 from lodeline.model import parse_identifier
+from lodeline.query.permission import Authoriser
 from lodeline.server.endpoints import Caller, Endpoint
 from lodeline.server.segments import DEFAULT_SEGMENT, Router, Segments, may_use
 from lodeline.server.writing import Input, Outcome, Writer, Written
@@ -154,11 +155,18 @@ class EachSegment:
     Args:
         groups: by segment, of the same endpoints in the same order; `default` among them.
         choose: tells a request's segment by its parameters.
+        authoriser: tells what a caller may see, within segments and by their rules.
     """
 
-    def __init__(self, groups: Mapping[str, _Group], choose: Callable[[Request], str]) -> None:
+    def __init__(
+        self,
+        groups: Mapping[str, _Group],
+        choose: Callable[[Request], str],
+        authoriser: Callable[[Caller], Authoriser],
+    ) -> None:
         self._listed = {name: list(group.endpoints()) for name, group in groups.items()}
         self._choose = choose
+        self._authoriser = authoriser
 
     def endpoints(self) -> Sequence[Endpoint]:
         """Give the endpoints."""
@@ -170,11 +178,14 @@ class EachSegment:
     def _serving(self, number: int) -> Callable[[Request, Caller], Any]:
         async def serve(request: Request, caller: Caller) -> Response:
             name = self._choose(request)
-            if name not in self._listed:
-                raise UnknownSegmentError(name[:80], tuple(self._listed))
-            if not may_use(caller, name):
-                raise ForbiddenError(f"the key {caller.key_id} may not use the segment {name}")
-            return await self._listed[name][number].serve(_without_segment(request), caller)
+            usable = tuple(one for one in self._listed if may_use(caller, one))
+            if name not in usable:
+                if name in request.query_params.getlist("segment") or name not in self._listed:
+                    # One that they may not use is as unknown as one that is not there.
+                    raise UnknownSegmentError(name[:80], usable)
+                raise ForbiddenError(f"the key {caller.key_id} may not ask about this namespace")
+            seen = replace(caller, authoriser=self._authoriser(caller))
+            return await self._listed[name][number].serve(_without_segment(request), seen)
 
         return serve
 

@@ -66,7 +66,7 @@ class World:
         self.urls = {name: f"sqlite:///{folder}/{name}.db" for name in ("default", "pay", "law")}
         table = [
             {"name": "pay", "store": self.urls["pay"], "namespaces": ["pay-*"]},
-            {"name": "law", "store": self.urls["law"], "namespaces": ["law", "pay-old"]},
+            {"name": "law", "store": self.urls["law"], "namespaces": ["court-*", "law", "pay-old"]},
         ]
         self.configuration = ServerConfiguration(tables={"segments": table})
 
@@ -233,6 +233,55 @@ async def test_a_key_of_one_segment_brings_and_sees_nothing_of_the_others(world:
             answer = await client.get(route, headers=key)
             assert answer.status_code == status, route
         assert answer.json()["total"] == 0
+
+
+async def test_a_caller_is_told_no_name_of_a_segment_that_it_may_not_use(world: World) -> None:
+    async with world.client() as client:
+        await client.post(BATCH, headers=world.key(), json=HISTORY)
+        key = world.key("pay")
+        answers = [
+            await client.get(f"/api/v2/events?segment={name}", headers=key)
+            for name in ("law", "nix", "default")
+        ]
+        assert [one.status_code for one in answers] == [404] * 3
+        told = [
+            one.text.replace(name, "NAME")
+            for one, name in zip(answers, ("law", "nix", "default"), strict=True)
+        ]
+        assert len(set(told)) == 1  # one that exists is as unknown as one that does not
+        assert "pay" in told[0]
+        for route in ("/api/v1/namespaces/court-1/jobs", "/api/v2/export?id=dataset:court-1:d"):
+            answer = await client.get(route, headers=key)
+            assert (answer.status_code, "law" in answer.text) == (403, False), answer.text
+        answer = await client.post(ONE, headers=key, json=event("court-1/j"))
+        assert (answer.status_code, "law" in answer.text) == (403, False), answer.text
+        answer = await client.get("/api/v2/events?segment=nix", headers=world.key())
+        assert all(name in answer.text for name in ("pay", "law", "default"))
+
+
+async def test_names_of_other_segments_nodes_are_hidden_on_every_route(world: World) -> None:
+    both = event("pay-eu/both", "court-1/zebra", "pay-eu/mixed")
+    async with world.client() as client:
+        await client.post(BATCH, headers=world.key(), json=[*HISTORY, both])
+        key = world.key("pay")
+        run = both["run"]["runId"]
+        csv = await client.get("/api/v2/export?format=csv&id=dataset:pay-eu:risk", headers=key)
+        assert csv.status_code == 400  # csv has no id, so that it is the default segment's
+        for route in (
+            "/api/v1/namespaces/pay-eu/jobs/both",
+            "/api/v1/namespaces/pay-eu/jobs/both/runs",
+            "/api/v1/lineage?nodeId=job:pay-eu:both",
+            "/api/v1/lineage?nodeId=dataset:pay-eu:mixed",
+            "/api/v2/show?id=job:pay-eu:both",
+            "/api/v2/show?id=run:" + run,
+            "/api/v2/trace?id=dataset:pay-eu:mixed",
+        ):
+            answer = await client.get(route, headers=key)
+            assert (answer.status_code, "zebra" in answer.text) == (200, False), (
+                route,
+                answer.text,
+            )
+        assert "zebra" in (await client.get(route, headers=world.key())).text
 
 
 async def test_the_first_rule_that_matches_wins_and_the_rest_is_the_default_ones() -> None:
