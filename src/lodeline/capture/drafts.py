@@ -58,12 +58,14 @@ class Output:
         inputs: what flowed in.
         bound: `inputs` is only an upper bound, or nothing is known.
         plain: known from its opening only.
+        is_open: was not closed when it was told of.
     """
 
     time_us: int
     inputs: set[Dataset] = field(default_factory=set)
     bound: bool = False
     plain: bool = True
+    is_open: bool = False
     facets: dict[str, Any] = field(default_factory=dict)
     output_facets: dict[str, Any] = field(default_factory=dict)
     fields: dict[str, list[tuple[str, str, str]]] | None = None
@@ -165,8 +167,11 @@ class RunDraft:
         before = self.outputs.get(dataset)
         entry = Output(time_us, {Dataset(*source) for source in flow["inputs"]}, plain=False)
         entry.bound = bool(flow["bound"])
+        entry.is_open = bool(flow.get("is_open"))
         entry.fields = flow.get("fields")
-        if before is not None and flow.get("appends"):
+        # One open file may take several frames; its opening says nothing of what flowed in.
+        also = entry.is_open and before is not None and not before.plain
+        if before is not None and (also or flow.get("appends")):
             entry.inputs |= before.inputs
             entry.bound = entry.bound or before.bound
         entry.facets = dict(facets or {})
@@ -321,7 +326,7 @@ class RunDraft:
     def _exists(self, dataset: Dataset, output: Output) -> bool:
         import os
 
-        if output.plain:
+        if output.plain or output.is_open:
             output.stat = self._find_stat(dataset.name)
             return output.stat is not None
         return os.path.exists(dataset.name)  # any kind of entry

@@ -118,6 +118,21 @@ class Flow:
         holder = self._kinds[kind] if kind in self._kinds else self._classify(kind)
         return holder is _itself
 
+    def receiver(self, thing: object) -> object | None:
+        """What a flow can be remembered for in a result: itself, or the data that it stands for.
+
+        A group-by of one column holds a column that nobody has seen; what is known already of
+        the data that a carrier stands for is left as it is.
+        """
+        kind = type(thing)
+        if kind in _PLAIN:
+            return None
+        holder = self._kinds[kind] if kind in self._kinds else self._classify(kind)
+        if holder is None or holder is _itself:
+            return None if holder is None else thing
+        subject = self.subject(thing)
+        return subject if self.find(subject) is None and self.is_data(subject) else None
+
     def subject(self, thing: object) -> object:
         """The object that holds the data: itself, or what a carrier stands for."""
         for _ in range(8):

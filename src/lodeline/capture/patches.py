@@ -21,6 +21,7 @@ from types import CodeType, FunctionType, TracebackType
 from typing import Any, Final
 
 from lodeline.capture.recorder import RECORDER
+from lodeline.limits import FLOW_MEMBERS_MAX
 
 After = Callable[[Any, tuple[Any, ...], dict[str, Any]], object]
 
@@ -203,7 +204,14 @@ def _passage(original: Any, inherit: Callable[..., None]) -> Any:
 
 def _iteration(original: Any, where: str) -> Any:
     def lodeline(self: Any) -> Any:
-        for item in original(self):
+        iterator = original(self)
+        while True:
+            # `for` would call `__iter__` once more, hence this very function, on an object that
+            # is its own iterator.
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
             _inherit(where, False, RECORDER.flow.read_so_far, item, (self,), {})
             yield item
 
@@ -237,8 +245,11 @@ def _inherit(
 ) -> None:
     try:
         flow = RECORDER.flow
-        results = result if type(result) is tuple else (result,)
-        parts = [part for part in results if flow.is_data(part)]
+        results: tuple[Any, ...] | list[Any] = (result,)
+        if type(result) is tuple or type(result) is list:
+            results = result[:FLOW_MEMBERS_MAX]
+        received = [flow.receiver(part) for part in results]
+        parts = [part for part in received if part is not None]
         if not parts:
             return
         bits = flow.read_since(before)

@@ -165,6 +165,7 @@ class Recorder:
         output_facets: Facets | None = None,
         fields: Mapping[str, Iterable[tuple[Dataset, str]]] | None = None,
         appends: bool = False,
+        is_open: bool = False,
         stat: Stat | None = None,
     ) -> None:
         """Record that the current run wrote a dataset.
@@ -177,6 +178,7 @@ class Recorder:
             output_facets: output facets, likewise.
             fields: which input fields each output field was made of.
             appends: earlier contents stayed.
+            is_open: the file is not closed yet; it is looked at when the run is told.
             stat: how the file looked when it was closed; looked up now when missing.
         """
         run = self.run
@@ -197,10 +199,11 @@ class Recorder:
                     "bound": bool(flow & BOUND),
                     "fields": _fields(fields),
                     "appends": appends,
+                    "is_open": is_open,
                 },
                 _copy(facets),
                 _copy(output_facets),
-                _or_none(stat or find_stat(dataset)),
+                None if is_open else _or_none(stat or find_stat(dataset)),
             )
         )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from types import FunctionType
 from typing import Any, Final
 
@@ -49,6 +50,18 @@ _LEFT_ALONE: Final = frozenset(
     | {"equals", "set_flags", "get", "pop", "itertuples", "iterrows", "bool", "item", "to_dict"}
     | {"to_clipboard", "to_sql", "to_gbq", "to_iceberg", *_WRITERS}
 )
+# Types that stand for a frame's data, and where releases before 2.1, which had no public name for
+# them, keep them.
+_CARRIERS: Final = {
+    "DataFrameGroupBy": "pandas.core.groupby.generic",
+    "SeriesGroupBy": "pandas.core.groupby.generic",
+    "Rolling": "pandas.core.window",
+    "Expanding": "pandas.core.window",
+    "ExponentialMovingWindow": "pandas.core.window",
+    "Window": "pandas.core.window.rolling",
+    "Resampler": "pandas.core.resample",
+}
+_HOMES: Final = {**_CARRIERS, "JsonReader": "pandas.io.json._json"}
 _SQL_DETAIL: Final = "pandas reads and writes SQL through a connection that is not observed"
 
 
@@ -78,28 +91,28 @@ class PandasIntegration:
 
 def _declare(recorder: Recorder) -> None:
     import pandas as pd
-    from pandas.api.typing import (
-        DataFrameGroupBy,
-        Expanding,
-        ExponentialMovingWindow,
-        Resampler,
-        Rolling,
-        SeriesGroupBy,
-        Window,
-    )
     from pandas.core import indexing
     from pandas.core.accessor import PandasDelegate
+    from pandas.core.arrays.categorical import CategoricalAccessor
     from pandas.core.strings.accessor import StringMethods
 
     flow = recorder.flow
-    flow.holds_data(pd.DataFrame, pd.Series)
-    for kind in (DataFrameGroupBy, SeriesGroupBy, Rolling, Expanding, Window, Resampler):
-        flow.carries(kind, _object)
-    flow.carries(ExponentialMovingWindow, _object)
+    # The accessor of categories keeps the values and not the series that it was made from.
+    flow.holds_data(pd.DataFrame, pd.Series, CategoricalAccessor)
+    for name in _CARRIERS:
+        flow.carries(_kind(name), _object)
     flow.carries(indexing._LocationIndexer, _object)  # pandas has no public name for it
     flow.carries(indexing._ScalarAccessIndexer, _object)
     flow.carries(StringMethods, lambda methods: getattr(methods, "_orig", None))
     flow.carries(PandasDelegate, lambda properties: getattr(properties, "_parent", None))
+
+
+def _kind(name: str) -> Any:
+    try:
+        home = import_module("pandas.api.typing")
+    except ModuleNotFoundError:
+        home = import_module(_HOMES[name])
+    return getattr(home, name)
 
 
 def _object(carrier: Any) -> object:
@@ -114,7 +127,6 @@ class _Observer:
         self._patches = patches
 
     def patch_readers(self, pd: Any) -> None:
-        from pandas.api.typing import JsonReader
         from pandas.io.parsers import TextFileReader
 
         for name in _READERS:
@@ -122,7 +134,7 @@ class _Observer:
         self._patches.door(pd, "read_sql", self._after_sql)
         self._patches.door(pd, "read_sql_query", self._after_sql)
         self._patches.door(pd, "read_sql_table", self._after_sql)
-        for reader in (TextFileReader, JsonReader):
+        for reader in (TextFileReader, _kind("JsonReader")):
             self._recorder.flow.holds_data(reader)
             for name in ("read", "get_chunk", "__next__"):
                 self._patches.passage(reader, name)
@@ -145,9 +157,7 @@ class _Observer:
             self._patches.passage(pd, name)
         for owner, name in _iter_operations(pd):
             self._patches.passage(owner, name, data=name in _DATA, mutates=name in _MUTATING)
-        from pandas.api.typing import DataFrameGroupBy
-
-        for owner in DataFrameGroupBy.__mro__:
+        for owner in _kind("DataFrameGroupBy").__mro__:
             self._patches.iteration(owner, "__iter__")
         for indexer in (
             indexing._LocationIndexer,
@@ -158,6 +168,9 @@ class _Observer:
             self._patches.passage(indexer, "__setitem__", data=True, mutates=True)
         scalar = indexing._ScalarAccessIndexer
         self._patches.passage(scalar, "__setitem__", data=True, mutates=True)
+        from pandas.core.arrays.categorical import CategoricalAccessor
+
+        self._patches.feeding(CategoricalAccessor, "__init__")
         for owner in (pd.DataFrame, pd.Series):
             self._patches.feeding(owner, "__init__", data=True)
             for name in ("values", "T"):
@@ -188,6 +201,7 @@ class _Observer:
         dataset = find_dataset(target)
         if dataset is None:
             return
+        is_open = getattr(target, "closed", True) is False
         mode = kwargs.get("mode")
         self._recorder.write(
             dataset,
@@ -198,6 +212,7 @@ class _Observer:
                 **self._rows_of(frame, dataset),
             },
             appends=isinstance(mode, str) and mode.startswith("a"),
+            is_open=is_open,
         )
 
     def _rows_of(self, frame: Any, dataset: Dataset) -> dict[str, Any]:
@@ -227,10 +242,9 @@ def _iter_operations(pd: Any) -> Iterator[tuple[Any, str]]:
     owners: list[Any] = []
     for kind in (pd.DataFrame, pd.Series):
         owners += [base for base in kind.__mro__ if base.__module__.startswith("pandas")]
-    from pandas.api import typing as kinds
-
-    for kind in (kinds.DataFrameGroupBy, kinds.SeriesGroupBy, kinds.Rolling, kinds.Expanding):
-        owners += [base for base in kind.__mro__ if base.__module__.startswith("pandas")]
+    for name in _CARRIERS:
+        owners += [base for base in _kind(name).__mro__ if base.__module__.startswith("pandas")]
+    from pandas.core.arrays.categorical import CategoricalAccessor
     from pandas.core.indexes.accessors import (
         DatetimeProperties,
         PeriodProperties,
@@ -238,7 +252,8 @@ def _iter_operations(pd: Any) -> Iterator[tuple[Any, str]]:
     )
     from pandas.core.strings.accessor import StringMethods
 
-    for kind in (DatetimeProperties, PeriodProperties, TimedeltaProperties, StringMethods):
+    properties = (DatetimeProperties, PeriodProperties, TimedeltaProperties)
+    for kind in (*properties, StringMethods, CategoricalAccessor):
         for name, value in list(vars(kind).items()):
             if not name.startswith("_") and isinstance(value, (FunctionType, property)):
                 yield kind, name

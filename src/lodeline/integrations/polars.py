@@ -37,6 +37,11 @@ _FUNCTIONS: Final = (
     *("concat", "from_pandas", "from_arrow", "from_numpy", "from_dict", "from_dicts", "select"),
     *("align_frames", "union", "merge_sorted"),
 )
+# Methods whose list and dict arguments are data; elsewhere they choose columns.
+_DATA: Final = frozenset(
+    {"is_in", "replace", "replace_strict", "fill_null", "with_columns", "append", "extend_constant"}
+    | {"scatter", "set", "zip_with", "search_sorted", "set_at_idx"}
+)
 _OPERATORS: Final = (
     *("__getitem__", "__add__", "__sub__", "__mul__", "__truediv__", "__floordiv__", "__mod__"),
     *(
@@ -88,7 +93,11 @@ class PolarsIntegration:
                 patches.door(owner, name, observer.after_write)
             patches.door(owner, "write_database", observer.after_unseen)
         for owner, name in _iter_operations(pl):
-            patches.passage(owner, name)
+            patches.passage(owner, name, data=name in _DATA)
+        recorder.flow.holds_data(pl.SQLContext)
+        for name in ("__init__", "register", "register_many", "register_globals"):
+            patches.feeding(pl.SQLContext, name, data=True)
+        patches.passage(pl.SQLContext, "execute")
         for kind in _group_kinds():
             if kind.__name__.endswith("GroupBy"):
                 patches.iteration(kind, "__iter__")

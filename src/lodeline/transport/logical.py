@@ -97,8 +97,9 @@ def logical_digest(path: str, size: int) -> Logical | None:
         return None
     try:
         return table_digest(_read_table(path, kind))
-    except (pa.ArrowException, OSError, ValueError, NotImplementedError):
-        # A file that only looks like a table has no logical digest, and that is no fault.
+    except (pa.ArrowException, OSError, ValueError, NotImplementedError, AttributeError):
+        # A file that only looks like a table has no logical digest, and that is no fault; nor is a
+        # release of pyarrow that lacks a function: the event must be delivered all the same.
         return None
 
 
@@ -186,7 +187,7 @@ def _is_textual(kind: Any) -> bool:
     return bool(
         types.is_string(kind)
         or types.is_large_string(kind)
-        or types.is_string_view(kind)
+        or (hasattr(types, "is_string_view") and types.is_string_view(kind))  # since pyarrow 16
         or types.is_binary(kind)
         or types.is_large_binary(kind)
         or types.is_decimal(kind)
