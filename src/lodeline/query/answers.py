@@ -12,8 +12,10 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
 
 from lodeline.errors import UsageError
 from lodeline.model import NodeId, format_identifier, format_time
@@ -85,6 +87,7 @@ class Description:
     future: bool = False
     transformations: Sequence[Any] = ()
     _body: dict[str, Any] | None = None
+    _encoded: bytes = b""
 
     def to_json(self) -> dict[str, Any]:
         """Give its part of the contract's object; made once, so a caller copies before changes."""
@@ -107,7 +110,14 @@ class Description:
                 body["transformations"] = list(self.transformations)
         return body
 
+    def encode(self) -> bytes:
+        """Give its part of the contract's object as JSON, from its first key on; made once."""
+        if not self._encoded:
+            self._encoded = _encode(self.to_json())[1:]
+        return self._encoded
 
+
+_encode: Final = msgspec.json.Encoder().encode
 _NOT_DESCRIBED: Final = Description()
 
 
@@ -149,6 +159,21 @@ class Edge:
         body["asserted_by"] = [*body["asserted_by"]]
         body["entries"] = [*body["entries"]]
         return body
+
+    def encode(self, text: Callable[[NodeId], bytes]) -> bytes:
+        """Give the contract's object as JSON.
+
+        Args:
+            text: writes a node as JSON; a cached one where there are many edges.
+        """
+        job = self.job
+        return b'{"source":%b,"target":%b,"kind":%b,"job":%b,%b' % (
+            text(self.source),
+            text(self.target),
+            _encode(self.kind),
+            b"null" if job is None else text(job),
+            self.said.encode(),
+        )
 
 
 class Cut(NamedTuple):
@@ -250,11 +275,14 @@ class Page:
         offset: nodes of the pages before.
         limit: nodes of this page.
         question: digest of what was asked, so that a cursor is not used for something else.
+        encoded: whether nodes and edges may be given as JSON (`msgspec.Raw`): for who sends the
+            answer on and looks at neither.
     """
 
     offset: int
     limit: int
     question: str
+    encoded: bool = False
 
     def next_cursor(self, moment: AnswerMoment) -> str:
         """Write the cursor of the page after this one, bound to the same tree size."""
@@ -338,9 +366,26 @@ def write_answer(
         "complete": not gaps,
         "gaps": gaps,
         "nodes": [{**write_node(node, text(node), reader), "depth": d} for node, d in shown],
-        "edges": [write_edge(edge, text, reader) for edge in edges],
+        "edges": (
+            _encode_edges(edges, text)
+            if page.encoded and reader.sees_all
+            else [write_edge(edge, text, reader) for edge in edges]
+        ),
         "next": cursor,
     }
+
+
+def _encode_edges(edges: Sequence[Edge], text: Text) -> msgspec.Raw:
+    """Write edges as JSON, each of the texts that they share once.
+
+    The bytes are those that the edges' objects encode to.
+    """
+
+    @cache
+    def encoded(node: NodeId) -> bytes:
+        return _encode(text(node))
+
+    return msgspec.Raw(b"[%b]" % b",".join([edge.encode(encoded) for edge in edges]))
 
 
 def write_node(node: NodeId, text: str, reader: Reader) -> dict[str, Any]:

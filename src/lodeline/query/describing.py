@@ -68,6 +68,8 @@ class Descriptions:
 
     def _sum_up(self, told: Told) -> Description:
         numbers = told.groups
+        if len(numbers) == 1:
+            return self._sum_up_one(told, *numbers)
         groups = [self.groups[number] for number in numbers]
         groups.sort(key=lambda group: (-group.last_us, group.run_id))
         runs = list(dict.fromkeys([group.run_id for group in groups if group.run_id]))
@@ -84,6 +86,22 @@ class Descriptions:
             entries=tuple(entries[:ASSERTED_BY_MAX]),
             future=all(group.future for group in groups),
             transformations=[step for body in bodies for step in json.loads(body)],
+        )
+
+    def _sum_up_one(self, told: Told, number: int) -> Description:
+        """Describe what a single group said, as nearly always."""
+        group = self.groups[number]
+        bodies = sorted(self._bodies[detail] for detail in told.details) if told.details else ()
+        return Description(
+            "stale" if told.stale else "current",
+            BASES[told.rank],
+            (group.run_id,) if group.run_id else (),
+            1 if group.run_id else 0,
+            group.first_us,
+            group.last_us,
+            self._entries[number][:ASSERTED_BY_MAX],
+            group.future,
+            [step for body in bodies for step in json.loads(body)],
         )
 
 

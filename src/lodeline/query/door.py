@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, Final
 
@@ -52,6 +53,7 @@ def ask(
     parameters: Mapping[str, object],
     *,
     authoriser: Authoriser = OPEN,
+    encoded: bool = False,
 ) -> Answer:
     """Answer one question in the contract's JSON.
 
@@ -61,6 +63,7 @@ def ask(
         parameters: the command's options in snake_case; text where numbers or flags are due is
             read.
         authoriser: decides what this reader may see.
+        encoded: whether parts of the answer may come as JSON (`msgspec.Raw`): for who sends it on.
 
     Raises:
         UsageError: no such verb, or a malformed question.
@@ -72,6 +75,7 @@ def ask(
     shape, module = VERBS[verb]
     question = read_question(shape, parameters)
     page, pinned = open_page(verb, question, dict(parameters))
+    page = replace(page, encoded=encoded)
     answering = getattr(import_module(f"lodeline.query.{module}"), verb)
 
     def answer_once() -> Answer:

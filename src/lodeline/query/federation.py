@@ -427,6 +427,7 @@ def ask_segments(
     *,
     authoriser: Authoriser = OPEN,
     hidden: Mapping[str, Segment] | None = None,
+    encoded: bool = False,
 ) -> Answer:
     """Answer one question over several segments; see `door.ask`.
 
@@ -437,6 +438,7 @@ def ask_segments(
         parameters: of the question.
         authoriser: what the caller may see within them.
         hidden: the segments that the caller may not use.
+        encoded: whether parts of the answer may come as JSON; see `door.ask`.
 
     Raises:
         UsageError: a tree size as `as_of`, which needs one segment.
@@ -447,7 +449,7 @@ def ask_segments(
     hidden = hidden or {}
     if len(sources) == 1 and (not hidden or verb not in _GRAPHS):
         [segment] = sources.values()
-        return ask(segment, verb, parameters, authoriser=authoriser)
+        return ask(segment, verb, parameters, authoriser=authoriser, encoded=encoded)
     if verb in _GRAPHS:
         return _answer_graph(sources, hidden, verb, parameters, authoriser)
     from lodeline.query.federated_lists import add_stats, merge_search, show_everywhere

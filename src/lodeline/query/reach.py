@@ -33,6 +33,8 @@ DERIVES: Final = 1
 READS: Final = 2
 WRITES: Final = 4
 WHOLE: Final = DERIVES | READS | WRITES
+# What an edge is made of: rows of `derivation`, source, target, kind, job.
+_Place = tuple[list[int], int, int, str, int | None]
 _NOTHING: Final[frozenset[int]] = frozenset()
 _RANK: Final = {basis: rank for rank, basis in enumerate(BASES)}
 
@@ -184,10 +186,10 @@ class Reach:
         last = _last_depth(counts, stop)
         near = [number for number, depth in depths.items() if depth <= last]
         names = self.view.names(near)
-        order = sorted(near, key=lambda number: (depths[number], text(names[number])))
-        rank = {number: i for i, number in enumerate(order)}
+        order = sorted([(depths[number], text(names[number]), number) for number in near])
+        rank = {number: i for i, (_, _, number) in enumerate(order)}
         edges = self._edges(names, rank, start, stop, last)
-        shown = [(names[number], depths[number]) for number in order[start:stop]]
+        shown = [(names[number], depth) for depth, _, number in order[start:stop]]
         return Cut(shown, edges, sum(counts.values()))
 
     def to_graph(self) -> Graph:
@@ -225,8 +227,9 @@ class Reach:
         """Have the derivations of nodes down to a depth at hand, not fewer."""
         if self.sweep is None or self._spelled_to == (last, True):
             return
-        self._spelled = self.sweep.steps(last) | self.steps
-        self._parts = dict.fromkeys(self.sweep.steps(last), WHOLE)
+        swept = self.sweep.steps(last)
+        self._parts = dict.fromkeys(swept, WHOLE)
+        self._spelled = swept | self.steps
         for number, part in self.parts.items():
             self._parts[number] = self._parts.get(number, 0) | part
         self._spelled_to = (last, True)
@@ -260,31 +263,36 @@ class Reach:
         last: int | None,
     ) -> list[Edge]:
         """Make the edges whose later end is ranked from `start` to `stop`, in order."""
-        found: dict[tuple[int, int, str, int], list[int]] = {}
-        find, beyond = rank.get, len(rank)
-        for source, target, kind, job, number in self._projections(last):
+        # By one number that orders them: later end, other end, kind, job.
+        found: dict[int, _Place] = {}
+        find, width = rank.get, len(rank)
+        projections = list(self._projections(last))
+        kinds = {kind: i for i, kind in enumerate(sorted({one[2] for one in projections}))}
+        jobs = width + 1 + max([one[3] or 0 for one in projections], default=0)
+        for source, target, kind, job, number in projections:
             near, far = find(source), find(target)
             if near is None or far is None or not start <= (max(far, near)) < stop:
                 continue
             # Jobs are ordered as nodes are; those that are not shown come after.
-            key = (far, near, kind, -1 if job is None else find(job, beyond + job))
+            maker = 0 if job is None else 1 + find(job, width + job)
+            key = ((far * width + near) * len(kinds) + kinds[kind]) * (jobs + 1) + maker
             known = found.get(key)
             if known is None:
-                found[key] = [number]
+                found[key] = ([number], source, target, kind, job)
             else:
-                known.append(number)
-        jobs = self.view.names({key[3] - beyond for key in found if key[3] >= beyond})
-        by_rank = [names[number] for number in rank]
-        edges = []
-        for key in sorted(found):
-            far, near, kind, place = key
-            if place < 0:
-                maker = None
-            else:
-                maker = by_rank[place] if place < beyond else jobs[place - beyond]
-            steps = found[key]
-            edges.append(Edge(by_rank[near], by_rank[far], kind, maker, steps=steps))
-        return edges
+                known[0].append(number)
+        hidden = {job for _, _, _, _, job in found.values() if job is not None} - names.keys()
+        makers = {**names, **self.view.names(hidden)} if hidden else names
+        return [
+            Edge(
+                names[source],
+                names[target],
+                kind,
+                None if job is None else makers[job],
+                steps=numbers,
+            )
+            for _, (numbers, source, target, kind, job) in sorted(found.items())
+        ]
 
 
 def _last_depth(counts: Mapping[int, int], stop: int) -> int:
@@ -509,8 +517,10 @@ class Judge:
     groups: Groups
     currency: Currency = field(init=False)
     _told: dict[tuple[int, ...], Told] = field(init=False, default_factory=dict)
-    # Sets of one group: one object a group, so that equal ones are quickly found equal.
-    _alone: dict[int, frozenset[int]] = field(init=False, default_factory=dict)
+    # What one row says of a derivation whose job did nothing newer, by job, group, basis, detail.
+    _alone: dict[tuple[int | None, int, str, int | None], Told] = field(
+        init=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         self.currency = Currency(self.groups)
@@ -543,9 +553,12 @@ class Judge:
         described = {number: descriptions.of(one) for number, one in told.items()}
         for edge in edges:
             numbers = edge.steps
-            if len(numbers) == 1:
-                edge.said = described[numbers[0]]
-            elif numbers:  # An edge without came described: no event asserts it.
+            if not numbers:
+                continue  # An edge without came described: no event asserts it.
+            same_said = {described[number] for number in numbers}
+            if len(same_said) == 1:
+                [edge.said] = same_said
+            else:
                 edge.said = descriptions.of_all([told[number] for number in numbers])
 
     def find_stale(self, steps: Mapping[int, Step]) -> set[int]:
@@ -590,12 +603,17 @@ class Judge:
         if len(rows) == 1:
             # Nearly always: one run, and nothing newer.
             [(_, number, basis, detail)] = rows
-            groups_said = self._alone.get(number)
-            if groups_said is None:
-                groups_said = self._alone[number] = frozenset(rows[0][1:2])
-            stale = self._is_stale(key, steps, job, [groups[number]])
+            alike = (job, number, basis, detail)
+            alone = self._alone.get(alike)
+            if alone is not None:
+                self._told[key] = alone
+                return alone
+            asserting = [groups[number]]
+            stale = self._is_stale(key, steps, job, asserting)
             details = _NOTHING if detail is None else frozenset((detail,))
-            told = Told(stale, _RANK[basis], groups_said, details)
+            told = Told(stale, _RANK[basis], frozenset((number,)), details)
+            if not stale and self.currency.is_surely_current(job, asserting):
+                self._alone[alike] = told
         else:
             stale = self._is_stale(key, steps, job, [groups[one.group] for one in rows])
             details = frozenset([one.detail for one in rows if one.detail is not None])

@@ -19,7 +19,7 @@ from starlette.routing import Match, Route
 
 from lodeline.errors import LodelineError
 from lodeline.limits import SERVER_THREADS_MAX, SHUTDOWN_SECONDS_MAX
-from lodeline.server.asking import Ask, Asking, Prove
+from lodeline.server.asking import Ask, Asking, Prove, Write
 from lodeline.server.endpoints import ANYONE, Caller, Endpoint, Gate, Permission, as_sent, route_all
 from lodeline.server.noting import KEY
 from lodeline.server.observing import Observing
@@ -48,6 +48,7 @@ class Application:
 
     Args:
         ask: answers questions.
+        write: answers them in JSON.
         prove: writes evidence packs.
         writer: takes events; started and stopped with the application.
         groups: further endpoints.
@@ -64,6 +65,7 @@ class Application:
         self,
         *,
         ask: Ask,
+        write: Write,
         prove: Prove,
         writer: Writer,
         groups: Sequence[EndpointGroup],
@@ -83,7 +85,7 @@ class Application:
         self._ask = ask
         self._writer = writer
         self._taking = Taking(writer, gate)
-        self._asking = Asking(ask, prove, threads=threads)
+        self._asking = Asking(write, prove, threads=threads)
         self.endpoints: list[Endpoint] = [*self._own_endpoints(), *self._asking.endpoints()]
         for group in groups:
             self.endpoints += group.endpoints()

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, Final
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -32,6 +31,8 @@ VERBS: Final = {
 }
 
 Ask = Callable[[Caller, str, Mapping[str, object]], dict[str, Any]]
+# As `Ask`, the answer as JSON.
+Write = Callable[[Caller, str, Mapping[str, object]], bytes]
 Prove = Callable[[Caller, Mapping[str, object]], bytes]
 
 
@@ -39,13 +40,13 @@ class Asking:
     """The endpoints of questions.
 
     Args:
-        ask: answers a caller's verb with parameters, or raises `LodelineError`.
+        write: answers a caller's verb with parameters in JSON, or raises `LodelineError`.
         prove: writes the evidence pack of a trace with parameters.
         threads: questions at a time.
     """
 
-    def __init__(self, ask: Ask, prove: Prove, *, threads: int) -> None:
-        self._ask = ask
+    def __init__(self, write: Write, prove: Prove, *, threads: int) -> None:
+        self._write = write
         self._prove = prove
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="lodeline-question")
 
@@ -62,16 +63,13 @@ class Asking:
         async def answer(request: Request, caller: Caller) -> Response:
             parameters = _parameters(request)
             loop = asyncio.get_running_loop()
+            # Written in the pool, too: a large answer takes milliseconds, which the loop has not.
             body = await loop.run_in_executor(
-                self._pool, copy_context().run, self._answer, caller, verb, parameters
+                self._pool, copy_context().run, self._write, caller, verb, parameters
             )
             return Response(body, media_type="application/json")
 
         return answer
-
-    def _answer(self, caller: Caller, verb: str, parameters: Mapping[str, object]) -> bytes:
-        # Written in the pool, too: a large answer takes milliseconds, which the loop has not.
-        return msgspec.json.encode(self._ask(caller, verb, parameters))
 
     async def prove(self, request: Request, caller: Caller) -> Response:
         """Answer `GET /api/v2/evidence` with the pack of a trace answer."""

@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from lodeline.errors import ForbiddenError, LodelineError, MissingExtraError, UnknownNodeError
 from lodeline.evidence import build_pack
 from lodeline.ingest import take_in
@@ -95,6 +97,7 @@ def build_application(
     agents = _agents(questions.answer, gate, configuration)
     return Application(
         ask=questions.answer,
+        write=questions.write,
         prove=questions.prove,
         writer=writer,
         groups=[
@@ -158,6 +161,15 @@ class _Questions:
 
     def answer(self, caller: Caller, verb: str, parameters: Mapping[str, object]) -> dict[str, Any]:
         """Answer a verb."""
+        return self._answer(caller, verb, parameters, encoded=False)
+
+    def write(self, caller: Caller, verb: str, parameters: Mapping[str, object]) -> bytes:
+        """Answer a verb in JSON."""
+        return msgspec.json.encode(self._answer(caller, verb, parameters, encoded=True))
+
+    def _answer(
+        self, caller: Caller, verb: str, parameters: Mapping[str, object], *, encoded: bool
+    ) -> dict[str, Any]:
         observe = self._metrics.observe
         allowed, hidden = self._segments.of_caller(caller)
         with (
@@ -170,6 +182,7 @@ class _Questions:
                 parameters,
                 authoriser=self._segments.authoriser(caller),
                 hidden=hidden,
+                encoded=encoded,
             )
 
     def prove(self, caller: Caller, parameters: Mapping[str, object]) -> bytes:
