@@ -361,6 +361,18 @@ DRAIN_SECONDS = 2.0
 # Seconds until an HTTP request of a deliverer counts as failed.
 HTTP_TIMEOUT_SECONDS = 10.0
 
+# Seconds until a broker's answer to a deliverer counts as missing; as of a stream's consumer.
+BROKER_TIMEOUT_SECONDS = 10.0
+
+# Seconds between two looks of a background deliverer at a spool in which nothing waits, and the
+# longest pause while its receiver is away: what comes back is noticed within a minute.
+FOLLOW_SECONDS = 1.0
+FOLLOW_SECONDS_MAX = 60.0
+
+# Days that records wait for a receiver that is away. A month outlives holidays and repairs; what is
+# older is dropped, oldest first, and counted.
+SPOOL_DAYS = 30
+
 # Refused records kept beside the spool for repair; beyond it they are only counted.
 REFUSED_BYTES_MAX = 64 * 1024 * 1024
 

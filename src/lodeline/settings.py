@@ -57,9 +57,25 @@ SETTINGS: Final = (
     ),
     Setting("url", ("LODELINE_URL", "OPENLINEAGE_URL"), "URL of a Lodeline server to ask."),
     Setting(
+        "deliver",
+        ("LODELINE_DELIVER",),
+        "URL that captured records are delivered to, where it is not `url` or `store`: a server, a"
+        " store, `kafka://host:port/topic` or `nats://host:port/STREAM`.",
+    ),
+    Setting(
         "api_key",
         ("LODELINE_API_KEY", "OPENLINEAGE_API_KEY"),
         "Key that is sent to the server, as `lodeline key create` gave it.",
+    ),
+    Setting(
+        "spool_bytes",
+        ("LODELINE_SPOOL_BYTES",),
+        "Bound on a spool's bytes; beyond it the oldest records are dropped first. Default 1 GiB.",
+    ),
+    Setting(
+        "spool_days",
+        ("LODELINE_SPOOL_DAYS",),
+        "Days that records wait for a receiver that is away; then they are dropped. Default 30.",
     ),
     Setting("namespace", ("LODELINE_NAMESPACE", "OPENLINEAGE_NAMESPACE"), "Namespace of jobs."),
     Setting("autocapture", ("LODELINE_AUTOCAPTURE",), "`1` starts capture in a Python program."),
@@ -183,6 +199,14 @@ def bearer_header() -> dict[str, str]:
     return {} if key is None else {"Authorization": f"Bearer {key.strip()}"}
 
 
+def number_setting(name: str, *, otherwise: float) -> float:
+    """A setting that is a number; the default where it is missing, or is none."""
+    try:
+        return float(find_setting(name) or otherwise)
+    except (ValueError, UsageError):
+        return otherwise
+
+
 def is_on(value: str | None) -> bool:
     """Whether a switch's text means on."""
     return (value or "").strip().lower() in {"1", "true", "yes", "on"}
@@ -202,6 +226,23 @@ def store_url(argument: str | None = None) -> str:
         if (folder / STORE_FILE).is_file():
             return f"sqlite:///{folder / STORE_FILE}"
     return f"sqlite:///{here / STORE_FILE}"
+
+
+def receiver_url(
+    argument: str | None = None, *, store: str | None = None, server: str | None = None
+) -> str:
+    """URL that captured records go to: a server, a broker, or a store.
+
+    Args:
+        argument: as given for just this; wins.
+        store: as given on the command line; wins over settings.
+        server: likewise.
+    """
+    if argument is None and store is None and server is None:
+        argument = find_setting("deliver")
+    if argument is None and store is None:
+        argument = find_setting("url", argument=server)
+    return store_url(store) if argument is None else argument
 
 
 def is_postgres(url: str) -> bool:

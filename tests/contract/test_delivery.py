@@ -18,7 +18,7 @@ from lodeline.ingest.predictions import find_prediction, iter_blocks
 from lodeline.model import PredictionId
 from lodeline.spool import Spool, open_drain, spool_directory
 from lodeline.store import open_segment
-from lodeline.transport import deliver, drain_into, flush, open_transport
+from lodeline.transport import deliver, drain_into, flush, follow, open_transport
 from lodeline.transport.http import HttpTransport
 
 BLOCK = "00000000ab"
@@ -402,3 +402,48 @@ def test_a_crash_between_sending_and_acknowledging_sends_the_same_bytes_again(
     first, again = receiver.received()
     assert first == again
     assert first["outputs"][0]["facets"]["lodeline_digest"]["value"] is not None
+
+
+def test_a_background_deliverer_goes_on_after_its_receiver_came_back(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    spool_events(spool, run_event(1))
+    receiver = f"sqlite:///{tmp_path}/place/lodeline.db"
+    (tmp_path / "place").write_text("a file where a folder should be")
+    pauses: list[float] = []
+    reports = []
+
+    def wait(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            (tmp_path / "place").unlink()
+        if len(pauses) == 4:
+            spool_events(spool, run_event(2))
+
+    following = follow(receiver, spool.directory, should_stop=lambda: len(pauses) >= 5, wait=wait)
+    for report in following:
+        reports.append((report.delivered, bool(report.reason)))
+    assert reports == [(0, True)] * 3 + [(1, False), (1, False)]
+    # Growing while the receiver is away, each at least half of its bound, short again afterwards.
+    assert all(2**n <= pause <= 2 ** (n + 1) for n, pause in enumerate(pauses[:3]))
+    assert pauses[3] <= 1
+    assert len(runs_in(receiver)) == 2
+
+
+def runs_in(store: str) -> set[str]:
+    with open_segment(store) as segment:
+        entries = segment.iter_entries(kinds={"event"})
+        return {json.loads(entry.payload or b"")["run"]["runId"] for entry in entries}
+
+
+def test_what_is_meant_for_another_receiver_is_not_taken_by_a_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = f"sqlite:///{tmp_path}/lodeline.db"
+    spool = Spool(spool_directory(store))
+    spool_events(spool, run_event(1))
+    monkeypatch.setenv("LODELINE_DELIVER", "kafka://broker.example/lineage")
+    report = drain_into(store)
+    assert (report.complete, report.delivered) == (False, 0)
+    assert "delivered elsewhere" in report.reason
+    monkeypatch.setenv("LODELINE_DELIVER", store)
+    assert drain_into(store).delivered == 1

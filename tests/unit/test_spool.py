@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lodeline.spool import Spool, measure_loss, open_drain, spool_directory
+from lodeline.spool import Spool, drop_oldest, measure_loss, open_drain, spool_directory
 
 
 def records_of(directory: Path) -> list[bytes]:
@@ -176,6 +176,50 @@ def test_beyond_its_bound_the_spool_counts_what_it_drops(tmp_path: Path) -> None
     spool.close()
     drain_all(tmp_path)
     assert measure_loss(tmp_path).records == 100 - taken
+
+
+def test_a_full_spool_drops_its_oldest_segments_and_counts_them(tmp_path: Path) -> None:
+    for number in range(4):
+        # A program that ended long ago: its segment has no writer any more.
+        gone = Spool(tmp_path, bytes_max=10 * 1024 * 1024)
+        assert all(gone.append(b"%d" % number + b"x" * 99_999) for _ in range(10))
+        gone.close()
+    spool = Spool(tmp_path, bytes_max=5 * 1024 * 1024)
+    assert all(spool.append(b"n" + b"x" * 99_999) for _ in range(25))
+    spool.close()
+    assert spool.loss.records == 0
+    lost = measure_loss(tmp_path)
+    left = [record[:1] for record in drain_all(tmp_path)]
+    assert left[0] != b"0"
+    assert left == sorted(left)
+    assert left.count(b"n") == 25
+    assert (lost.records, lost.bytes) == (65 - len(left), (65 - len(left)) * 100_000)
+    assert measure_loss(tmp_path) == lost
+
+
+def test_what_waited_too_long_is_dropped_and_counted_and_what_is_young_stays(
+    tmp_path: Path,
+) -> None:
+    for name in (b"old", b"young"):
+        writer = Spool(tmp_path)
+        writer.append(name)
+        writer.close()
+    oldest = min(tmp_path.glob("*.segment"))
+    os.utime(oldest, (1_000_000_000, 1_000_000_000))
+    live = Spool(tmp_path)
+    live.append(b"live")
+    assert drop_oldest(tmp_path, written_before=1_000_000_001) > 0
+    assert drain_all(tmp_path) == [b"young", b"live"]
+    assert measure_loss(tmp_path).records == 1
+
+
+def test_nothing_is_dropped_while_somebody_delivers(tmp_path: Path) -> None:
+    writer = Spool(tmp_path)
+    writer.append(b"one")
+    writer.close()
+    with open_drain(tmp_path):
+        assert drop_oldest(tmp_path, bytes_wanted=1) == 0
+    assert drain_all(tmp_path) == [b"one"]
 
 
 def test_a_full_disk_is_counted_and_does_not_reach_the_program(tmp_path: Path) -> None:

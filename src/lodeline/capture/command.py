@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 # Options of the interpreter that take a value in the next word.
 _WITH_VALUE = frozenset("WX")
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What a command line runs.
+class Command(NamedTuple):
+    """What a command line runs; no dataclass, whose module every observed program would load.
 
     Attributes:
         script: absolute path of the Python script, when it runs one.

@@ -12,7 +12,6 @@ import time
 from typing import NamedTuple
 
 from lodeline.limits import GLOB_FILES_MAX
-from lodeline.model import parse_identifier
 
 FILE = "file"
 # Query strings of these schemes may hold tokens and are cut off; the path names the dataset.
@@ -118,6 +117,9 @@ def declared_dataset(target: object, namespace: str) -> Dataset | None:
     if not isinstance(target, str) or not target:
         return None if target == "" else find_dataset(target)
     if target.startswith(("dataset:", "model:")):
+        # With it come `dataclasses` and `inspect`, which observed programs need not have.
+        from lodeline.model import parse_identifier
+
         node = parse_identifier(target)
         return Dataset(node.namespace, node.name)
     ending = os.path.splitext(target)[1].lower()

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from lodeline.capture.recorder import RECORDER
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
 
 Act = Callable[[ModuleType], None]
 

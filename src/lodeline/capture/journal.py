@@ -12,7 +12,6 @@ that still lives.
 
 from __future__ import annotations
 
-import ast
 import os
 import time
 import weakref
@@ -175,6 +174,9 @@ def read_loss(path: str) -> int:
 
 
 def _parse(raw: bytes) -> Line | None:
+    # Only readers need it; writers are observed programs, and start without.
+    import ast
+
     try:
         value = ast.literal_eval(raw.decode("utf-8"))
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -23,10 +23,11 @@ from lodeline.fold import FOLD_VERSION
 from lodeline.ingest import fold_pending, graph_state
 from lodeline.limits import FUTURE_TOLERANCE_US
 from lodeline.model import format_time
-from lodeline.settings import shown_store, store_url
-from lodeline.spool import iter_pending, measure_loss, spool_directory
+from lodeline.settings import find_setting, shown_store, store_url
+from lodeline.spool import iter_pending, measure_loss, spool_directory, written_at_us
 from lodeline.store import SqlSegment
 from lodeline.store.tables import FORMAT_VERSION
+from lodeline.transport import count_refused, shown_receiver
 
 # Distribution extra -> a module that only it brings.
 _EXTRAS = {
@@ -170,20 +171,34 @@ def _look_at_keys(segment: SqlSegment, findings: _Findings) -> None:
 def _look_at_spool(url: str, findings: _Findings) -> None:
     directory = spool_directory(url)
     loss = measure_loss(directory)
-    pending = sum(count for _, count in iter_pending(directory)) if directory.is_dir() else 0
+    waiting = list(iter_pending(directory)) if directory.is_dir() else []
+    pending = sum(count for _, count in waiting)
+    oldest = min((written_at_us(segment) for segment, _ in waiting), default=None)
+    refused = count_refused(directory)
     findings.facts["spool"] = {
         "path": str(directory),
         "pending_bytes": pending,
+        "pending_since": None if oldest is None else format_time(oldest),
         "lost_records": loss.records,
         "lost_bytes": loss.bytes,
         "torn": loss.torn,
+        "refused": refused,
+        "journals": len(list((directory / "journals").glob("*.journal"))),
     }
+    elsewhere = find_setting("deliver") or find_setting("url")
+    if elsewhere is not None:
+        findings.facts["deliver"] = {"to": shown_receiver(elsewhere)}
     if pending:
         findings.needs(f"{pending} bytes wait in the spool", "lodeline flush")
     if loss.records or loss.torn:
         findings.needs(
             f"{loss.records} records were lost before delivery, {loss.torn} torn",
             "make room for the spool, or deliver more often",
+        )
+    if refused:
+        findings.needs(
+            f"{refused} records were refused by the receiver",
+            f"read {directory / 'refused.ndjson'}; remove it when it is settled",
         )
 
 

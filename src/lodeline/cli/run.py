@@ -12,7 +12,7 @@ import json
 import sys
 
 from lodeline.errors import UsageError
-from lodeline.settings import find_setting, is_on, store_url
+from lodeline.settings import find_setting, is_on, receiver_url, store_url
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--deterministic",
         action="store_true",
         help="fix seeds, hash order and thread counts, so that a replay can be identical",
+    )
+    parser.add_argument(
+        "--to",
+        metavar="URL",
+        help="deliver to this server, broker or store (LODELINE_DELIVER)",
     )
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD…", help="the program")
 
@@ -40,9 +45,8 @@ def execute(arguments: argparse.Namespace) -> int:
     if not words:
         raise UsageError("no program given; write: lodeline run -- python pipeline.py")
     store = store_url(arguments.store)
-    server = find_setting("url", argument=arguments.server)
     options = RunOptions(
-        receiver=store if server is None or arguments.store is not None else server,
+        receiver=receiver_url(arguments.to, store=arguments.store, server=arguments.server),
         spool=spool_directory(store),
         job=arguments.job,
         namespace=find_setting("namespace", argument=arguments.namespace) or "default",

@@ -4,7 +4,7 @@
 `open_drain` is the reading side, one process at a time. What a record means is not known here.
 """
 
-from lodeline.spool.drain import Drain, SpooledRecord, iter_pending, open_drain
+from lodeline.spool.drain import Drain, SpooledRecord, drop_oldest, iter_pending, open_drain
 from lodeline.spool.queue import (
     Loss,
     Spool,
@@ -12,7 +12,7 @@ from lodeline.spool.queue import (
     iter_spools_of_this_process,
     measure_loss,
 )
-from lodeline.spool.segment import spool_directory
+from lodeline.spool.segment import spool_directory, written_at_us
 from lodeline.spool.state import replace_file
 
 __all__ = [
@@ -21,10 +21,12 @@ __all__ = [
     "Spool",
     "SpooledRecord",
     "count_past_records",
+    "drop_oldest",
     "iter_pending",
     "iter_spools_of_this_process",
     "measure_loss",
     "open_drain",
     "replace_file",
     "spool_directory",
+    "written_at_us",
 ]

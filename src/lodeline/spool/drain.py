@@ -149,15 +149,8 @@ class Drain:
         if not removed:
             return []
         for segment in removed:
-            if self._state.acknowledged.get(segment) == _REMOVED:
-                continue
-            with (self.directory / segment).open("rb") as file:
-                header = read_header(file.read(HEADER.size))
-            if header is not None:
-                self._state.lost_records += header.lost_records
-                self._state.lost_bytes += header.lost_bytes
-            self._count_torn(segment, max(self._torn.get(segment, ()), default=0))
-            self._state.acknowledged[segment] = _REMOVED
+            if self._state.acknowledged.get(segment) != _REMOVED:
+                self._count_removed(segment)
         # The losses are remembered before the file that counts them goes; after a crash in
         # between, the mark says that they are counted.
         write_state(self.directory, self._state)
@@ -167,6 +160,36 @@ class Drain:
         write_state(self.directory, self._state)
         left = {writer_of(segment) for segment in segments if segment not in removed}
         return sorted({writer_of(segment) for segment in removed} - left)
+
+    def drop(self, segment: str) -> int:
+        """Remove a segment with what was not delivered of it, which counts as lost.
+
+        Returns:
+            Bytes freed; 0 for a segment that somebody still writes.
+        """
+        path = self.directory / segment
+        if not _is_let_go(path) or self._state.acknowledged.get(segment) == _REMOVED:
+            return 0
+        left = [len(record.body) for record in self.iter_records(segment)]
+        size = path.stat().st_size
+        self._count_removed(segment)
+        self._state.lost_records += len(left)
+        self._state.lost_bytes += sum(left)
+        # As in `remove_delivered`: first the loss is remembered, then the file goes.
+        write_state(self.directory, self._state)
+        path.unlink(missing_ok=True)
+        self._state.acknowledged.pop(segment, None)
+        write_state(self.directory, self._state)
+        return size
+
+    def _count_removed(self, segment: str) -> None:
+        with (self.directory / segment).open("rb") as file:
+            header = read_header(file.read(HEADER.size))
+        if header is not None:
+            self._state.lost_records += header.lost_records
+            self._state.lost_bytes += header.lost_bytes
+        self._count_torn(segment, max(self._torn.get(segment, ()), default=0))
+        self._state.acknowledged[segment] = _REMOVED
 
     def _remove_abandoned(self) -> None:
         """Remove files of writers that died before they were in place, and so are empty."""
@@ -188,6 +211,37 @@ class Drain:
 
     def _only_torn(self, segment: str) -> bool:
         return next(self.iter_records(segment), None) is None
+
+
+def drop_oldest(
+    directory: Path | str, *, bytes_wanted: int = 0, written_before: float | None = None
+) -> int:
+    """Drop the oldest segments that nobody writes; what they held counts as lost.
+
+    Does nothing while another process delivers: it is about to make room by itself.
+
+    Args:
+        directory: of the spool.
+        bytes_wanted: stop when so many are free.
+        written_before: drop all that were last written before this time, and none else.
+
+    Returns:
+        Bytes freed.
+
+    Raises:
+        OSError: the loss could not be remembered, so nothing further was dropped.
+    """
+    freed = 0
+    with open_drain(directory) as drain:
+        for segment in () if drain is None else list(drain.iter_segments()):
+            assert drain is not None
+            if written_before is None:
+                if freed >= bytes_wanted:
+                    break
+            elif (drain.directory / segment).stat().st_mtime >= written_before:
+                continue
+            freed += drain.drop(segment)
+    return freed
 
 
 def iter_pending(directory: Path | str) -> Iterator[tuple[str, int]]:

@@ -26,6 +26,7 @@ from lodeline.limits import (
     SPOOL_RETRY_SECONDS,
     SPOOL_SEGMENT_BYTES,
 )
+from lodeline.settings import number_setting
 from lodeline.spool.segment import (
     HEADER,
     LOSS,
@@ -63,11 +64,15 @@ class Spool:
 
     Args:
         directory: made at the first append, when missing.
-        bytes_max: bound on the whole directory; records beyond it are lost and counted.
+        bytes_max: bound on the whole directory, by default that of the settings. Beyond it the
+            oldest segments that nobody writes are dropped and counted; where there are none, the
+            new record is.
     """
 
-    def __init__(self, directory: Path | str, *, bytes_max: int = SPOOL_BYTES_MAX) -> None:
+    def __init__(self, directory: Path | str, *, bytes_max: int | None = None) -> None:
         self.directory = Path(directory)
+        if bytes_max is None:
+            bytes_max = int(number_setting("spool_bytes", otherwise=SPOOL_BYTES_MAX))
         self.bytes_max = bytes_max
         _LIVE.add(self)
         self._start()
@@ -159,13 +164,22 @@ class Spool:
         if self._unmeasured >= SPOOL_MEASURE_BYTES or self._retry_at:
             self._retry_at = 0.0
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if measure_bytes(self.directory) + size > self.bytes_max:
+            if not self._fits(size):
                 self._retry_at = time.monotonic() + SPOOL_RETRY_SECONDS
                 return False
             self._unmeasured = 0
         if self._file < 0 or self._offset + size > SPOOL_SEGMENT_BYTES:
             self._open_segment()
         return True
+
+    def _fits(self, size: int) -> bool:
+        excess = measure_bytes(self.directory) + size - self.bytes_max
+        if excess <= 0:
+            return True
+        # Seldom needed, and never by a program whose records are delivered.
+        from lodeline.spool.drain import drop_oldest
+
+        return drop_oldest(self.directory, bytes_wanted=excess) >= excess
 
     def _open_segment(self) -> None:
         name = f"{time.time_ns() // 1000:016x}-{self._writer}-{self._sequence:06d}"

@@ -120,3 +120,8 @@ def _next_whole_frame(data: bytes, position: int) -> int:
             return position
         position += 1
     return len(data)
+
+
+def written_at_us(segment: str) -> int:
+    """When a segment was begun, as its name tells, in microseconds of the wall clock."""
+    return int(segment.partition("-")[0], 16)

@@ -21,9 +21,9 @@ from aiokafka.errors import (
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
 )
-from aiokafka.helpers import create_ssl_context
 
-from lodeline.errors import StreamUnreachableError, UsageError
+from lodeline.brokers import KAFKA_CONNECTION, Address, kafka_connection
+from lodeline.errors import StreamUnreachableError
 from lodeline.limits import (
     STREAM_LOOK_SECONDS,
     STREAM_MESSAGES_MAX,
@@ -33,19 +33,8 @@ from lodeline.limits import (
 from lodeline.store import StreamOffset
 from lodeline.streams.consuming import Sink, is_cancelled
 from lodeline.streams.messages import Message
-from lodeline.streams.sources import Address
 
-OPTIONS: Final = frozenset(
-    {
-        "group",
-        "session_seconds",
-        "security_protocol",
-        "sasl_mechanism",
-        "ca_file",
-        "cert_file",
-        "key_file",
-    }
-)
+OPTIONS: Final = KAFKA_CONNECTION | {"group", "session_seconds"}
 
 # Failures of connections are told by `report`, once; without a handler the client's own lines
 # would go to standard error, several a second.
@@ -202,38 +191,18 @@ class KafkaSource:
 
     def _configuration(self) -> dict[str, Any]:
         address = self._address
-        mechanism = address.option("sasl_mechanism", "PLAIN" if address.user else "")
-        otherwise = "SASL_SSL" if mechanism else "SSL" if address.option("ca_file") else "PLAINTEXT"
-        protocol = address.option("security_protocol", otherwise)
         options: dict[str, Any] = {
-            "bootstrap_servers": list(address.servers),
+            **kafka_connection(address),
             "group_id": self._group,
-            "client_id": "lodeline",
             "enable_auto_commit": False,
             # Where a partition goes on is said by the store alone.
             "auto_offset_reset": "none",
             "isolation_level": "read_committed",
             "request_timeout_ms": int(1000 * STREAM_REQUEST_SECONDS_MAX),
-            "security_protocol": protocol,
         }
         if address.option("session_seconds"):
             session_ms = int(1000 * float(address.option("session_seconds")))
             options |= {"session_timeout_ms": session_ms, "heartbeat_interval_ms": session_ms // 3}
-        if mechanism:
-            options |= {
-                "sasl_mechanism": mechanism,
-                "sasl_plain_username": address.user,
-                "sasl_plain_password": address.password,
-            }
-        if protocol.endswith("SSL"):
-            try:
-                options["ssl_context"] = create_ssl_context(
-                    cafile=address.option("ca_file") or None,
-                    certfile=address.option("cert_file") or None,
-                    keyfile=address.option("key_file") or None,
-                )
-            except OSError as error:
-                raise UsageError(f"kafka: certificates: {error}") from error
         return options
 
     async def _pull(self, consumer: Any, positions: _Positions, sink: Sink, *, once: bool) -> None:

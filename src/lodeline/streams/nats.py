@@ -12,7 +12,6 @@ Several processes may share a consumer: the broker hands each message to one of 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -23,6 +22,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from nats.js.errors import NotFoundError
 
+from lodeline.brokers import NATS_CONNECTION, Address, nats_connection
 from lodeline.errors import StreamUnreachableError
 from lodeline.limits import (
     STREAM_BYTES_MAX,
@@ -34,9 +34,8 @@ from lodeline.limits import (
 from lodeline.store import StreamOffset
 from lodeline.streams.consuming import Sink, is_cancelled
 from lodeline.streams.messages import Message
-from lodeline.streams.sources import Address
 
-OPTIONS: Final = frozenset({"subject", "durable", "credentials", "ca_file"})
+OPTIONS: Final = NATS_CONNECTION | {"subject", "durable"}
 
 
 async def _ignore(*_: object) -> None:
@@ -49,15 +48,13 @@ class NatsSource:
     Args:
         address: of the server; its one name is the stream's.
         durable: name of the consumer, unless the address says otherwise.
-        secure: speak TLS.
     """
 
-    def __init__(self, address: Address, *, durable: str, secure: bool = False) -> None:
+    def __init__(self, address: Address, *, durable: str) -> None:
         self._address = address
         self._stream = address.names[0]
         self._subject = address.option("subject")
         self._durable = address.option("durable", durable)
-        self._secure = secure
         filtered = f"?subject={self._subject}" if self._subject else ""
         self.name = f"nats:{self._stream}{filtered}"
 
@@ -94,19 +91,7 @@ class NatsSource:
                 raise
 
     async def _connect(self, client: Client) -> None:
-        address = self._address
-        options: dict[str, Any] = {}
-        if self._secure:
-            options["tls"] = ssl.create_default_context(cafile=address.option("ca_file") or None)
-        if address.option("credentials"):
-            options["user_credentials"] = address.option("credentials")
-        if address.user and address.password:
-            options |= {"user": address.user, "password": address.password}
-        elif address.user:
-            options["token"] = address.user
-        scheme = "tls" if self._secure else "nats"
         connecting = client.connect(
-            servers=[f"{scheme}://{server}" for server in address.servers],
             # Opened anew instead, from the store's offsets: one way back for every failure.
             allow_reconnect=False,
             max_reconnect_attempts=1,
@@ -115,7 +100,7 @@ class NatsSource:
             error_cb=_ignore,
             disconnected_cb=_ignore,
             closed_cb=_ignore,
-            **options,
+            **nats_connection(self._address),
         )
         await asyncio.wait_for(connecting, 2 * STREAM_REQUEST_SECONDS_MAX)
 

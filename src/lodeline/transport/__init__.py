@@ -4,8 +4,19 @@ A transport is found by entry point (group `lodeline.transports`), the built-in 
 client side never imports the service it may deliver into.
 """
 
-from lodeline.transport.deliverer import Report, deliver
-from lodeline.transport.draining import drain_into, flush
-from lodeline.transport.transports import Transport, open_transport
+from lodeline.transport.deliverer import Report, count_refused, deliver
+from lodeline.transport.draining import drain_into, flush, follow
+from lodeline.transport.transports import Outcome, Transport, open_transport, shown_receiver
 
-__all__ = ["Report", "Transport", "deliver", "drain_into", "flush", "open_transport"]
+__all__ = [
+    "Outcome",
+    "Report",
+    "Transport",
+    "count_refused",
+    "deliver",
+    "drain_into",
+    "flush",
+    "follow",
+    "open_transport",
+    "shown_receiver",
+]

@@ -313,3 +313,12 @@ def _remove_blob(payload: bytes) -> None:
 def _pending_bytes(directory: Path) -> int:
     """Bytes of records not acknowledged yet."""
     return sum(size for _, size in iter_pending(directory))
+
+
+def count_refused(directory: Path) -> int:
+    """How many records receivers refused for good, as far as they are kept."""
+    try:
+        with (directory / _REFUSED).open("rb") as file:
+            return sum(1 for _ in file)
+    except OSError:
+        return 0

@@ -7,21 +7,32 @@ from importlib.metadata import entry_points
 from pkgutil import resolve_name
 from typing import Final, Protocol, cast
 
-from lodeline.errors import UsageError
+from lodeline.brokers import shown_broker
+from lodeline.errors import MissingExtraError, UsageError
+from lodeline.settings import shown_store
 
 GROUP: Final = "lodeline.transports"
 # The entry points of pyproject.toml once more, for a source tree that was never installed.
 BUILT_IN: Final = {
     "embedded": "lodeline.ingest.delivery:EmbeddedTransport",
     "http": "lodeline.transport.http:HttpTransport",
+    "kafka": "lodeline.transport.kafka:KafkaTransport",
+    "nats": "lodeline.transport.nats:NatsTransport",
 }
+# What only the extra of the same name as the transport brings.
+_CLIENTS: Final = frozenset({"aiokafka", "nats"})
 _SCHEMES: Final = {
     "sqlite": "embedded",
     "postgresql": "embedded",
     "postgres": "embedded",
     "http": "http",
     "https": "http",
+    "tls": "nats",
 }
+
+
+# `None` when a record is durable at the receiver (or was already), else why it can never be.
+Outcome = str | None
 
 
 class Transport(Protocol):
@@ -51,15 +62,38 @@ def open_transport(url: str) -> Transport:
     """Open the transport for a store's or a server's URL, by its scheme.
 
     Raises:
-        UsageError: no transport for that scheme.
+        UsageError: no transport for that scheme, or a parameter that it does not know.
+        MissingExtraError: the broker's client is not installed.
     """
     scheme = url.partition(":")[0].lower()
     name = _SCHEMES.get(scheme, scheme)
     found = list(entry_points(group=GROUP, name=name))
     if found:
-        factory = found[0].load()
+        factory = _load(found[0].value, name)
     elif name in BUILT_IN:
-        factory = resolve_name(BUILT_IN[name])
+        factory = _load(BUILT_IN[name], name)
     else:
-        raise UsageError(f"no transport for {url!r}; write sqlite:///…, postgresql://… or http://…")
+        raise UsageError(
+            f"no transport for {url!r}; write sqlite:///…, postgresql://…, http://…, "
+            "kafka://… or nats://…"
+        )
     return cast("Callable[[str], Transport]", factory)(url)
+
+
+def _load(target: str, name: str) -> object:
+    try:
+        return resolve_name(target)
+    except ModuleNotFoundError as error:
+        if error.name in _CLIENTS:
+            raise MissingExtraError(name, error.name) from error
+        raise
+
+
+def shown_receiver(url: str) -> str:
+    """Give a receiver's URL as it may be printed: without passwords."""
+    scheme = url.partition(":")[0].lower()
+    if _SCHEMES.get(scheme, scheme) in {"kafka", "nats"}:
+        return shown_broker(url)
+    head, mark, rest = shown_store(url).partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{head}{mark}{authority.rpartition('@')[2] if mark else authority}{slash}{path}"
