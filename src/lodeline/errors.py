@@ -130,6 +130,19 @@ class StoreUnreachableError(CouldNotTellError):
 
 
 @dataclass(eq=False)
+class UpstreamError(CouldNotTellError):
+    """A model server behind the proxy does not answer, or not in HTTP."""
+
+    code: ClassVar[str] = "could_not_tell.upstream"
+    url: str
+    reason: str
+    timed_out: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.reason}"
+
+
+@dataclass(eq=False)
 class StoreLostError(StoreUnreachableError):
     """The connection to the database was lost; asking again makes a new one."""
 

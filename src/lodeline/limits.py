@@ -413,6 +413,30 @@ PREDICTION_BODY_BYTES_MAX = 64 * 1024
 # W3C baggage allows 8,192 bytes in all; `traceparent` and `tracestate` are far below.
 TRACE_HEADER_BYTES_MAX = 8_192
 
+# Between two looks at what operators decided of a deployment: how late a kill may arrive, beside
+# the time that a server takes to answer. A look at the file is one `stat`.
+DEPLOYMENT_POLL_SECONDS = 0.5
+DEPLOYMENT_ANSWER_SECONDS = 2.0
+
+# A process that is to fail closed refuses once the server has not answered for so long.
+DEPLOYMENT_STALE_SECONDS = 60.0
+
+# File that holds a deployment's state; a fallback answer is all that could make it long.
+DEPLOYMENT_STATE_BYTES_MAX = 1024 * 1024
+
+# Connections that a proxy holds to one upstream at a time; further requests wait, unread.
+PROXY_CONNECTIONS_MAX = 256
+
+# An idle connection of a proxy is dropped before a model server drops it: many do after five
+# seconds, and a request sent just then would be lost.
+PROXY_IDLE_SECONDS = 4.0
+
+# Bytes of a body that a proxy holds in each direction.
+PROXY_BUFFER_BYTES = 64 * 1024
+
+# Head of an upstream's answer.
+PROXY_HEAD_BYTES_MAX = 256 * 1024
+
 # Paths remembered as leading to predictions, so that their failures are records, too.
 PREDICTION_PATHS_MAX = 1_000
 

@@ -42,6 +42,7 @@ class Request:
         "drawn",
         "ended_ns",
         "error",
+        "is_fallback",
         "keeps_output",
         "output",
         "output_digest",
@@ -61,6 +62,7 @@ class Request:
         self.calls: list[ModelCall] = []
         self.body: bytes = b""
         self.body_digest: Any = None
+        self.is_fallback = False
         self.keeps_output = False
         self.output: bytes = b""
         self.output_digest: Any = None
@@ -102,6 +104,8 @@ def write_down(request: Request, entity_keys: Sequence[str]) -> dict[str, Any]:
     }
     if request.error is not None:
         record["error"] = request.error
+    if request.is_fallback:
+        record["fallback"] = True
     body = _parse(request.body)
     if request.calls:
         _add_calls(record, request.calls)
@@ -137,12 +141,16 @@ def _add_bodies(record: dict[str, Any], request: Request, body: Any) -> None:
         record["featuresDigest"] = f"sha256:{request.body_digest.hexdigest()}"
     elif body is not None:
         _add(record, "features", body, size=len(request.body))
+    elif request.body:
+        record["featuresDigest"] = f"sha256:{hashlib.sha256(request.body).hexdigest()}"
     if request.output_digest is not None:
         record["outputDigest"] = f"sha256:{request.output_digest.hexdigest()}"
     elif request.output:
         answer = _parse(request.output)
         if answer is not None:
             _add(record, "output", answer, size=len(request.output))
+        else:
+            record["outputDigest"] = f"sha256:{hashlib.sha256(request.output).hexdigest()}"
 
 
 def _add(record: dict[str, Any], name: str, values: Any, *, size: int | None = None) -> None:

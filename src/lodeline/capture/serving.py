@@ -15,18 +15,27 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from lodeline.capture.deployments import Deployment, describe_deployment, spool_of_this_process
+from lodeline.capture.deployment_state import DeploymentState, StateWatch
+from lodeline.capture.deployments import (
+    Deployment,
+    describe_deployment,
+    model_reference,
+    spool_of_this_process,
+)
 from lodeline.capture.model_values import copy_values
 from lodeline.capture.prediction_log import PredictionLog
 from lodeline.capture.prediction_record import ModelCall, Request, write_down
+from lodeline.capture.refusals import Refusal, answer_fallback, refuse, refuse_websocket
 from lodeline.limits import (
     PREDICTION_BODY_BYTES_MAX,
     PREDICTION_PATHS_MAX,
     TRACE_HEADER_BYTES_MAX,
 )
+from lodeline.spool import Spool
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -41,6 +50,7 @@ _TRACE_HEADERS: Final = {
     b"tracestate": 512,
     b"baggage": TRACE_HEADER_BYTES_MAX,
 }
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CURRENT: Final[ContextVar[Request | None]] = ContextVar("lodeline-request", default=None)
 
 
@@ -115,11 +125,17 @@ def current_prediction_id() -> str | None:
     return None if request is None else str(request.draw())
 
 
-def outgoing_headers() -> dict[str, str]:
-    """Headers for calls that the current request makes: its trace context, and our identifiers."""
+def outgoing_headers(*, begin_trace: Callable[[], str] | None = None) -> dict[str, str]:
+    """Headers for calls that the current request makes: its trace context, and our identifiers.
+
+    Args:
+        begin_trace: gives a `traceparent` where the request brought none.
+    """
     request = _CURRENT.get()
     if request is None:
         return {}
+    if begin_trace is not None and "traceparent" not in request.trace:
+        request.trace["traceparent"] = begin_trace()
     headers = {name: value for name, value in request.trace.items() if name != "baggage"}
     own = f"lodeline.prediction_id={request.draw()}"
     given = request.trace.get("baggage", "")
@@ -139,11 +155,19 @@ class ServingMiddleware:
         *,
         entity_keys: Iterable[str] = (),
         automatic: bool = False,
+        foreign: bool = False,
+        watch: StateWatch | None = None,
+        versions: Sequence[ServingMiddleware] = (),
     ) -> None:
         self.app = app
         self.deployment = deployment
         self.log = log
+        self.watch = watch or StateWatch(
+            lambda: (deployment.namespace, deployment.name), log.spool.directory
+        )
         self._automatic = automatic
+        self._foreign = foreign
+        self._versions = versions
         self._entity_keys = tuple(entity_keys)
         self._paths: set[str] = set()
         self._announced = False
@@ -156,27 +180,91 @@ class ServingMiddleware:
         """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
-        elif scope["type"] != "http" or self._is_covered():
+        elif self._is_covered():
             await self.app(scope, receive, send)
         else:
-            await self._handle(scope, receive, send)
+            if not self.watch.is_watching and not self._automatic:
+                self.watch.begin()
+            state = self.watch.state
+            if state.is_plain and not self.watch.is_blind:
+                await self._pass(scope, receive, send)
+            else:
+                await self._decide(state, scope, receive, send)
+
+    async def _pass(
+        self, scope: Scope, receive: Receive, send: Send, *, refusal: Refusal | None = None
+    ) -> None:
+        if scope["type"] == "http":
+            await self._handle(self.app, scope, receive, send, refusal=refusal)
+        elif refusal is None:
+            await self.app(scope, receive, send)
+        else:
+            await refuse_websocket(receive, send)
+
+    async def _decide(
+        self, state: DeploymentState, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Serve, refuse or answer otherwise, as operators decided."""
+        verdict = "refuse" if self.watch.is_blind else state.judge(scope["headers"])
+        chosen = self._serving_version(state) if verdict == "serve" else None
+        if chosen is not None:
+            await chosen._pass(scope, receive, send)  # noqa: SLF001  # another of this class
+            return
+        why = self._refusal(state, verdict)
+        if verdict == "fallback" and scope["type"] == "http" and self._may_predict(scope):
+            fallback = answer_fallback(state.fallback or b"null")
+            await self._handle(fallback, scope, receive, send, is_fallback=True)
+        elif scope["type"] == "http" and self._may_predict(scope):
+            await refuse(why, send)
+        else:
+            # A page or a health check passes; should the model be asked all the same, what it said
+            # is withheld.
+            await self._pass(scope, receive, send, refusal=why)
+
+    def _may_predict(self, scope: Scope) -> bool:
+        return scope["method"] not in _SAFE or scope["path"] in self._paths
+
+    def _serving_version(self, state: DeploymentState) -> ServingMiddleware | None:
+        """Who serves the model that operators chose; `None` where nobody here does."""
+        if state.model is None:
+            return self
+        for one in (self, *self._versions):
+            model = one.deployment.model or {}
+            known = (model.get("namespace"), model.get("name"), model.get("version"))
+            if known == (state.model.namespace, state.model.name, state.model.version):
+                return one
+        return None
+
+    def _refusal(self, state: DeploymentState, verdict: str) -> Refusal:
+        code = "rolled_back" if verdict == "serve" else state.state
+        if self.watch.is_blind:
+            code = "state_unknown"
+        return Refusal(code, (self.deployment.namespace, self.deployment.name), state)
 
     def _is_covered(self) -> bool:
         """Whether another middleware of ours records the request."""
         return _CURRENT.get() is not None or (self._automatic and _Hooks.explicit)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        lives = False
+
         async def send_and_announce(message: Message) -> None:
+            nonlocal lives
             # By now the application has loaded its model, wherever it does that.
             if message["type"] == "lifespan.startup.complete":
+                lives = True
                 self.announce()
             await send(message)
 
         try:
             await self.app(scope, receive, send_and_announce)
         finally:
-            with contextlib.suppress(Exception):
-                self.log.close()
+            # One that knows no lifespan says so by failing here, and serves all the same.
+            if lives:
+                self.watch.stop()
+            for one in (self, *self._versions):
+                with contextlib.suppress(Exception):
+                    one.log.close()
 
     def announce(self, *, predicts: bool = False) -> None:
         """Put the deployment's event into the spool, once.
@@ -191,14 +279,26 @@ class ServingMiddleware:
             if self._automatic and not predicts and self.deployment.model is None:
                 return
             self._announced = True
+            self.watch.begin()
             self.log.spool.append(self.deployment.event())
             self.log.ids.prepare()
             self.log.spool.flush()
 
-    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle(
+        self,
+        app: Application,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        refusal: Refusal | None = None,
+        is_fallback: bool = False,
+    ) -> None:
         request = Request(self.log.ids.draw, time.perf_counter_ns())
+        request.is_fallback = is_fallback
         is_json = self._read_headers(scope, request)
-        may_predict = is_json and scope["method"] == "POST"
+        may_predict = (is_json or self._foreign) and scope["method"] == "POST"
+        withheld = False
 
         async def receive_and_keep() -> Message:
             message = await receive()
@@ -207,17 +307,29 @@ class ServingMiddleware:
             return message
 
         async def send_and_note(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = self._begin_response(scope, request, message, may_predict=may_predict)
-            elif request.keeps_output and message["type"] == "http.response.body":
+            nonlocal withheld
+            kind = message["type"]
+            if withheld:
+                return
+            if kind == "http.response.start":
+                predicts = self._predicts(scope, request, message, may_predict=may_predict)
+                why = refusal or (self._late_refusal() if predicts else None)
+                if predicts and why is not None:
+                    withheld = True
+                    request.status, request.keeps_output = 503, False
+                    await refuse(why, send)
+                    return
+                if predicts:
+                    message = self._mark(request, message)
+            elif request.keeps_output and kind == "http.response.body":
                 request.keep_output(message.get("body", b""), PREDICTION_BODY_BYTES_MAX)
-            if message["type"] == "http.response.body" and not message.get("more_body"):
+            if kind == "http.response.body" and not message.get("more_body"):
                 request.ended_ns = time.perf_counter_ns()
             await send(message)
 
         token = _CURRENT.set(request)
         try:
-            await self.app(scope, receive_and_keep if may_predict else receive, send_and_note)
+            await app(scope, receive_and_keep if may_predict else receive, send_and_note)
         except BaseException as error:
             request.error = type(error).__name__
             if request.calls or scope["path"] in self._paths:
@@ -227,6 +339,14 @@ class ServingMiddleware:
             _CURRENT.reset(token)
             if request.drawn is not None:
                 self._finish(request)
+
+    def _late_refusal(self) -> Refusal | None:
+        """One that was wrapped automatically learns its state at its first prediction."""
+        if not self._automatic or self._announced:
+            return None
+        self.announce(predicts=True)
+        state = self.watch.state
+        return None if state.is_plain else self._refusal(state, state.judge(()))
 
     def _read_headers(self, scope: Scope, request: Request) -> bool:
         is_json = False
@@ -242,24 +362,39 @@ class ServingMiddleware:
                 )
         return is_json
 
-    def _begin_response(
+    def _predicts(
         self, scope: Scope, request: Request, message: Message, *, may_predict: bool
-    ) -> Message:
+    ) -> bool:
+        """Tell, as its answer begins, whether a request is a prediction."""
         request.status = message["status"]
         path = scope["path"]
         if request.calls:
             if len(self._paths) < PREDICTION_PATHS_MAX:
                 self._paths.add(path)
+        elif request.is_fallback:
+            request.keeps_output = True
         elif path in self._paths:
             request.keeps_output = request.status < 400
-        elif not may_predict or _are_estimators_observed() or not _is_answer(message):
-            if request.drawn is None:
-                return message
+        elif not may_predict or not self._is_answer(message):
+            return request.drawn is not None
         else:
             request.keeps_output = True
+        return True
+
+    def _mark(self, request: Request, message: Message) -> Message:
         self.announce(predicts=True)
         headers = [*message.get("headers", ()), (HEADER, str(request.draw()).encode())]
         return {**message, "headers": headers}
+
+    def _is_answer(self, message: Message) -> bool:
+        if message["status"] in {404, 405}:
+            return False
+        if self._foreign:
+            return True
+        return not _are_estimators_observed() and any(
+            name.lower() == b"content-type" and (b"json" in value or b"event-stream" in value)
+            for name, value in message.get("headers", ())
+        )
 
     def _finish(self, request: Request) -> None:
         if request.ended_ns == 0:
@@ -268,15 +403,6 @@ class ServingMiddleware:
         entity_keys = self._entity_keys
         with contextlib.suppress(Exception):
             self.log.add(request.drawn, lambda: write_down(request, entity_keys))
-
-
-def _is_answer(message: Message) -> bool:
-    if message["status"] in {404, 405}:
-        return False
-    return any(
-        name.lower() == b"content-type" and b"json" in value
-        for name, value in message.get("headers", ())
-    )
 
 
 def serving(
@@ -288,6 +414,8 @@ def serving(
     entity_keys: Iterable[str] = (),
     settings: Mapping[str, object] | None = None,
     spool: Path | str | None = None,
+    versions: Mapping[str, Application] | None = None,
+    fail_closed: bool = False,
 ) -> ServingMiddleware:
     """Wrap an ASGI application so that its predictions are recorded.
 
@@ -300,16 +428,77 @@ def serving(
             those scalar members that are not features.
         settings: serving configuration that belongs to the deployment's version.
         spool: directory; by default the one beside the store.
+        versions: applications that serve other versions of the model, by identifier; one of them
+            takes over where operators roll back to it.
+        fail_closed: refuse while the server does not tell what operators decided.
 
     Returns:
         The application to serve. Each prediction's response carries `Lodeline-Prediction-Id`.
     """
-    _Hooks.explicit = True
     described = describe_deployment(
         app, deployment, model=model, namespace=namespace, settings=settings
     )
-    log = PredictionLog(spool_of_this_process(spool), described.reservation)
-    return ServingMiddleware(app, described, log, entity_keys=entity_keys)
+    return wrap_versions(
+        app,
+        described,
+        spool_of_this_process(spool),
+        versions=versions or {},
+        entity_keys=entity_keys,
+        fail_closed=fail_closed,
+    )
+
+
+def wrap_versions(
+    app: Application,
+    described: Deployment,
+    spool: Spool,
+    *,
+    versions: Mapping[str, Application],
+    entity_keys: Iterable[str] = (),
+    fail_closed: bool = False,
+    foreign: bool = False,
+    server: str | None = None,
+) -> ServingMiddleware:
+    """Wrap an application, and those that serve other versions of its model.
+
+    Args:
+        app: the application.
+        described: its deployment.
+        spool: where records go.
+        versions: as `serving` takes them.
+        entity_keys: likewise.
+        fail_closed: likewise.
+        foreign: the models run in other processes: every POST is a prediction that is not answered
+            with 404 or 405.
+        server: URL of the server that knows what operators decided; by default the setting `url`,
+            empty for none.
+    """
+    _Hooks.explicit = True
+    watch = StateWatch(
+        lambda: (described.namespace, described.name),
+        spool.directory,
+        server=server,
+        fail_closed=fail_closed,
+    )
+
+    def wrap(
+        inner: Application, one: Deployment, others: Sequence[ServingMiddleware] = ()
+    ) -> ServingMiddleware:
+        return ServingMiddleware(
+            inner,
+            one,
+            PredictionLog(spool, one.reservation),
+            entity_keys=entity_keys,
+            foreign=foreign,
+            watch=watch,
+            versions=others,
+        )
+
+    others = [
+        wrap(other, replace(described, given_model=model_reference(identifier)))
+        for identifier, other in versions.items()
+    ]
+    return wrap(app, described, others)
 
 
 def serving_automatically(app: Application, *, deployment: str) -> Application:

@@ -22,6 +22,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("demo", "run a real pipeline on real data, captured, then ask about it"),
     "run": ("run", "run a Python program with capture on"),
     "serve": ("serve", "serve the store over HTTP"),
+    "proxy": ("proxy", "record the predictions of a model server in any language, in front of it"),
+    "deployment": ("deployment", "kill, constrain, roll back or resume a deployment"),
     "key": ("key", "make, list and revoke the keys that a service asks its callers for"),
     "trace": ("trace", "where it came from, and what it affects"),
     "path": ("path", "how two nodes are connected"),

@@ -561,14 +561,10 @@ class _VersionWalk(_Walk):
 
     def read_version(self, group: Contribution, node: NodeId) -> str | None:
         """Give the version of a node that a run read; resolved if it did not state one."""
+        stated = self.stated_read(group, node)
+        if stated is not None:
+            return stated
         home = node.dataset
-        stated = [
-            read.version
-            for read in group.reads
-            if read.version is not None and self.graph.canonical(read.node) == home
-        ]
-        if stated:
-            return max(stated)
         writes = self.writes.get(home, [])
         before = [
             write.version
@@ -579,6 +575,16 @@ class _VersionWalk(_Walk):
         own = [write.version for write, other in writes if other.key == group.key]
         found = before or own
         return found[-1] if found else None
+
+    def stated_read(self, group: Contribution, node: NodeId) -> str | None:
+        """Give the version that a group itself says it read; a deployment does without a run."""
+        home = node.dataset
+        stated = [
+            read.version
+            for read in group.reads
+            if read.version is not None and self.graph.canonical(read.node) == home
+        ]
+        return max(stated, default=None)
 
     def written(self, group: Contribution, node: NodeId) -> list[NodeId]:
         home = node.dataset
@@ -633,7 +639,8 @@ class _VersionWalk(_Walk):
                 if not at_run:
                     found.append(_Arrival(group, one, None, node, []))
                 continue
-            version = self.read_version(group, source) if group.key.run_id else None
+            find = self.read_version if group.key.run_id else self.stated_read
+            version = find(group, source)
             origin = source.at(version or "")
             ahead = self.writers(origin, group.state.start_us)
             found.append(_Arrival(group, one, origin, None if at_run else node, ahead))

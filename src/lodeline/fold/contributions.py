@@ -443,7 +443,7 @@ class _Reading:
 
 def kind_of(facets: Mapping[str, object], *, known: str = "dataset") -> str:
     """Tell what a dataset on the wire stands for."""
-    if "lodeline_deployment" in facets:
+    if "lodeline_deployment" in facets or "lodeline_deploymentState" in facets:
         return "deployment"
     return "model" if "lodeline_model" in facets else known
 

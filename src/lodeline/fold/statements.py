@@ -27,6 +27,7 @@ DATASET_FACETS: Final = frozenset(
         "lodeline_observed",
         "lodeline_model",
         "lodeline_deployment",
+        "lodeline_deploymentState",
         "lodeline_digest",
         "lodeline_features",
         "lodeline_prediction_batch",

@@ -266,7 +266,9 @@ class VersionWalk:
                 continue
             near = None if at_run else node
             if one.source is not None:
-                version = self.versions.read_version(group, one.source) if group.run_id else None
+                versions = self.versions
+                find = versions.read_version if group.run_id else versions.stated_read
+                version = find(group, one.source)
                 origin = one.source.at(version or "")
                 ahead = self.versions.writers(origin, group.start_us)
                 found.append(Arrival(number, one, origin, near, ahead))
@@ -446,11 +448,9 @@ class Versions:
 
     def read_version(self, group: Group, node: NodeId) -> str | None:
         """Give the version of a node that a group read; resolved if it did not state one."""
-        self.load([group.number])
-        stated = self._reads[group.number].get(node.dataset, ())
-        versions = [version for version in stated if version is not None]
-        if versions:
-            return max(versions)
+        stated = self.stated_read(group, node)
+        if stated is not None:
+            return stated
         writes = self.writes_of(node.dataset)
         end = bisect_right(writes, group.start_us, key=lambda one: one.time_us)
         for one in reversed(writes[:end]):
@@ -459,6 +459,12 @@ class Versions:
         # Nothing was there before: what the run read is what it wrote itself.
         own = [one.version for one in writes if one.group == group.number]
         return own[-1] if own else None
+
+    def stated_read(self, group: Group, node: NodeId) -> str | None:
+        """Give the version that a group itself says it read; a deployment does without a run."""
+        self.load([group.number])
+        stated = self._reads[group.number].get(node.dataset, ())
+        return max((version for version in stated if version is not None), default=None)
 
     def readers(self, node: NodeId) -> list[int]:
         """List the groups that read a version."""

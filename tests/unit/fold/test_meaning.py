@@ -330,6 +330,18 @@ def served(run: str, day: int, digest: str) -> dict[str, Any]:
     )
 
 
+def test_a_deployment_stated_without_a_run_names_its_models_version() -> None:
+    stated = served("3", 2, "sha256:m1")
+    [api] = stated["outputs"]
+    alone = {key: stated[key] for key in ("eventTime", "producer", "schemaURL")}
+    graph = graph_of(
+        trained("1", 0, "sha256:m1"), trained("2", 1, "sha256:m2"), {**alone, "dataset": api}
+    )
+    up = trace(graph, "deployment:n:api")
+    assert edges(up, "deploys") == {("model:n:churn#sha256:m1", up["root"])}
+    assert edges(up, "trains") == {(A, "model:n:churn#sha256:m1")}
+
+
 def test_a_model_is_trained_deployed_and_numbered() -> None:
     graph = graph_of(
         trained("1", 0, "sha256:m1"), trained("2", 1, "sha256:m2"), served("3", 2, "sha256:m1")

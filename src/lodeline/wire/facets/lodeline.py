@@ -161,6 +161,57 @@ class LodelineDeploymentDatasetFacet(Facet, frozen=True):
     pending: bool | None = None
 
 
+class DeploymentConstraint(Part, frozen=True):
+    """Which requests a constrained deployment still answers; those that pass every bound.
+
+    Attributes:
+        fraction: of the requests, from 0 to 1, drawn by chance.
+        header: of requests, whose value must be one of `values`.
+        values: that the header may have.
+        fallback: JSON that the other requests are answered with; without it they are refused.
+        has_fallback: there is one, though it may be null.
+    """
+
+    fraction: float | None = None
+    header: str | None = None
+    values: list[str] | None = None
+    fallback: Any = None
+    has_fallback: bool | None = None
+
+
+class DeploymentActor(Part, frozen=True):
+    """Who changed the state of a deployment.
+
+    Attributes:
+        type: of agent.
+        id: opaque.
+    """
+
+    type: str
+    id: str
+
+
+class LodelineDeploymentStateDatasetFacet(Facet, frozen=True):
+    """What operators have decided of a deployment, whole: the last statement counts.
+
+    Attributes:
+        state: `active`; `killed`: nothing is answered; `constrained`: some requests are.
+        reason: why, in the operator's words.
+        actor: who decided.
+        constraint: of a constrained deployment.
+        model: the one version that may answer, after a rollback; without it, whichever is deployed.
+    """
+
+    facet_name: ClassVar = "lodeline_deploymentState"
+    facet_scopes: ClassVar = _DATASET
+    facet_schema_url: ClassVar = lodeline_url("LodelineDeploymentStateDatasetFacet")
+    state: Literal["active", "killed", "constrained"]
+    reason: str | None = None
+    actor: DeploymentActor | None = None
+    constraint: DeploymentConstraint | None = None
+    model: NodeReference | None = None
+
+
 class CaptureGap(Part, frozen=True):
     """Something that capture could not follow.
 
@@ -643,6 +694,7 @@ LODELINE_FACETS: tuple[type[Facet], ...] = (
     LodelineCodeRunFacet,
     LodelineContextJobFacet,
     LodelineDeploymentDatasetFacet,
+    LodelineDeploymentStateDatasetFacet,
     LodelineDigestDatasetFacet,
     LodelineEnvironmentRunFacet,
     LodelineFeaturesDatasetFacet,
