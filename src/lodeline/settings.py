@@ -86,6 +86,12 @@ SETTINGS: Final = (
         "TOML file that declares personal fields; in a configuration file the table `[personal]`.",
     ),
     Setting(
+        "privacy",
+        ("LODELINE_PRIVACY",),
+        "TOML file that says which values and columns may leave an observed process; in a"
+        " configuration file the table `[privacy]`.",
+    ),
+    Setting(
         "streams",
         ("LODELINE_STREAMS",),
         "Of `lodeline serve`: sources of streams, separated by spaces; in a configuration file the"
@@ -115,6 +121,7 @@ INTERNAL_VARIABLES: Final = {
     "LODELINE_INTEGRATIONS": "The integrations that the observed program may load.",
     "LODELINE_JOB": "Name of the job.",
     "LODELINE_JOURNALS": "Folder in which observed processes keep their journals.",
+    "LODELINE_PRIVACY_RULES": "The rules of `[privacy]`, as JSON.",
     "LODELINE_PARENT": "The run that started this process.",
     "LODELINE_RUN": "Identifier of the run.",
     "LODELINE_RUNNER": "Process of the runner that waits for the program.",
@@ -191,6 +198,24 @@ def personal_tables(store: Path) -> list[tuple[Path, Mapping[str, object]]]:
         if isinstance(table, dict):
             found.append((Path.cwd(), table))
     return found
+
+
+def privacy_table() -> tuple[Path, Mapping[str, object]] | None:
+    """Find what may leave an observed process, with the folder that relative paths start at.
+
+    Raises:
+        UsageError: the file cannot be read, or is no TOML, or the table is none.
+    """
+    named = os.environ.get("LODELINE_PRIVACY")
+    if named:
+        return Path(named).absolute().parent, _read(Path(named))
+    found = find_configuration()
+    table = None if found is None else found.table.get("privacy")
+    if found is None or table is None:
+        return None
+    if not isinstance(table, dict):
+        raise UsageError("privacy: write the rules as a table, or name a file in LODELINE_PRIVACY")
+    return found.path.parent, table
 
 
 def bearer_header() -> dict[str, str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from lodeline.credentials import redact_text
 from lodeline.limits import GIT_SECONDS_MAX, PATCH_BYTES_MAX
 
 _CREDENTIALS: Final = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/@]*@")
@@ -71,7 +72,7 @@ def _describe_repository(code: Code, script: Path | None, root: Path) -> None:
     _describe_patch(code, root)
     remote = (_git(root, "config", "--get", "remote.origin.url") or b"").decode("utf-8", "replace")
     if remote.strip():
-        url = strip_credentials(remote.strip())
+        url = redact_text(strip_credentials(remote.strip()))
         code.facet["remote"] = url
         code.location = {"type": "git", "url": url, "repoUrl": url, "version": code.facet["commit"]}
         if "path" in code.facet:
@@ -90,7 +91,11 @@ def _describe_patch(code: Code, root: Path) -> None:
     if changes:
         code.facet["patchDigest"] = "sha256:" + hashlib.sha256(changes).hexdigest()
         if len(changes) <= PATCH_BYTES_MAX:
-            code.facet["patch"] = changes.decode("utf-8", "replace")
+            patch = changes.decode("utf-8", "replace")
+            code.facet["patch"] = redact_text(patch)
+            if code.facet["patch"] != patch:
+                # The digest stays that of what ran; the text alone cannot make it again.
+                code.gaps.append((str(root), "capture", "the patch is kept without its secrets"))
         else:
             code.gaps.append((str(root), "size", f"the patch of {len(changes)} bytes is not kept"))
 

@@ -25,7 +25,9 @@ from lodeline.capture.journal import (
     read_loss,
     start_ticks,
 )
+from lodeline.capture.privacy import current
 from lodeline.capture.recorder import now_us
+from lodeline.credentials import redact_text
 
 Append = Callable[[bytes], bool]
 
@@ -91,6 +93,7 @@ class Collector:
         self._directory = Path(journal_directory(str(spool)))
         self._append = append
         self._environment = environment
+        self._variables = current().variables
         self._journals: dict[str, Followed] = {}
 
     @property
@@ -144,7 +147,9 @@ class Collector:
         if told is None:
             told = self.runs[journal.run_id] = Told(RunDraft(header, int(line[1])))
         if "lodeline_environment" not in told.facets:
-            told.facets["lodeline_environment"] = describe_environment(header, self._environment)
+            told.facets["lodeline_environment"] = describe_environment(
+                header, self._environment, variables=self._variables
+            )
             told.facets["processing_engine"] = {
                 "name": str(header.get("implementation", "python")),
                 "version": str(header.get("version", "")),
@@ -210,7 +215,7 @@ class Collector:
             told.capture["signal"] = signal
         if draft.failed:
             told.facets["errorMessage"] = {
-                "message": draft.failed,
+                "message": redact_text(draft.failed),
                 "programmingLanguage": "PYTHON",
             }
         time_us = draft.ended_us or now_us()

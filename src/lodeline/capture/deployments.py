@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from lodeline.credentials import redact_value
 from lodeline.errors import UsageError
 from lodeline.model import format_time, parse_identifier
 from lodeline.settings import find_setting, store_url
@@ -141,7 +142,7 @@ def describe_deployment(
         "python": platform.python_version(),
     }
     if settings:
-        configuration["settings"] = dict(settings)
+        configuration["settings"] = redact_value("settings", dict(settings))
     given_namespace = namespace or find_setting("namespace")
     return Deployment(given_namespace, name, model_reference(model), configuration)
 

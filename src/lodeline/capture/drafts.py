@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from lodeline.capture.datasets import FILE, Dataset, Stat, find_path_stat
 from lodeline.capture.journal import Line
+from lodeline.capture.privacy import current
 from lodeline.limits import EVENT_DATASETS_MAX
 from lodeline.model import format_time
 from lodeline.wire.facets import PRODUCER, Scope, type_of
@@ -359,7 +360,7 @@ class RunDraft:
 
     def _input(self, dataset: Dataset, entry: Input) -> dict[str, Any]:
         facets = dict(entry.facets)
-        _add_pending(facets, entry.stat)
+        _add_pending(dataset, facets, entry.stat)
         return {
             "namespace": dataset.namespace,
             "name": dataset.name,
@@ -371,7 +372,7 @@ class RunDraft:
         self, dataset: Dataset, output: Output, sources: set[Dataset], *, bound: bool
     ) -> dict[str, Any]:
         facets = dict(output.facets)
-        _add_pending(facets, output.stat)
+        _add_pending(dataset, facets, output.stat)
         output_facets = dict(output.output_facets)
         # Nothing says that a file was made of itself unless that was seen.
         sources = sources - {dataset} if bound else sources
@@ -444,18 +445,21 @@ def _plain_feature(namespace: str, name: str, column: str, kind: str) -> dict[st
     return {"name": column, "definition": definition, "digest": f"sha256:{digest}", "type": kind}
 
 
-def _add_pending(facets: dict[str, Any], stat: Stat | None) -> None:
+def _add_pending(dataset: Dataset, facets: dict[str, Any], stat: Stat | None) -> None:
     if stat is None:
         return
+    pending: dict[str, Any] = dict(stat.to_json())
+    if current().hides_of(f"{dataset.namespace}:{dataset.name}"):
+        pending["columnsWithheld"] = True
     for name in ("lodeline_model", "lodeline_digest"):
         if name in facets:
-            facets[name] = {"pending": stat.to_json(), **facets[name]}
+            facets[name] = {"pending": pending, **facets[name]}
             return
     facets["lodeline_digest"] = {
         "algorithm": "sha256",
         "value": None,
         "bytes": stat.size,
-        "pending": stat.to_json(),
+        "pending": pending,
         "source": "bytes",
     }
 

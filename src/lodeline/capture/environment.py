@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from lodeline.credentials import redact_value
 from lodeline.limits import PACKAGES_MAX
 
 # Variables that change what programs compute. Values of others may be secrets.
@@ -48,13 +49,17 @@ _DISTRIBUTION: Final = re.compile(r"(.+?)-([^-]+)(?:-py[\d.]+)?\.(?:dist|egg)-in
 
 
 def describe_environment(
-    header: Mapping[str, Any], environment: Mapping[str, str]
+    header: Mapping[str, Any],
+    environment: Mapping[str, str],
+    *,
+    variables: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Give `lodeline_environment`, without stamps.
 
     Args:
         header: the facts that the observed process noted about itself.
         environment: its variables.
+        variables: names that are recorded beside `VARIABLES`.
     """
     core: dict[str, Any] = {
         "interpreter": {
@@ -63,7 +68,11 @@ def describe_environment(
         },
         "platform": platform.platform(),
         "packages": list_packages(tuple(header.get("path", ()))),
-        "variables": {name: environment[name] for name in VARIABLES if name in environment},
+        "variables": {
+            name: redact_value(name, environment[name])
+            for name in sorted({*VARIABLES, *variables})
+            if name in environment
+        },
     }
     digest = hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
     container = find_container()

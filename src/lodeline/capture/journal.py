@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any, Final
 
+from lodeline.credentials import scrub_bytes
 from lodeline.limits import JOURNAL_LINE_BYTES_MAX
 
 SUFFIX: Final = ".journal"
@@ -94,7 +95,7 @@ class Journal:
 
     def _write(self, line: Line, *, begins: bool = False) -> bool:
         try:
-            data = (repr(line) + "\n").encode("utf-8", "backslashreplace")
+            data = scrub_bytes((repr(line) + "\n").encode("utf-8", "backslashreplace"))
             if len(data) > JOURNAL_LINE_BYTES_MAX:
                 return False
             if begins:

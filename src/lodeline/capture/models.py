@@ -16,6 +16,7 @@ from lodeline.capture.datasets import Dataset, Stat, find_dataset, find_stat, lo
 from lodeline.capture.flow import BOUND
 from lodeline.capture.recorder import Recorder
 from lodeline.capture.values import plain
+from lodeline.credentials import redact_value
 
 _FRAMEWORKS: Final = ("sklearn", "xgboost", "lightgbm", "catboost", "torch", "tensorflow", "keras")
 
@@ -258,7 +259,8 @@ def parameters_of(estimator: object) -> dict[str, Any]:
     if get is None:
         return {}
     found = plain(get(deep=True))
-    return found if isinstance(found, dict) else {}
+    # By itself, not under a name of ours: each parameter has its own.
+    return redact_value("", found) if isinstance(found, dict) else {}
 
 
 def _feature_names(estimator: object) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from lodeline.capture.model_values import json_value, list_rows
+from lodeline.capture.privacy import current
 from lodeline.limits import PREDICTION_VALUES_BYTES_MAX
 from lodeline.model import PredictionId
 from lodeline.wire import canonical_bytes
@@ -91,12 +92,13 @@ def _keep(kept: bytes, digest: Any, chunk: bytes, bound: int) -> tuple[bytes, An
     return b"", digest
 
 
-def write_down(request: Request, entity_keys: Sequence[str]) -> dict[str, Any]:
+def write_down(request: Request, entity_keys: Sequence[str], owner: str = "") -> dict[str, Any]:
     """Make the members of a prediction's record, beside `id` and `time`.
 
     Args:
         request: finished.
         entity_keys: names of the entity keys; empty to find them.
+        owner: `namespace:name` of the deployment, by which rules of privacy find their columns.
     """
     record: dict[str, Any] = {
         "status": request.status,
@@ -114,8 +116,29 @@ def write_down(request: Request, entity_keys: Sequence[str]) -> dict[str, Any]:
     keys = _find_entity_keys(body, record.get("features"), entity_keys)
     if keys:
         record["entityKeys"] = keys
+    _conceal(record, owner)
     record.update(request.trace)
     return record
+
+
+def _conceal(record: dict[str, Any], owner: str) -> None:
+    """Withhold what the settings do not let out of the process."""
+    rules = current()
+    notes: list[str] = []
+    for name in ("features", "entityKeys"):
+        if name in record:
+            record[name] = rules.conceal(owner, record[name], notes)
+    for name in ("output", "furtherOutputs"):
+        if name in record:
+            record[name] = rules.conceal(owner, record[name], notes, column="output")
+    for name in ("featuresDigest", "outputDigest", "furtherOutputsDigest"):
+        # Who knows all but one value finds that one by trying.
+        if name in record and rules.covers(owner):
+            del record[name]
+            notes.append("digests of values are withheld")
+    if notes:
+        detail = "by the privacy settings: " + "; ".join(dict.fromkeys(notes))
+        record.setdefault("gaps", []).append({"reason": "capture", "detail": detail})
 
 
 def _add_calls(record: dict[str, Any], calls: Sequence[ModelCall]) -> None:

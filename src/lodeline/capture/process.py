@@ -17,10 +17,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, NamedTuple
 
+from lodeline.capture import privacy
 from lodeline.capture.adapters import Adapters, python_path
 from lodeline.capture.journal import Journal
 from lodeline.capture.patches import strip_traceback
 from lodeline.capture.recorder import RECORDER, RunContext
+from lodeline.credentials import redact_arguments, redact_text
 
 # Handed from the runner to the processes below it, and by them to theirs.
 JOURNALS: Final = "LODELINE_JOURNALS"
@@ -102,7 +104,7 @@ def _own_job() -> str:
 
     command = read_command(sys.orig_argv, folder=Path.cwd())
     root = find_repository(command.script) if command.script is not None else None
-    return job_name(command, root=root)
+    return redact_text(job_name(command, root=root))
 
 
 def begin(
@@ -122,6 +124,8 @@ def begin(
         header: further facts for the journal's first line.
         lazy: write nothing before there is something to say.
     """
+    # Raises where rules cannot be read; then nothing of this process is recorded.
+    RECORDER.privacy = privacy.hand_down()
     journal = Journal(directory, root, {**describe_process(), **header, **name._asdict()})
     run = RunContext(name.run_id, name.namespace, name.job, journal)
     RECORDER.process_run = run
@@ -153,7 +157,7 @@ def hand_down() -> None:
 def describe_process() -> dict[str, object]:
     """What only the process itself knows about its environment, cheaply."""
     return {
-        "argv": [str(word) for word in sys.orig_argv],
+        "argv": redact_arguments([str(word) for word in sys.orig_argv]),
         "cwd": _working_directory(),
         "executable": sys.executable,
         "implementation": sys.implementation.name,

@@ -23,7 +23,9 @@ from lodeline.capture.datasets import (
 )
 from lodeline.capture.flow import BOUND, Flow
 from lodeline.capture.journal import Journal, Line
+from lodeline.capture.privacy import NOTHING
 from lodeline.capture.values import plain
+from lodeline.credentials import redact_text, redact_value
 from lodeline.limits import RUN_FILES_MAX, RUN_GAPS_MAX
 
 Facets = Mapping[str, Mapping[str, Any]]
@@ -74,6 +76,7 @@ class Recorder:
         local: per-thread state of the patches.
         process_run: the run of the whole process; `None` while only nested runs are recorded.
         rows: row provenance is wanted.
+        privacy: which values and columns may be recorded.
         deterministic: seeds are fixed on import.
     """
 
@@ -83,6 +86,7 @@ class Recorder:
         self.process_run: RunContext | None = None
         self.rows = False
         self.deterministic = False
+        self.privacy = NOTHING
         self.troubles: dict[str, int] = {}
         self._nested: ContextVar[RunContext | None] = ContextVar("lodeline.run", default=None)
 
@@ -131,6 +135,8 @@ class Recorder:
         run = self.run
         if run is not None:
             stat = stat or find_stat(dataset)
+            facets = self._shown(dataset, facets)
+            input_facets = self._shown(dataset, input_facets)
             line = ("read", now_us(), *dataset, _copy(facets), _copy(input_facets), _or_none(stat))
             run.say_once(line, ("read", dataset, stat, repr(facets), repr(input_facets)))
         return flow
@@ -189,6 +195,9 @@ class Recorder:
         sources = [tuple(source) for source in inputs or ()]
         sources += [tuple(source) for source in self.flow.datasets(flow)]
         run.wrote.add(dataset)
+        facets = self._shown(dataset, facets)
+        output_facets = self._shown(dataset, output_facets)
+        fields = self._shown_fields(dataset, fields)
         run.say(
             (
                 "write",
@@ -250,7 +259,10 @@ class Recorder:
     def gap(self, at: str, reason: str, detail: str) -> None:
         """Record what could not be observed."""
         run = self.run
-        if run is None or run.gaps >= RUN_GAPS_MAX or ("gap", at, reason, detail) in run.said:
+        if run is None or run.gaps >= RUN_GAPS_MAX:
+            return
+        at, detail = redact_text(at), self.privacy.conceal_words(redact_text(detail))
+        if ("gap", at, reason, detail) in run.said:
             return
         run.gaps += 1
         run.say_once(("gap", now_us(), at, reason, detail), ("gap", at, reason, detail))
@@ -276,7 +288,12 @@ class Recorder:
         """
         run = self.run
         if run is not None:
-            pairs = dict(columns)
+            owner = f"{dataset.namespace}:{dataset.name}"
+            pairs = {
+                name: kind
+                for name, kind in columns.items()
+                if not self.privacy.is_hidden(owner, name)
+            }
             run.say_once(
                 ("features", now_us(), *dataset, pairs), ("features", dataset, repr(pairs))
             )
@@ -284,8 +301,33 @@ class Recorder:
     def _note(self, kind: str, name: str, value: object) -> None:
         run = self.run
         if run is not None:
-            value = plain(value)
+            value = self.privacy.parameter(str(name), redact_value(str(name), plain(value)))
             run.say_once((kind, now_us(), str(name), value), (kind, name, repr(value)))
+
+    def _shown(self, dataset: Dataset, facets: Facets | None) -> Facets | None:
+        """Facets without the columns that may not be named; that some are missing is a gap."""
+        if facets is None or not self.privacy.rules:
+            return facets
+        owner = f"{dataset.namespace}:{dataset.name}"
+        shown: Facets = self.privacy.conceal_facets(owner, facets)
+        if self.privacy.hides and shown != facets:
+            self.gap(dataset.name, "capture", "the names of some columns are withheld")
+        return shown
+
+    def _shown_fields(
+        self, dataset: Dataset, fields: Mapping[str, Iterable[tuple[Dataset, str]]] | None
+    ) -> Mapping[str, Iterable[tuple[Dataset, str]]] | None:
+        if fields is None or not self.privacy.hides:
+            return fields
+
+        def shown(one: tuple[Dataset, str]) -> bool:
+            return not self.privacy.is_hidden(f"{one[0].namespace}:{one[0].name}", one[1])
+
+        return {
+            name: [one for one in sources if shown(one)]
+            for name, sources in fields.items()
+            if shown((dataset, name))
+        }
 
     def trouble(self, where: str, error: BaseException) -> None:
         """Count a fault of our own, and report it once as a gap. Never raises."""

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from lodeline.capture import adapters, process
+from lodeline.capture import adapters, privacy, process
 from lodeline.capture.actor import describe_agents
 from lodeline.capture.code import describe_code
 from lodeline.capture.collector import Collector, Told, collect_orphans
@@ -34,6 +34,7 @@ from lodeline.capture.drafts import RunDraft
 from lodeline.capture.journal import journal_directory
 from lodeline.capture.process import RunName, new_run_id, parse_run_name
 from lodeline.capture.recorder import now_us
+from lodeline.credentials import redact_arguments, redact_text
 from lodeline.limits import RUN_PAUSE_SECONDS_MAX, RUN_POLL_SECONDS
 from lodeline.spool import Spool
 
@@ -148,12 +149,16 @@ class _Session:
     def __init__(self, argv: Sequence[str], options: RunOptions) -> None:
         self.options = options
         self.run_id = new_run_id()
+        # Before anything is written: rules that cannot be read turn capture off.
+        self.privacy = privacy.current()
         Path(journal_directory(str(options.spool))).mkdir(parents=True, exist_ok=True, mode=0o700)
         self.spool = Spool(options.spool)
         command = read_command(argv)
         root = find_repository(command.script or Path.cwd() / "-")
-        name = RunName(options.namespace, options.job or job_name(command, root=root), self.run_id)
+        job = redact_text(options.job or job_name(command, root=root))
+        name = RunName(options.namespace, job, self.run_id)
         self.environment = _child_environment(options, name)
+        self.environment[privacy.RULES] = self.privacy.to_text()
         self.collector = Collector(
             options.spool, self.run_id, self.spool.append, environment=self.environment
         )
@@ -178,7 +183,7 @@ class _Session:
         if code.location is not None:
             told.job_facets["sourceCodeLocation"] = code.location
         told.capture = {
-            "argv": list(argv),
+            "argv": redact_arguments(argv),
             "cwd": str(Path.cwd()),
             "deterministic": self.options.deterministic,
         }
@@ -350,5 +355,5 @@ def report_trouble(result: RunResult) -> None:
     """Say on stderr what went wrong on our side; nothing when nothing did."""
     for line in result.trouble:
         with contextlib.suppress(OSError):
-            sys.stderr.write(f"lodeline: {line}\n")
+            sys.stderr.write(f"lodeline: {redact_text(line)}\n")
             sys.stderr.flush()

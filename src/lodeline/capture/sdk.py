@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 from lodeline.capture import process
 from lodeline.capture.datasets import Dataset, declared_dataset
 from lodeline.capture.journal import Journal
+from lodeline.capture.privacy import current
 from lodeline.capture.process import RunName, new_run_id, parse_run_name
 from lodeline.capture.recorder import RECORDER, RunContext, now_us
+from lodeline.credentials import redact_text
 
 if TYPE_CHECKING:
     from lodeline.capture.models import ModelVersion
@@ -104,7 +106,7 @@ def _begin_process() -> None:
         return
     directory, namespace = _places()
     script = getattr(sys.modules.get("__main__"), "__file__", None)
-    name = RunName(namespace, _job_of(script), new_run_id())
+    name = RunName(namespace, redact_text(_job_of(script)), new_run_id())
     parent = parse_run_name(os.environ.get(process.PARENT, ""))
     header: dict[str, object] = {"parent": None if parent is None else tuple(parent)}
     if script is not None:
@@ -193,7 +195,9 @@ def run(
 def _begin_nested(name: str, namespace: str | None) -> tuple[RunContext, Callable[[], None]]:
     directory, default_namespace = _places()
     outer = RECORDER.run
-    own = RunName(namespace or default_namespace, name, new_run_id())
+    if outer is None:
+        RECORDER.privacy = current()
+    own = RunName(namespace or default_namespace, redact_text(name), new_run_id())
     if outer is None:
         process.ADAPTERS.start()
     root = outer.journal.root if outer is not None else _root(own)

@@ -401,8 +401,9 @@ class ServingMiddleware:
             request.ended_ns = time.perf_counter_ns()
         assert request.drawn is not None
         entity_keys = self._entity_keys
+        owner = f"{self.deployment.namespace}:{self.deployment.name}"
         with contextlib.suppress(Exception):
-            self.log.add(request.drawn, lambda: write_down(request, entity_keys))
+            self.log.add(request.drawn, lambda: write_down(request, entity_keys, owner))
 
 
 def serving(

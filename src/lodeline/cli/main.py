@@ -43,6 +43,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "mcp": ("mcp", "answer agents over the Model Context Protocol"),
     "import": ("import_", "take in OpenLineage events from files"),
     "export": ("export", "write the record as OpenLineage or PROV-JSON"),
+    "open": ("open_", "open values that were encrypted before they left the process"),
     "rebuild": ("rebuild", "make the graph anew from the log"),
     "backup": ("backup", "write a backup of the store, while it is in use"),
     "restore": ("restore", "make a store from a backup"),

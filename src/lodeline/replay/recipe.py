@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from lodeline.credentials import MARK
 from lodeline.errors import CannotReplayError, UnknownNodeError, UsageError
 from lodeline.model import NodeId, parse_time
 
@@ -123,6 +124,8 @@ def recipe_of(run_id: str, events: Iterable[Mapping[str, Any]]) -> Recipe:
         raise CannotReplayError(
             reason="the record has no command line for it; only runs under `lodeline run` have one"
         )
+    if any(MARK in word for word in capture["argv"]):
+        raise CannotReplayError(reason="its command line held a secret, which was not recorded")
     job = _captured_job(ordered)
     return Recipe(
         run_id=run_id,

@@ -262,7 +262,7 @@ SERVER_SETTINGS: Final = (
 
 # Tables of the configuration file that other parts of the service read; what they hold is theirs
 # to check.
-OTHER_TABLES: Final = ("personal", "segments", "streams")
+OTHER_TABLES: Final = ("personal", "privacy", "segments", "streams")
 
 
 @dataclass(frozen=True, slots=True)

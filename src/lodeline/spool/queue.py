@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from lodeline.credentials import scrub_bytes
 from lodeline.limits import (
     SPOOL_BYTES_MAX,
     SPOOL_MEASURE_BYTES,
@@ -116,6 +117,8 @@ class Spool:
         Returns:
             Whether it was taken; a record that was not is counted in `loss`.
         """
+        # The last place that everything passes on its way out of the process.
+        record = scrub_bytes(record)
         with self._lock:
             try:
                 if self._make_room(len(record)):

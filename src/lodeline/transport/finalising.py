@@ -106,7 +106,8 @@ class Finisher:
                 {"key": key, "digest": digest, "bytes": size}
                 for key, digest, size in found.manifest
             ]
-        elif found.value is not None:
+        # With it would come the names of all columns.
+        elif found.value is not None and not pending.get("columnsWithheld"):
             logical = self._find_logical(FileState.read(pending), found.value)
             if logical is not None:
                 facet["logical"], facet["logicalSchema"] = logical
