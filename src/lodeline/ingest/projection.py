@@ -35,6 +35,7 @@ from lodeline.model import NodeId, parse_identifier, parse_time
 from lodeline.store import Segment
 from lodeline.store.connections import Connection, has_table
 from lodeline.store.graph_tables import create_graph_tables, drop_graph_tables
+from lodeline.store.planning import Statistics
 from lodeline.store.search_tables import has_search_tables, note_described
 from lodeline.wire import content_digest
 
@@ -97,6 +98,7 @@ def _fold_batches(
             try:
                 with collector_paused():
                     behind = projector.fold_batch(connection)
+                projector.statistics.follow(connection, projector.folded_to)
             except BaseException:
                 _PROJECTORS.pop(segment, None)
                 raise
@@ -182,6 +184,7 @@ class _Projector:
         # Per content of the batch, the last event that states it: event time, digest, position.
         self._described: dict[Content, tuple[int, bytes, int]] = {}
         self._parent_jobs: dict[bytes, list[int]] = {}
+        self.statistics = Statistics()
         self._numbers: dict[str, list[str]] = {}
         self._numbered_ids: set[tuple[str, str]] = set()
         self._load_numbers(connection)
