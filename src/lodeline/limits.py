@@ -458,8 +458,8 @@ INTERNED_AT_ONCE = 20_000
 # measurably raising throughput.
 FOLD_EVENTS_MAX = 2048
 
-# Rows of a table of the graph from which on PostgreSQL's planner has to know of them, and the growth
-# after which it has to look again: plans change with the order of magnitude, not with each row.
+# Rows of a table of the graph from which on PostgreSQL's planner has to know of them, and the
+# growth after which it looks again: plans change with the order of magnitude, not with each row.
 STATISTICS_ROWS_MIN = 1000
 STATISTICS_GROWTH = 2
 # Entries folded between two looks at whether that is due, each of three small statements.

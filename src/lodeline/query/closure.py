@@ -17,7 +17,7 @@ from lodeline.model import NodeId
 from lodeline.query.answers import DerivationKey, Gap, Graph, Ground
 from lodeline.query.bounds import Budget
 from lodeline.query.describing import Describer
-from lodeline.query.groups import Groups
+from lodeline.query.groups import Groups, Said
 
 _AMONG = "IN (SELECT value FROM json_each(:ids))"
 
@@ -57,6 +57,8 @@ class JobWalk:
         self.graph = Graph(root, direction)
         # Canonical derivation -> its rows as asserted under any of the names.
         self.rows: dict[DerivationKey, set[int]] = defaultdict(set)
+        # What single groups said; no edge between jobs stands on that.
+        self.said: dict[Ground, list[Said]] = {}
         self._labels: dict[NodeId, NodeId] = {}
         self._covered: dict[NodeId, set[tuple[NodeId, NodeId | None]]] = {}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from lodeline.limits import ASSERTED_BY_MAX
@@ -117,11 +118,23 @@ class Describer:
         self.currency = Currency(groups)
         # Canonical derivation -> its rows as asserted; missing ones are looked up.
         self._rows: dict[DerivationKey, set[int]] = {}
+        # What single groups said, all of it: where a derivation has one row.
+        self._said: dict[Ground, list[Said]] = {}
 
-    def learn(self, rows: Mapping[DerivationKey, set[int]]) -> None:
-        """Take up rows of derivations that a walk has found, all of each."""
+    def learn(
+        self,
+        rows: Mapping[DerivationKey, set[int]],
+        said: Mapping[Ground, list[Said]] = MappingProxyType({}),
+    ) -> None:
+        """Take up what a walk has found.
+
+        Args:
+            rows: of derivations, all of each.
+            said: all that single groups said of derivations that have one row.
+        """
         for key, found in rows.items():
             self._rows[key] = self._rows.get(key, set()) | found
+        self._said.update(said)
 
     def find_stale(self, keys: Iterable[DerivationKey]) -> set[DerivationKey]:
         """Tell which of some derivations are stale."""
@@ -135,19 +148,48 @@ class Describer:
     def describe(self, edges: list[Edge]) -> None:
         """Fill in edges of the job level and the version level."""
         grounds = set().union(*(edge.grounds for edge in edges))
-        keys = {ground.derivation for ground in grounds if ground.derivation is not None}
-        self._find_rows(keys)
-        self.currency.look_ahead(key[3] for key in keys if key[3] is not None)
-        said = self.groups.said_of(number for key in keys for number in self._rows[key])
-        numbers = {one.group for some in said.values() for one in some}
-        numbers.update(ground.group for ground in grounds if ground.group is not None)
+        jobs = {ground.derivation[3] for ground in grounds if ground.derivation is not None}
+        self.currency.look_ahead(job for job in jobs if job is not None)
+        numbers = {ground.group for ground in grounds if ground.group is not None}
         groups = self.groups.load(numbers)
-        told = {ground: self._tell(ground, said, groups) for ground in grounds}
+        told = self._tell_alone(grounds, groups)
+        others = grounds - told.keys()
+        keys = {ground.derivation for ground in others if ground.derivation is not None}
+        self._find_rows(keys)
+        said = self.groups.said_of(number for key in keys for number in self._rows[key])
+        numbers.update(one.group for some in said.values() for one in some)
+        groups = self.groups.load(numbers)
+        told.update((ground, self._tell(ground, said, groups)) for ground in others)
         details = set[int]().union(*(one.details for one in told.values()))
         descriptions = Descriptions(self.groups, groups, details)
         for edge in edges:
             if edge.grounds:  # An edge without came described: no event asserts it.
                 edge.said = descriptions.of_all([told[ground] for ground in edge.grounds])
+
+    def _tell_alone(
+        self, grounds: Iterable[Ground], groups: Mapping[int, Group]
+    ) -> dict[Ground, Told]:
+        """Tell what grounds contribute whose one group is enough to know that they hold.
+
+        A group that is no older than all that its job completed is: whoever else asserts the
+        derivation can only be newer.
+        """
+        found: dict[Ground, Told] = {}
+        find_number = self.groups.view.find_number
+        for ground in grounds:
+            rows = self._said.get(ground)
+            if rows is None:
+                continue
+            assert ground.derivation is not None
+            job = ground.derivation[3]
+            number = None if job is None else find_number(job)
+            group = groups[rows[0].group]
+            if group.future or not self.currency.is_surely_current(number, (group,)):
+                continue
+            details = [one.detail for one in rows if one.detail is not None]
+            rank = min([_RANK[one.basis] for one in rows])
+            found[ground] = Told(False, rank, frozenset((group.number,)), frozenset(details))
+        return found
 
     def _tell(
         self, ground: Ground, said: Mapping[int, list[Said]], groups: Mapping[int, Group]

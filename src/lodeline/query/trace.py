@@ -203,7 +203,7 @@ def _walk(
             only_current=only_current,
         )
         graph.include(walker.run())
-        describer.learn(walker.rows)
+        describer.learn(walker.rows, walker.said)
     return graph, describer.describe
 
 

@@ -12,13 +12,14 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from lodeline.model import NodeId
 from lodeline.query.answers import DerivationKey, Gap, Graph, Ground
 from lodeline.query.bounds import Budget
 from lodeline.query.describing import Describer
-from lodeline.query.groups import Group, Groups
+from lodeline.query.groups import Group, Groups, Said
 
 _AMONG = "IN (SELECT value FROM json_each(:ids))"
 
@@ -28,11 +29,14 @@ FOREIGN: Final = -1
 
 
 class Written(NamedTuple):
-    """One write of a node, in the order of (time, version, group)."""
+    """One write of a node, in the order of (time, version, group).
+
+    `tie` orders groups; it is empty where no other write has the same time and version.
+    """
 
     time_us: int
     version: str
-    tie: tuple[str, str, str, str, bool, bytes]
+    tie: tuple[str, str, str, str, bool, bytes] | tuple[()]
     group: int
 
 
@@ -95,6 +99,8 @@ class VersionWalk:
         self._only_current = only_current
         self.graph = Graph(root, direction)
         self.rows: dict[DerivationKey, set[int]] = {}
+        # What each group itself said of a derivation, where it has no other names.
+        self.said: dict[Ground, list[Said]] = {}
         self.versions = Versions(groups)
         self._labels: dict[NodeId, NodeId] = {}
         self._statements: dict[int, list[Statement]] = {}
@@ -210,7 +216,8 @@ class VersionWalk:
         self.groups.load(numbers)
         self.versions.load(numbers)
         sql = (
-            "SELECT a.group_id, d.derivation_id, d.source, d.target, d.kind, d.job, d.columns"
+            "SELECT a.group_id, d.derivation_id, d.source, d.target, d.kind, d.job, d.columns,"
+            " a.basis, a.detail_id"
             f" FROM assertion a JOIN derivation d USING (derivation_id) WHERE a.group_id {_AMONG}"
             f" AND {self.view.rectangle('a')} ORDER BY d.derivation_id"
         )
@@ -219,11 +226,13 @@ class VersionWalk:
         names = self.view.canonical_names(ends)
         for number in missing:
             self._statements[number] = []
-        for group, number, source, target, kind, job, columns in rows:
+        for group, number, source, target, kind, job, columns, basis, detail in rows:
             near, far = names.get(source), names.get(target)
             key = (near, far, kind, names.get(job))
             if not self.view.has_aliases:  # Else there may be more rows, under other names.
                 self.rows[key] = {number}
+                said = Said(number, group, basis, detail)
+                self.said.setdefault(Ground(key, group), []).append(said)
             self._statements[group].append(Statement(key, near, far, bool(columns)))
         if direction == "up":
             # What was read is resolved among what was written.
@@ -414,13 +423,23 @@ class Versions:
             f" JOIN run_group g USING (group_id) WHERE w.node_id {_AMONG}"
             f" AND g.future = 0 AND {self.view.rectangle('w')}"
         )
-        rows = list(self.view.select_among(sql, numbers))
-        groups = self.groups.load(row[3] for row in rows)
-        for node, time_us, version, group in rows:
-            written = Written(time_us, version, groups[group].tie, group)
-            self._writes[numbers[node]].append(written)
+        for node, time_us, version, group in self.view.select_among(sql, numbers):
+            self._writes[numbers[node]].append(Written(time_us, version, (), group))
         for home in missing:
             self._writes[home].sort()
+        # A group has to be looked at only where two writes are of one time and version, or where
+        # writes of other segments may come between.
+        tied = [home for home in missing if self._has_ties(self._writes[home])]
+        groups = self.groups.load(one.group for home in tied for one in self._writes[home])
+        for home in tied:
+            self._writes[home] = sorted(
+                one._replace(tie=groups[one.group].tie) for one in self._writes[home]
+            )
+
+    def _has_ties(self, writes: Sequence[Written]) -> bool:
+        if self.groups.foreign_writes is not None:
+            return True
+        return any(one[:2] == other[:2] for one, other in pairwise(writes))
 
     def writers(self, node: NodeId, start_us: int | None) -> list[Place]:
         """List who wrote a version: the last at or before a reader's start, else everyone."""

@@ -22,7 +22,7 @@ _NUMBERED: Final = {"node": "node_id", "derivation": "derivation_id", "run_group
 
 
 class Statistics:
-    """Has the planner look at the graph's tables when they have grown. One object for whoever folds."""
+    """Has the planner look at the graph's tables as they grow; whoever folds keeps one."""
 
     def __init__(self) -> None:
         self._due = 0
