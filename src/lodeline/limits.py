@@ -176,6 +176,11 @@ CONNECTIONS_MAX = 4_096
 # Descriptors kept for files, databases and connections outward.
 DESCRIPTORS_RESERVED = 256
 
+# The body of a single event that goes straight to the writer. uvicorn holds as many bytes of a body
+# that nobody reads yet, so the short way keeps no more in memory than the ordinary one; larger
+# bodies are counted while they arrive.
+DIRECT_BYTES_MAX = 64 * 1024
+
 # A request's target and header fields. Cookies and tokens end near 16 KiB.
 HEAD_BYTES_MAX = 64 * 1024
 

@@ -328,3 +328,48 @@ def test_the_documented_limits_are_those_of_the_code() -> None:
     assert f"{limits.ACCOUNTS_MAX:,} accounts" in page.read_text()
     assert f"{limits.RECEIPT_HEADER_BYTES_MAX:,} bytes" in page.read_text()
     assert f"at most {limits.WAIT_SECONDS_MAX} seconds" in page.read_text()
+
+
+def both_ways(service: RunningService, stated: object) -> list[tuple[int, Any, set[str]]]:
+    """Send the same to the short way and, with a query, to the ordinary one."""
+    raw = stated if isinstance(stated, bytes) else json.dumps(stated).encode()
+    found = []
+    for path in (ONE, ONE + "?wait="):
+        reply = service.send("POST", path, raw)
+        names = set(reply.headers) - {"date"}
+        body = reply.json if reply.body else None
+        found.append((reply.status, body, names))
+    return found
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"{", id="no JSON"),
+        pytest.param({"no": "event"}, id="no event"),
+        pytest.param(event("both", eventType="DONE"), id="a fault"),
+        pytest.param(event("both ways"), id="an event, and then its duplicate"),
+    ],
+)
+def test_the_short_way_answers_as_the_ordinary_one(service: RunningService, stated: object) -> None:
+    short, ordinary = both_ways(service, stated)
+    assert short == ordinary
+
+
+def test_a_receipt_of_the_short_way_is_that_of_the_ordinary_one(service: RunningService) -> None:
+    stated = event("short and ordinary")
+    replies = [service.post(stated, path) for path in (ONE, ONE + "?wait=", ONE)]
+    assert len({reply.headers["lodeline-receipt"] for reply in replies}) == 1
+
+
+def test_requests_in_a_pipeline_are_answered_in_their_order(service: RunningService) -> None:
+    bodies = [json.dumps(event(f"pipelined {i}")).encode() for i in range(6)]
+    bodies[3] = b"[]"
+    head = f"POST {ONE} HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n"
+    last = "Connection: close\r\n"
+    sent = b"".join(
+        (head % (len(body), last if body is bodies[-1] else "")).encode() + body for body in bodies
+    )
+    statuses = re.findall(rb"HTTP/1\.1 (\d+) ", service.say(sent))
+    assert statuses == [b"201", b"201", b"201", b"400", b"201", b"201"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lodeline.errors import QueueFullError, StoppingError, StoreUnreachableError
+from lodeline.errors import LodelineError, QueueFullError, StoppingError, StoreUnreachableError
 from lodeline.ingest import Submission
 from lodeline.limits import QUEUE_EVENTS_MAX
 from lodeline.server.writing import Input, Outcome, Writer, Written
@@ -141,4 +141,52 @@ def test_a_failed_commit_is_told_to_its_requests_and_the_writer_goes_on(segment:
         assert writer.failure is None
 
     asyncio.run(work())
+    assert writer.stop(20)
+
+
+def test_who_was_answered_together_is_waited_for_together(segment: Segment) -> None:
+    disk = Disk()
+    writer = Writer(segment, append=disk.append, fold=lambda _: None)
+    writer.start()
+
+    async def client(number: int) -> None:
+        await writer.write(sent(f"{number} first".encode()))
+        await writer.write(sent(f"{number} second".encode()))
+
+    async def work() -> None:
+        clients = [asyncio.create_task(client(i)) for i in range(8)]
+        await asyncio.sleep(0.05)
+        disk.free.set()
+        await asyncio.gather(*clients)
+
+    asyncio.run(work())
+    assert sum(disk.commits) == 16
+    # The first event went alone; its client and the seven others then go on as one group.
+    assert len(disk.commits) <= 5
+    assert writer.stop(20)
+
+
+def test_an_answer_that_fails_costs_no_other_request_its_own(segment: Segment) -> None:
+    disk = Disk()
+    writer = Writer(segment, append=disk.append, fold=lambda _: None)
+    writer.start()
+    told: list[str] = []
+
+    def fail(written: Written, error: LodelineError | None) -> None:
+        raise RuntimeError("gone")
+
+    async def work() -> None:
+        done = asyncio.Event()
+
+        def tell(written: Written, error: LodelineError | None) -> None:
+            told.extend(receipts(written))
+            done.set()
+
+        writer.submit(Submission(b"0"), fail)
+        writer.submit(Submission(b"1"), tell)
+        disk.free.set()
+        await asyncio.wait_for(done.wait(), 20)
+
+    asyncio.run(work())
+    assert told == ["1"]
     assert writer.stop(20)

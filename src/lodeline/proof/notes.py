@@ -11,6 +11,7 @@ import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -110,7 +111,7 @@ class Verifier:
         encoded = b64encode(ALGORITHM_ED25519 + self.public).decode()
         return f"{self.name}+{key_id(self.name, self.public).hex()}+{encoded}"
 
-    @property
+    @cached_property
     def identifier(self) -> bytes:
         """Four bytes that stand before each signature of this key."""
         return key_id(self.name, self.public)

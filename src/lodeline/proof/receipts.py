@@ -36,15 +36,13 @@ class Receipt:
 
 
 def _body(receipt: Receipt) -> bytes:
-    hashes = [value.hex() for value in receipt.leaf_hashes]
-    # An origin is printable ASCII, so json.dumps writes it as JCS does.
-    body: dict[str, object] = {
-        "deadline": str(receipt.deadline_us),
-        "leaf_hash": hashes[0] if len(hashes) == 1 else hashes,
-        "log_time": str(receipt.log_time_us),
-        "origin": receipt.origin,
-    }
-    return json.dumps(body, separators=(",", ":"), sort_keys=True).encode()
+    hashes = [f'"{value.hex()}"' for value in receipt.leaf_hashes]
+    leaf = hashes[0] if len(hashes) == 1 else f"[{','.join(hashes)}]"
+    # An origin is printable ASCII, so json.dumps writes it as JCS does; it alone needs escapes.
+    return (
+        f'{{"deadline":"{receipt.deadline_us}","leaf_hash":{leaf},'
+        f'"log_time":"{receipt.log_time_us}","origin":{json.dumps(receipt.origin)}}}'
+    ).encode()
 
 
 def _encode(value: bytes) -> str:

@@ -20,6 +20,7 @@ from starlette.routing import Match, Route
 from lodeline.errors import LodelineError
 from lodeline.limits import SERVER_THREADS_MAX, SHUTDOWN_SECONDS_MAX
 from lodeline.server.asking import Ask, Asking, Prove, Write
+from lodeline.server.direct import Direct
 from lodeline.server.endpoints import ANYONE, Caller, Endpoint, Gate, Permission, as_sent, route_all
 from lodeline.server.noting import KEY
 from lodeline.server.observing import Observing
@@ -85,7 +86,12 @@ class Application:
         self._ask = ask
         self._writer = writer
         self._taking = Taking(writer, gate)
+<<<<<<< HEAD
         self._asking = Asking(write, prove, threads=threads)
+=======
+        self.direct = Direct(writer, gate, observing) if observing.direct else None
+        self._asking = Asking(ask, prove, threads=threads)
+>>>>>>> 5cd09af (Take single events from connections without coroutines, and commit a group once)
         self.endpoints: list[Endpoint] = [*self._own_endpoints(), *self._asking.endpoints()]
         for group in groups:
             self.endpoints += group.endpoints()
@@ -98,7 +104,10 @@ class Application:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; ingestion skips the router."""
+        """Serve one request; ingestion skips the router.
+
+        Most single events do not even come here: `direct` takes them from their connections.
+        """
         if scope["type"] != "http":
             await self._rest(scope, receive, send)
             return

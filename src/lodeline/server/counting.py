@@ -44,13 +44,17 @@ def counted(append: Append, metrics: Metrics, tracing: Tracing) -> Append:
             tracing.span("commit", {"lodeline.events": len(inputs)}),
         ):
             outcomes = append(segment, inputs)
+        accepted = duplicates = 0
         for outcome in outcomes:
             if outcome.error is not None:
                 metrics.count("lodeline_events_total", "refused")
                 metrics.count("lodeline_events_refused_total", outcome.error.code)
             elif outcome.appended is not None:
-                fared = "duplicate" if outcome.appended.duplicate else "accepted"
-                metrics.count("lodeline_events_total", fared)
+                duplicates += outcome.appended.duplicate
+                accepted += not outcome.appended.duplicate
+        for fared, number in (("accepted", accepted), ("duplicate", duplicates)):
+            if number:
+                metrics.count("lodeline_events_total", fared, by=number)
         return outcomes
 
     return work

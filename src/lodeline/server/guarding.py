@@ -12,9 +12,10 @@ import asyncio
 import json
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from lodeline.errors import (
     BusyError,
@@ -28,6 +29,7 @@ from lodeline.limits import (
     BODY_BYTES_PER_SECOND_MIN,
     BODY_SECONDS_MAX,
     CONNECTIONS_MAX,
+    DIRECT_BYTES_MAX,
     HEAD_BYTES_MAX,
     HEAD_SECONDS_MAX,
     IDLE_SECONDS_MAX,
@@ -35,6 +37,7 @@ from lodeline.limits import (
     REQUEST_BYTES_MAX,
     UNREAD_SECONDS_MAX,
 )
+from lodeline.server.direct import ONE, Direct, Headers
 from lodeline.server.refusals import RETRY_AFTER_SECONDS, error_object
 
 _SWEEP_SECONDS: Final = 0.5
@@ -127,17 +130,57 @@ class _OutOfBoundsError(Exception):
     """Carries a refusal out of the parser's callbacks."""
 
 
+class _NoEvent:
+    """Stands where nobody waits for a message."""
+
+    def set(self) -> None:
+        """Wake nobody."""
+
+
+_NO_EVENT: Final = _NoEvent()
+_DIRECT_TARGET: Final = ONE.encode()
+# Fields whose requests go the ordinary way, which knows what they mean.
+_ORDINARY: Final = frozenset({b"content-encoding", b"transfer-encoding", b"expect", b"upgrade"})
+
+
+class _DirectCycle:
+    """A request on its short way, in the place of uvicorn's cycle of request and response."""
+
+    __slots__ = (
+        "body",
+        "disconnected",
+        "keep_alive",
+        "message_event",
+        "more_body",
+        "response_complete",
+        "response_started",
+        "scope",
+    )
+
+    def __init__(self, scope: Any, *, keep_alive: bool) -> None:
+        self.scope = scope
+        self.keep_alive = keep_alive
+        self.body = bytearray()
+        self.more_body = True
+        self.disconnected = False
+        self.response_started = False
+        self.response_complete = False
+        self.message_event = _NO_EVENT
+
+
 class GuardedProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's types are optional
     """uvicorn's protocol for one connection, within bounds.
 
     Args:
         guard: of the server.
+        direct: takes single events; without it they go the ordinary way.
         arguments: uvicorn's.
     """
 
-    def __init__(self, guard: Guard, **arguments: Any) -> None:
+    def __init__(self, guard: Guard, direct: Direct | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._guard = guard
+        self._direct = direct
         self.phase = Phase.IDLE
         self._since = 0.0
         self._unread_since: float | None = None
@@ -210,7 +253,14 @@ class GuardedProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's typ
             raise _OutOfBoundsError
         self._request_bytes = 0
         self._enter(Phase.BODY)
-        super().on_headers_complete()
+        if self._direct is None or not self._may_go_directly():
+            super().on_headers_complete()
+            return
+        self.scope["method"] = "POST"
+        self.scope["path"] = ONE
+        self.scope["raw_path"] = _DIRECT_TARGET
+        self.scope["query_string"] = b""
+        self.cycle = _DirectCycle(self.scope, keep_alive=self.parser.should_keep_alive())
 
     def on_message_complete(self) -> None:
         """Note that the request is whole."""
@@ -218,11 +268,62 @@ class GuardedProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn's typ
         answered = self.cycle is not None and self.cycle.response_complete
         self._enter(Phase.IDLE if answered else Phase.ANSWER)
         super().on_message_complete()
+        cycle = self.cycle
+        if isinstance(cycle, _DirectCycle) and self._direct is not None and not answered:
+            body = bytes(cycle.body)
+            cycle.body.clear()
+            self._direct.take(cycle.scope, body, partial(self._answer_directly, cycle))
 
     def on_response_complete(self) -> None:
         """Await the next request, unless this one is still being sent."""
         super().on_response_complete()
         if self.phase is Phase.ANSWER and not self.pipeline:
+            self._enter(Phase.IDLE)
+
+    # The short way
+
+    def _may_go_directly(self) -> bool:
+        """Tell whether a request is one small event, and its connection free to be answered."""
+        if self.url != _DIRECT_TARGET or self.parser.get_method() != b"POST":
+            return False
+        cycle = self.cycle
+        if self.pipeline or not (cycle is None or cycle.response_complete):
+            return False
+        # A client that does not read its answers waits, the ordinary way.
+        if self.flow.write_paused or self.parser.get_http_version() != "1.1":
+            return False
+        length = b""
+        for name, value in self.headers:
+            if name in _ORDINARY:
+                return False
+            if name == b"content-length":
+                length = value
+        return length.isdigit() and int(length) <= DIRECT_BYTES_MAX
+
+    def _answer_directly(
+        self, cycle: _DirectCycle, status: int, headers: Headers, body: bytes
+    ) -> None:
+        """Write a whole answer, and go on with what waits on the connection."""
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        cycle.response_complete = True
+        content = [STATUS_LINE[status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            content += (name, b": ", value, b"\r\n")
+        if not cycle.keep_alive:
+            content.append(b"connection: close\r\n")
+        content.append(b"content-length: %d\r\n\r\n" % len(body))
+        content.append(body)
+        self.transport.write(b"".join(content))
+        if not cycle.keep_alive:
+            self.transport.close()
+        if self.pipeline or self.transport.is_closing():
+            self.on_response_complete()
+            return
+        # As there, without a timer of uvicorn's a request: the guard ends idle connections.
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        if self.phase is Phase.ANSWER:
             self._enter(Phase.IDLE)
 
     def send_400_response(self, msg: str) -> None:

@@ -21,7 +21,7 @@ from lodeline.model import parse_identifier
 from lodeline.query.permission import Authoriser
 from lodeline.server.endpoints import Caller, Endpoint
 from lodeline.server.segments import DEFAULT_SEGMENT, Router, Segments, may_use
-from lodeline.server.writing import Input, Outcome, Writer, Written
+from lodeline.server.writing import Input, Outcome, Tell, Writer, Written
 from lodeline.store import Refusal
 
 
@@ -93,6 +93,16 @@ class RoutedWriter(Writer):
             for index, outcome in zip(indexes, written.outcomes, strict=True):
                 outcomes[index] = replace(outcome, segment=name)
         return Written(outcomes, folded=all_folded)
+
+    def submit(self, one: Input, tell: Tell) -> None:
+        """Have one event written; see `Writer.submit`."""
+        name = DEFAULT_SEGMENT if isinstance(one, Refusal) else self.segment_of(one.raw)
+
+        def named(written: Written, error: LodelineError | None) -> None:
+            outcomes = [replace(outcome, segment=name) for outcome in written.outcomes]
+            tell(Written(outcomes, folded=written.folded), error)
+
+        self._writers[name].submit(one, named)
 
     def prove(self, outcome: Outcome) -> str:
         """Prove an entry under its segment's checkpoint."""

@@ -23,7 +23,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+Header = tuple[bytes, bytes]
+
 _logger: Final = logging.getLogger("lodeline.requests")
+_ID_HEADER: Final = b"lodeline-request-id"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 # Status of an answer that was never begun, as nginx logs it: the client left.
 _CLIENT_LEFT: Final = 499
@@ -44,7 +47,10 @@ class Observing:
         self._metrics = metrics
         self._tracing = tracing
         self._all = requests == "all"
-        self._in_progress = metrics.gauge("lodeline_http_requests_in_progress")
+        # Changed in the event loop's thread alone: a number needs no lock.
+        self._in_progress = 0
+        name = "lodeline_http_requests_in_progress"
+        metrics.read([name], lambda: {name: {(): self._in_progress}})
 
     async def serve(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request and observe it."""
@@ -57,6 +63,30 @@ class Observing:
             await self._observe(app, scope, receive, send, request)
             span.end(method, request.route, request.status)
 
+    @property
+    def direct(self) -> bool:
+        """Whether `begin` and `end` may observe requests: a span needs the chain of calls."""
+        return self._tracing is None
+
+    def begin(self, scope: Scope, route: str) -> tuple[ObservedRequest, float]:
+        """Begin to observe a request that no coroutine serves; `end` is to follow."""
+        request = scope[KEY] = ObservedRequest("")
+        request.route = route
+        self._in_progress += 1
+        return request, time.perf_counter()
+
+    def end(self, scope: Scope, request: ObservedRequest, started: float, status: int) -> None:
+        """Observe the end of such a request."""
+        self._in_progress -= 1
+        request.status = status
+        self._tell(scope, request, started)
+
+    @staticmethod
+    def identify(scope: Scope, request: ObservedRequest) -> Header:
+        """Give the header that names a request; most need none, and have no name till then."""
+        request.request_id = request.request_id or _request_id(scope)
+        return (_ID_HEADER, request.request_id.encode())
+
     async def _observe(
         self, app: App, scope: Scope, receive: Receive, send: Send, request: ObservedRequest
     ) -> None:
@@ -66,12 +96,12 @@ class Observing:
             if message["type"] == "http.response.start":
                 request.status = message["status"]
                 if request.status >= 400:
-                    extra = (b"lodeline-request-id", request.request_id.encode())
+                    extra = self.identify(scope, request)
                     message = {**message, "headers": [*message.get("headers", ()), extra]}
             await send(message)
 
         started = time.perf_counter()
-        self._in_progress.inc()
+        self._in_progress += 1
         try:
             await app(scope, receive, sending)
         except Exception:
@@ -80,7 +110,7 @@ class Observing:
             if not request.status:
                 await _send_fault(sending, request)
         finally:
-            self._in_progress.dec()
+            self._in_progress -= 1
             self._tell(scope, request, started)
 
     def _tell(self, scope: Scope, request: ObservedRequest, started: float) -> None:
@@ -100,6 +130,7 @@ class Observing:
 
 
 def _fields(scope: Scope, request: ObservedRequest, started: float) -> dict[str, object]:
+    Observing.identify(scope, request)
     return {
         "request_id": request.request_id,
         "method": scope["method"],

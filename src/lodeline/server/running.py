@@ -69,7 +69,7 @@ def serve(store: str, configuration: ServerConfiguration, *, bounds: Bounds | No
             lifespan="on",
             timeout_graceful_shutdown=configuration.limits_shutdown_seconds,
             timeout_keep_alive=IDLE_SECONDS_MAX,
-            http=partial(GuardedProtocol, Guard(_grant(bounds or Bounds()))),
+            http=partial(GuardedProtocol, Guard(_grant(bounds or Bounds())), application.direct),
             ws="none",
             server_header=False,
         )

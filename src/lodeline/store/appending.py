@@ -3,9 +3,12 @@
 1. Calls that overlap wait for one leader, which takes them all (group commit).
 2. Under the writer's lock the right edge of the tree is taken up again if another process moved it.
 3. One transaction holds leaves, payloads, secrets, identifiers, full tiles and the edge.
-4. It is committed with fsync: from here on the entries are acknowledged.
-5. The checkpoint over durable entries is signed and stored without fsync. Signatures are
-   deterministic, so one that a crash loses comes back the same when the store is opened.
+4. The checkpoint over them is signed and stored in the same transaction: nobody sees a signature
+   over entries that did not become durable with it, and a group costs one commit.
+5. It is committed with fsync: from here on the entries are acknowledged.
+6. Where the entries name keys, the checkpoint follows in a transaction of its own, without fsync:
+   which keys sign is read of entries that are there. Signatures are deterministic, so one that a
+   crash loses comes back the same when the store is opened.
 """
 
 from __future__ import annotations
@@ -171,6 +174,8 @@ class LogWriter:
         self._keys = keys
         self._forget_keys = forget_keys
         self._key_position = -1
+        # Whether the entries of the commit under way may change which keys are in force.
+        self._names_keys = False
         self._clock_us = clock_us
         self._randomness = randomness
         self._tree = GrowingTree()
@@ -292,11 +297,24 @@ class LogWriter:
             )
             if beside is not None:
                 beside(connection, outcomes)
-        # 4.
-        self._tree, self._log_time_us = tree, log_time_us
+            # 4.
+            signed = self._sign_within(connection, tree, log_time_us)
         # 5.
-        self._sign(connection)
+        self._tree, self._log_time_us = tree, log_time_us
+        # 6.
+        if not signed:
+            self._sign(connection)
         return outcomes
+
+    def _sign_within(self, connection: Connection, tree: GrowingTree, log_time_us: int) -> bool:
+        """Sign what the transaction adds, inside of it; False if that has to wait for its end."""
+        if tree.size == self._tree.size or self._names_keys:
+            return False
+        head = TreeHead(self._origin, tree.size, tree.root())
+        signers = self._keys().checkpoint_signers
+        checkpoint = sign_checkpoint(head, log_time_us=log_time_us, signers=signers)
+        insert_checkpoint(connection, checkpoint)
+        return True
 
     def append_prepared(self, prepare: Callable[[], Sequence[NewRecord]]) -> list[Outcome]:
         """Append records that are made under the writer's lock, when all before them is signed.
@@ -421,6 +439,7 @@ class LogWriter:
         if plan is not None and plan.logged:
             rows.subject_keys = [(*one, outcomes[0].position) for one in plan.logged.items()]
             del outcomes[0]
+        self._names_keys = any(entry[2] == "key" for entry in rows.entries)
         if rows.entries:
             self._attempt = _Attempt(tree.size, rows.entries[0][3], outcomes)
         rows.insert(connection, tree)

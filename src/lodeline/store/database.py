@@ -7,12 +7,16 @@ when it returns.
 from __future__ import annotations
 
 import errno
+import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
+from typing import Any, Final
 
 from lodeline.errors import (
     LodelineError,
@@ -27,6 +31,9 @@ from lodeline.store.locks import WriterLock
 
 # The write-ahead log can't be emptied under a reader; snapshots last milliseconds.
 _CHECKPOINT_DELAY_SECONDS = 0.1
+# SQLite takes 999 in its oldest supported builds.
+PARAMETERS_MAX: Final = 999
+_INSERT: Final = re.compile(r"(?P<head>INSERT INTO \w+ VALUES) (?P<marks>\(\?(?:, ?\?)*\))")
 # Idle reader connections kept for reuse; more than threads usually asking at once.
 _IDLE_READERS_MAX = 8
 
@@ -72,6 +79,43 @@ def iter_statements(part: str | Guard) -> Iterator[str]:
     )
 
 
+class ManyRows(sqlite3.Connection):
+    """A connection that adds many rows with one statement.
+
+    `sqlite3.executemany` runs a statement a row, and lends the interpreter's lock to other threads
+    around each: beside a busy event loop it waits for the lock thousands of times a batch.
+    """
+
+    def executemany(self, statement: str, parameters: Iterable[Any], /) -> sqlite3.Cursor:
+        """Run one statement for each row of parameters; plain inserts, for many rows at a time."""
+        shape = _insert_shape(statement)
+        if shape is None:
+            return super().executemany(statement, parameters)
+        rows = parameters if isinstance(parameters, list) else list(parameters)
+        head, marks, columns = shape
+        cursor = self.cursor()
+        start = 0
+        # Few sizes, so that every statement stays prepared.
+        for size in (PARAMETERS_MAX // columns, 64, 8, 1):
+            if columns * size > PARAMETERS_MAX or len(rows) - start < size:
+                continue
+            whole = f"{head} {', '.join([marks] * size)}"
+            while len(rows) - start >= size:
+                cursor.execute(whole, list(chain.from_iterable(rows[start : start + size])))
+                start += size
+        return cursor
+
+
+@lru_cache(maxsize=256)
+def _insert_shape(statement: str) -> tuple[str, str, int] | None:
+    """Take a plain insert apart: up to its values, the marks of a row, how many they are."""
+    match = _INSERT.fullmatch(statement)
+    if match is None:
+        return None
+    columns = match["marks"].count("?")
+    return (match["head"], match["marks"], columns) if columns <= PARAMETERS_MAX else None
+
+
 class SqliteDatabase:
     """One SQLite file.
 
@@ -88,6 +132,8 @@ class SqliteDatabase:
         self.url = url
         self._lock = WriterLock(path.with_name(path.name + ".lock"), url=url)
         self._writer: sqlite3.Connection | None = None
+        # How the writer's connection commits; unknown before its first transaction.
+        self._durable: bool | None = None
         self._idle: list[sqlite3.Connection] = []
         self._idle_lock = threading.Lock()
         self._closed = False
@@ -101,6 +147,7 @@ class SqliteDatabase:
             isolation_level=None,
             check_same_thread=False,
             cached_statements=256,
+            factory=ManyRows,
             timeout=STORE_BUSY_MS / 1000,
         )
         connection.execute("PRAGMA temp_store=MEMORY")
@@ -161,6 +208,7 @@ class SqliteDatabase:
                 raise StoreUnreachableError(self.url, "the segment was closed")
             if self._writer is None:
                 self._writer = self._connect()
+                self._durable = None
                 self._writer.execute(f"PRAGMA cache_size=-{WRITER_CACHE_KB}")
             yield self._writer
 
@@ -172,7 +220,9 @@ class SqliteDatabase:
         never undoes an earlier durable one, since the write-ahead log is a sequence.
         """
         assert isinstance(connection, sqlite3.Connection)
-        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        if durable is not self._durable:
+            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection

@@ -1,0 +1,87 @@
+"""What a group of events costs the database: one commit, and few statements."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from lodeline.ingest import take_in
+from lodeline.ingest.acceptance import Submission
+from lodeline.store import SqliteSegment, open_segment
+
+EVENTS = 300
+
+
+@pytest.fixture
+def segment(tmp_path: Path) -> Iterator[SqliteSegment]:
+    opened = open_segment(f"sqlite:///{tmp_path}/lodeline.db")
+    assert isinstance(opened, SqliteSegment)
+    # The first of a process opens accounts.
+    take_in(opened, submissions(1))
+    yield opened
+    opened.close()
+
+
+def submissions(count: int) -> list[Submission]:
+    events = [
+        {
+            "eventType": "COMPLETE",
+            "eventTime": "2026-11-01T10:00:00Z",
+            "run": {"runId": str(uuid.uuid4())},
+            "job": {"namespace": "n", "name": "j"},
+            "producer": "https://example.org/p",
+        }
+        for _ in range(count)
+    ]
+    return [Submission(json.dumps(event).encode()) for event in events]
+
+
+@contextmanager
+def traced(segment: SqliteSegment) -> Iterator[list[str]]:
+    """Statements that the writer runs; one that fires triggers is told again for each."""
+    seen: list[str] = []
+    with segment.database.locked() as connection:
+        connection.set_trace_callback(seen.append)
+    yield seen
+    with segment.database.locked() as connection:
+        connection.set_trace_callback(None)
+    seen[:] = [one for one, _ in groupby(seen)]
+
+
+def test_a_group_is_one_commit_with_its_checkpoint(segment: SqliteSegment) -> None:
+    with segment.reading() as connection:
+        (before,) = connection.execute("SELECT count(*) FROM checkpoint").fetchone()
+    with traced(segment) as seen:
+        take_in(segment, submissions(EVENTS))
+    assert seen.count("COMMIT") == 1
+    with segment.reading() as connection:
+        (checkpoints,) = connection.execute("SELECT count(*) FROM checkpoint").fetchone()
+    assert checkpoints == before + 1
+    assert segment.checkpoint().size == segment.size()
+
+
+def test_statements_of_a_group_are_far_fewer_than_its_events(segment: SqliteSegment) -> None:
+    with traced(segment) as one:
+        take_in(segment, submissions(1))
+    with traced(segment) as many:
+        take_in(segment, submissions(EVENTS))
+    assert len(one) < 20
+    assert len(many) < EVENTS // 4
+
+
+def test_rows_of_every_number_arrive_whole_and_in_order(tmp_path: Path) -> None:
+    for count in (1, 7, 8, 9, 332, 333, 334, 1000):
+        with open_segment(f"sqlite:///{tmp_path}/{count}.db") as segment:
+            assert isinstance(segment, SqliteSegment)
+            with segment.writing() as connection:
+                connection.execute("CREATE TABLE t(a INTEGER, b TEXT, c BLOB)")
+                rows = [(i, f"{i}", None) for i in range(count)]
+                connection.executemany("INSERT INTO t VALUES (?, ?, ?)", iter(rows))
+                found = connection.execute("SELECT * FROM t ORDER BY rowid").fetchall()
+            assert found == rows
