@@ -8,7 +8,7 @@ Floor: msgspec reading the bare structure. Peer: pydantic models of the same cor
 open models with `_producer` and `_schemaURL`. What pydantic checks are types, required members,
 enumeration, UUID and time: `structure` is held against it. `decode_event` refuses duplicate names,
 NUL, lone surrogates and depth as well; `pydantic_same_refusals` does so, too, with duplicate names
-found by the standard library's parser. `new` forgets all parts before each event, `pass` before
+found by the standard library's parser. `new` forgets everything before each event, `pass` before
 each pass, `again` never: real streams lie between the last two.
 
     python bench/decode.py --out bench/results/decode.json
@@ -39,6 +39,7 @@ from lodeline.model import parse_time
 from lodeline.wire import envelope, parse_with_tokens, parts
 from lodeline.wire.parts import forget_parts
 from lodeline.wire.reading import iter_raw_events
+from lodeline.wire.repeated import Repeated, forget_contents, read_repeated
 
 ROOT = Path(__file__).parents[1]
 EVENTS = ROOT / "tests" / "fixtures" / "events"
@@ -133,8 +134,14 @@ def pydantic_same_refusals(raw: bytes) -> PydanticRunEvent:
     return PydanticRunEvent.model_validate(value)
 
 
-def decode_new(raw: bytes) -> wire.Event:
+def forget() -> None:
+    """Forget all that earlier events taught."""
     forget_parts()
+    forget_contents()
+
+
+def decode_new(raw: bytes) -> wire.Event:
+    forget()
     return wire.decode_event(raw)
 
 
@@ -144,7 +151,7 @@ def accept(raw: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
 
 
 def accept_new(raw: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
-    forget_parts()
+    forget()
     return accept(raw)
 
 
@@ -176,10 +183,12 @@ def measure(events: list[bytes], rounds: int) -> dict[str, dict[str, float]]:
     for call, _ in CONTENDERS.values():
         one_pass(call, events)
     for _ in range(rounds):
-        for name, (call, forget) in CONTENDERS.items():
-            if forget:
-                forget_parts()
+        for name, (call, fresh) in CONTENDERS.items():
+            if fresh:
+                forget()
             elif name.endswith("_again"):
+                # What comes a second time is remembered as a whole from then on.
+                one_pass(call, events)
                 one_pass(call, events)
             times[name].append(one_pass(call, events))
     return {
@@ -196,8 +205,13 @@ def measure_stages(events: list[bytes], rounds: int) -> dict[str, float]:
     documents = [wire.decode_document(raw) for raw in events]
     envelopes = [envelope._decode(raw) for raw in events]  # noqa: SLF001  # stages have no names outside
     short = [reading for raw in events if (reading := envelope.read_short(raw)) is not None]
+    known = [one for one in map(read_repeated, events) if isinstance(one, Repeated)]
     values = [parse_with_tokens(raw) for raw in events]
     stages: dict[str, tuple[Callable[[Any], object], list[Any]]] = {
+        "repeated: recognise the content": (read_repeated, events),
+        "repeated: give the event": (lambda one: one.event(), known),
+        "repeated: write the canonical form": (lambda one: one.canonical(), known),
+        "repeated: list the fields": (lambda one: one.fields(), known),
         "short: parse the envelope": (envelope._decode, events),  # noqa: SLF001  # as above
         "short: read the time": (lambda one: parse_time(one.event_time), envelopes),
         "short: recognise the job": (lambda one: parts.find_job(one.job), envelopes),
@@ -247,10 +261,10 @@ class Seen(NamedTuple):
 
 
 def remembered_bytes(events: list[bytes]) -> int:
-    """Memory that the parts of one pass hold."""
-    forget_parts()
+    """Memory that what two passes taught holds."""
+    forget()
     tracemalloc.start()
-    for raw in events:
+    for raw in (*events, *events):
         wire.decode_event(raw)
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
@@ -295,7 +309,7 @@ def main() -> None:
             },
         },
         "target": {"ratio_to_pydantic": 0.4},
-        "remembered_bytes_after_one_pass": remembered_bytes(events),
+        "remembered_bytes_after_two_passes": remembered_bytes(events),
     }
     print(json.dumps(report, indent=2))
     if options.out:

@@ -21,6 +21,10 @@ EXPLAIN_BYTES_MAX = 1024 * 1024
 PARTS_CACHED_MAX = 2048
 PART_BYTES_MAX = 8 * 1024
 
+# Contents of events (job, inputs and outputs) remembered by their bytes, and sets of facets of
+# runs; of events no larger than a part may be, so that both hold at most 64 MiB.
+CONTENTS_REMEMBERED_MAX = 1024
+
 # A JSON document of several lines (an array of events, say) is held in memory whole while it is
 # split; one event a line streams without bound.
 DOCUMENT_BYTES_MAX = 512 * 1024 * 1024

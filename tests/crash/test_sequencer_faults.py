@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import killing
@@ -125,14 +126,8 @@ def test_a_clock_set_back_by_hours_holds_log_time_until_it_has_caught_up(tmp_pat
     segment.close()
 
 
-def test_a_kill_between_commit_and_signature_leaves_entries_that_the_next_opener_signs(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "lodeline.db"
-    segment = open_segment(f"sqlite:///{path}")
-    segment.append([prepare_event(killing.event(0))])
-    earlier, size = segment.checkpoint(), segment.size()
-    segment.close()
+def kill_at_checkpoint(path: Path, act: Callable[[SqliteSegment], object]) -> None:
+    """Open the store in another process, and end it where it is about to keep a checkpoint."""
     child = os.fork()
     if child == 0:
         try:
@@ -144,10 +139,22 @@ def test_a_kill_between_commit_and_signature_leaves_entries_that_the_next_opener
 
             with segment.database.locked() as connection:
                 connection.set_trace_callback(trace)
-            segment.append([prepare_event(killing.event(1))])
+            act(segment)
         finally:
             os._exit(0)
     assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_a_kill_between_commit_and_signature_leaves_entries_that_the_next_opener_signs(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "lodeline.db"
+    segment = open_segment(f"sqlite:///{path}")
+    segment.append([prepare_event(killing.event(0))])
+    earlier, size = segment.checkpoint(), segment.size()
+    segment.close()
+    # An entry that names keys is signed when it is there; all others, together with themselves.
+    kill_at_checkpoint(path, lambda segment: segment.rotate_keys())
     copy = tmp_path / "copy" / "lodeline.db"
     shutil.copytree(tmp_path, copy.parent, ignore=shutil.ignore_patterns("copy"))
     notes = []
@@ -160,3 +167,19 @@ def test_a_kill_between_commit_and_signature_leaves_entries_that_the_next_opener
         segment.close()
     # Whoever signs it, it is the same checkpoint to the byte: no two views of one size.
     assert notes[0] == notes[1]
+
+
+def test_a_kill_before_the_commit_leaves_neither_entries_nor_their_checkpoint(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "lodeline.db"
+    segment = open_segment(f"sqlite:///{path}")
+    segment.append([prepare_event(killing.event(0))])
+    earlier, size = segment.checkpoint(), segment.size()
+    segment.close()
+    kill_at_checkpoint(path, lambda segment: segment.append([prepare_event(killing.event(1))]))
+    with open_segment(f"sqlite:///{path}") as segment:
+        assert (segment.last_checkpoint(), segment.size()) == (earlier, size)
+        segment.append([prepare_event(killing.event(1))])
+        assert segment.last_checkpoint().size == size + 1
+        assert verify_segment(segment).failures == []

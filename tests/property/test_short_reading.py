@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from lodeline import wire
 from lodeline.errors import InvalidEventError
 from lodeline.limits import PART_BYTES_MAX
-from lodeline.wire.decoding import _decode_long
+from lodeline.wire.decoding import Document, _decode_long
 from lodeline.wire.envelope import read_short
 from lodeline.wire.parts import forget_parts
+from lodeline.wire.repeated import Repeated, forget_contents, read_repeated
 
 RUN_ID = "01890F1E-7e2a-7b3c-8d4e-5f6a7b8c9d0e"
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5) | st.sampled_from(
@@ -68,7 +70,22 @@ def same(raw: bytes) -> bool:
     assert short.event == long.event
     assert short.canonical == long.canonical
     assert short.fields() == long.fields()
+    same_again(raw, long)
     return True
+
+
+def same_again(raw: bytes, long: Document) -> None:
+    """Send it until its content is remembered, and compare what is made of memory."""
+    for _ in range(2):
+        wire.decode_document(raw)
+    repeated = read_repeated(raw)
+    if not isinstance(repeated, Repeated):
+        # Large ones are not remembered, nor facets with names beyond ASCII.
+        assert len(raw) > PART_BYTES_MAX or not long.canonical.isascii()
+        return
+    assert repeated.event() == long.event
+    assert repeated.canonical() == long.canonical
+    assert repeated.fields() == long.fields()
 
 
 @settings(max_examples=300)
@@ -95,6 +112,11 @@ def test_the_short_way_overlooks_no_duplicate_name(
         json.loads(raw, object_pairs_hook=refuse_duplicates)
     except ValueError:
         assert read_short(raw) is None
+        # Also where all else of it is remembered.
+        for _ in range(2):
+            with suppress(InvalidEventError):
+                wire.decode_document(text.encode())
+        assert not isinstance(read_repeated(raw), Repeated)
         with pytest.raises(InvalidEventError):
             wire.decode_event(raw)
     except TypeError:
@@ -141,3 +163,53 @@ def test_a_kept_event_reads_as_it_did_when_it_came(
     except InvalidEventError:
         return
     assert wire.decode_stored(document.canonical) == wire.decode_event(document.canonical)
+
+
+def test_of_a_remembered_content_only_time_type_and_run_are_new(real_events: list[bytes]) -> None:
+    forget_contents()
+    raw = max((one for one in real_events if len(one) < PART_BYTES_MAX), key=len)
+    for _ in range(2):
+        wire.decode_document(raw)
+    stated = json.loads(raw)
+    for run_id, time, kind in (
+        ("01890F1E-7E2A-7B3C-8D4E-5F6A7B8C9D0E", "2026-01-02T03:04:05.678901+01:00", "FAIL"),
+        ("01890f1e-7e2a-7b3c-8d4e-5f6a7b8c9d0f", "2026-01-02 03:04", "OTHER"),
+    ):
+        raw_changed = raw.replace(stated["run"]["runId"].encode(), run_id.encode())
+        raw_changed = raw_changed.replace(stated["eventTime"].encode(), time.encode())
+        raw_changed = raw_changed.replace(
+            f'"{stated["eventType"]}"'.encode(), f'"{kind}"'.encode(), 1
+        )
+        repeated, long = read_repeated(raw_changed), _decode_long(raw_changed)
+        assert isinstance(repeated, Repeated)
+        assert repeated.event() == long.event
+        assert repeated.canonical() == long.canonical
+        assert repeated.fields() == long.fields()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"START"', b'"DONE"'),
+        (b'"2026-11-22T10:00:00Z"', b'"later"'),
+        (b'"2026-11-22T10:00:00Z"', b'"2026-11-22T10\\u003a00:00Z"'),
+        (b'"runId": "01', b'"runId": "xx'),
+        (b'"runId": "01', b'"runId": "\\u00301'),
+        (b'"job"', b'"job": {}, "job"'),
+        (b'"job"', b'"runId": 0, "job"'),
+    ],
+)
+def test_memory_vouches_for_nothing_that_is_new(old: bytes, new: bytes) -> None:
+    raw = json.dumps(
+        {
+            "eventType": "START",
+            "eventTime": "2026-11-22T10:00:00Z",
+            "run": {"runId": RUN_ID},
+            "job": {"namespace": "n", "name": "memory"},
+        }
+    ).encode()
+    for _ in range(2):
+        wire.decode_document(raw)
+    assert isinstance(read_repeated(raw), Repeated)
+    assert old in raw
+    assert not isinstance(read_repeated(raw.replace(old, new, 1)), Repeated)

@@ -86,12 +86,8 @@ class Application:
         self._ask = ask
         self._writer = writer
         self._taking = Taking(writer, gate)
-<<<<<<< HEAD
-        self._asking = Asking(write, prove, threads=threads)
-=======
         self.direct = Direct(writer, gate, observing) if observing.direct else None
-        self._asking = Asking(ask, prove, threads=threads)
->>>>>>> 5cd09af (Take single events from connections without coroutines, and commit a group once)
+        self._asking = Asking(write, prove, threads=threads)
         self.endpoints: list[Endpoint] = [*self._own_endpoints(), *self._asking.endpoints()]
         for group in groups:
             self.endpoints += group.endpoints()

@@ -1,6 +1,7 @@
 """From foreign bytes to a typed event: the one function that foreign events pass.
 
-Most events go the short way (`envelope`), which reads only what is new. The long way, in order:
+Most events say again what others said (`repeated`), or go the short way (`envelope`), which reads
+only what is new. The long way, in order:
 
 1. size, UTF-8, JSON syntax, numbers: one generic parse by msgspec;
 2. duplicate names, NUL and nesting, cheaply; in doubt an exact parse decides;
@@ -42,6 +43,7 @@ from lodeline.wire.events import (
     RunEvent,
 )
 from lodeline.wire.parts import is_deeper, is_suspicious
+from lodeline.wire.repeated import Repeated, Unknown, read_repeated, remember
 from lodeline.wire.scanning import scan
 from lodeline.wire.structure import check_structure, check_subject, without_nulls
 
@@ -111,7 +113,12 @@ def decode_event(raw: bytes | str) -> Event:
         InvalidEventError: with a code, a JSON pointer and a message; nothing else, whatever the
             bytes.
     """
-    return decode_document(raw).event
+    data = _bounded(raw)
+    # Where it says again what others said, the canonical form need not be written.
+    repeated = read_repeated(data)
+    if isinstance(repeated, Repeated):
+        return repeated.event()
+    return _decode_anew(data, repeated).event
 
 
 def decode_document(raw: bytes | str) -> Document:
@@ -120,13 +127,27 @@ def decode_document(raw: bytes | str) -> Document:
     Raises:
         InvalidEventError: as `decode_event`.
     """
+    data = _bounded(raw)
+    repeated = read_repeated(data)
+    if isinstance(repeated, Repeated):
+        return Document(data, repeated.canonical(), repeated.event(), repeated.fields)
+    return _decode_anew(data, repeated)
+
+
+def _bounded(raw: bytes | str) -> bytes:
     data = _as_bytes(raw)
     if len(data) > EVENT_BYTES_MAX:
         raise InvalidEventError(
             "event.too_large", "", f"{len(data)} bytes, more than {EVENT_BYTES_MAX}"
         )
+    return data
+
+
+def _decode_anew(data: bytes, unknown: Unknown | None) -> Document:
     short = read_short(data)
     if short is not None:
+        if unknown is not None:
+            remember(unknown, short, len(data))
         return Document(data, short.canonical, short.event, short.fields)
     return _decode_long(data)
 
