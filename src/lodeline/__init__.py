@@ -32,6 +32,12 @@ _HOMES = {
     "cohort": "lodeline.questions",
 }
 
+# What `%load_ext lodeline` looks for: for IPython, not for programs.
+_HOOKS = {
+    "load_ipython_extension": "lodeline.capture.notebook",
+    "unload_ipython_extension": "lodeline.capture.notebook",
+}
+
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604  # names, from the table above
 
 
@@ -68,7 +74,7 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
+    home = _HOMES.get(name) or _HOOKS.get(name)
     if home is None:
         raise AttributeError(f"module 'lodeline' has no attribute {name!r}")
     value = getattr(import_module(home), name)

@@ -73,6 +73,18 @@ class Output:
     stat: Stat | None = None
 
 
+# Where `tempfile` puts files, and folders under names of its own.
+_SCRATCH: Final = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  # compared, not written to
+
+
+def _is_scratch(dataset: Dataset) -> bool:
+    """Whether a file stands where files live that are gone when a program has ended."""
+    if dataset.namespace != FILE:
+        return False
+    folder, _, _ = dataset.name.rpartition("/")
+    return folder in _SCRATCH or any(dataset.name.startswith(f"{at}/tmp") for at in _SCRATCH)  # noqa: S108
+
+
 FindStat = Callable[[str], Stat | None]
 
 
@@ -269,6 +281,10 @@ class RunDraft:
             whole: repeat what earlier events told, as long as it is bounded.
         """
         inputs, outputs = self._resolve()
+        if event_type in {"START", "RUNNING"}:
+            # What is told cannot be taken back, and scratch files are gone in the end.
+            inputs = {one: body for one, body in inputs.items() if not _is_scratch(one)}
+            outputs = {one: body for one, body in outputs.items() if not _is_scratch(one)}
         repeat = whole and len(inputs) + len(outputs) <= EVENT_DATASETS_MAX
         told_inputs, left = self._untold("input", inputs, EVENT_DATASETS_MAX, repeat=repeat)
         told_outputs, left = self._untold("output", outputs, left, repeat=repeat)

@@ -91,6 +91,17 @@ class OwnRuns:
         _RUNS.pop(self.root, None)
 
 
+def tell_own_progress() -> None:
+    """Append what is new of this process's own runs, without delivering it."""
+    local = RECORDER.local
+    before, local.suspended = local.suspended, 1
+    try:
+        for runs in _RUNS.values():
+            runs.tell_progress()
+    finally:
+        local.suspended = before
+
+
 def flush_own_runs(timeout: float) -> dict[str, int]:
     """Append what is new, make it durable, deliver it.
 

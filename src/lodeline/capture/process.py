@@ -38,6 +38,9 @@ _WORKERS: Final = (
     "multiprocessing.forkserver",
     "loky.backend.popen_loky",
 )
+# A kernel that a program which executes one notebook started works for that program's run.
+_KERNEL: Final = "ipykernel_launcher"
+_NEVER: Final = frozenset({"lodeline", "pip", "pip3", "ensurepip", "venv", "virtualenv", "uv"})
 _TRACKERS: Final = ("resource_tracker import main", "resource_tracker")
 
 ADAPTERS: Final = Adapters()
@@ -75,20 +78,80 @@ def begin_from_environment() -> None:
     environment = os.environ
     directory = environment.get(JOURNALS)
     words = " ".join(sys.orig_argv[1:6])
-    if not directory or any(mark in words for mark in _TRACKERS):
+    if any(mark in words for mark in _TRACKERS) or _is_own_or_installer():
+        return
+    if not directory or not environment.get(RUN):
+        begin_alone(directory)
         return
     parent = parse_run_name(environment.get(PARENT, ""))
     root = environment.get(RUN, "")
     if environment.get(RUNNER) == str(os.getppid()) and root:
         own = RunName(environment.get(NAMESPACE) or "default", environment.get(JOB) or "-", root)
         begin(directory, own, root=root, header={"main": True})
-    elif parent is not None and any(mark in words for mark in _WORKERS):
+    elif parent is not None and _is_worker(words, parent):
         begin(directory, parent, root=root or parent.run_id, header={"worker": True}, lazy=True)
     else:
         own = RunName(environment.get(NAMESPACE) or "default", _own_job(), new_run_id())
         header: dict[str, object] = {"parent": None if parent is None else tuple(parent)}
         begin(directory, own, root=root or own.run_id, header=header, lazy=True)
         atexit.register(_say_end)
+
+
+def _is_worker(words: str, parent: RunName) -> bool:
+    if any(mark in words for mark in _WORKERS):
+        return True
+    return _KERNEL in words and parent.job.endswith(".ipynb")
+
+
+def _is_own_or_installer() -> bool:
+    """Whether this is Lodeline itself, or a program that only installs others."""
+    words = sys.orig_argv[1:3]
+    if words[:1] == ["-m"]:
+        return words[1:] != [] and words[1].partition(".")[0] in _NEVER
+    return bool(words) and os.path.basename(words[0]) in _NEVER
+
+
+def begin_alone(directory: str | None = None) -> None:
+    """Capture a program that was started with `LODELINE_AUTOCAPTURE=1` and no runner around it.
+
+    What only has to be known in the end is found out then: a program that touches nothing pays
+    for nothing.
+
+    Args:
+        directory: of the journals, where the environment says it; else the settings do.
+    """
+    namespace = os.environ.get(NAMESPACE) or "default"
+    if not directory:
+        from lodeline.capture.sdk import places
+
+        directory, namespace = places()
+    own = RunName(namespace, _own_job(), new_run_id())
+    begin(directory, own, root=own.run_id, header={"parent": None, **_script()}, lazy=True)
+    atexit.register(_end_alone, own.run_id, directory, os.getpid())
+
+
+def _script() -> dict[str, object]:
+    from lodeline.capture.command import read_command
+
+    script = read_command(sys.orig_argv).script
+    return {} if script is None else {"script": str(script)}
+
+
+def _end_alone(root: str, directory: str, pid: int) -> None:
+    """Tell a run whose program nobody waits for. The last act of its process."""
+    if os.getpid() != pid:
+        return
+    RECORDER.local.suspended = 1
+    try:
+        names = os.listdir(directory) if os.path.isdir(directory) else []
+        if any(name.startswith(root) for name in names):
+            from lodeline.capture.ending import OwnRuns
+
+            runs = OwnRuns(root, directory)
+            runs.tell_start()
+            runs.end()
+    except Exception as error:  # capture's outermost door
+        RECORDER.trouble("ending", error)
 
 
 def _say_end() -> None:
@@ -103,8 +166,28 @@ def _own_job() -> str:
     from lodeline.capture.command import find_repository, job_name, read_command
 
     command = read_command(sys.orig_argv, folder=Path.cwd())
+    if command.module == _KERNEL:
+        return notebook_job() or command.name
     root = find_repository(command.script) if command.script is not None else None
     return redact_text(job_name(command, root=root))
+
+
+def notebook_job(told: str = "") -> str:
+    """Name the job of a notebook's kernel: the notebook's path; empty when nobody told it.
+
+    Args:
+        told: the path, where an editor says it; else it is what the kernel's server said.
+    """
+    # Set by jupyter-server 2 for each kernel that it starts.
+    told = told or os.environ.get("JPY_SESSION_NAME", "")
+    if not told.endswith(".ipynb"):
+        return ""
+    from pathlib import Path
+
+    from lodeline.capture.command import Command, find_repository, job_name
+
+    path = Path(os.path.abspath(told))
+    return job_name(Command(path, None, path.name), root=find_repository(path))
 
 
 def begin(

@@ -98,20 +98,26 @@ def autocapture() -> None:
 
     Does nothing when capture runs already, or when `LODELINE_DISABLED` is on.
     """
-    _guard(_begin_process)
+    _guard(begin_process)
 
 
-def _begin_process() -> None:
+def begin_process(job: str = "") -> None:
+    """Begin the run of this process, unless it has begun or capture is off.
+
+    Args:
+        job: its name; by default the script's.
+    """
     if RECORDER.process_run is not None or is_off():
         return
-    directory, namespace = _places()
+    directory, namespace = places()
     script = getattr(sys.modules.get("__main__"), "__file__", None)
-    name = RunName(namespace, redact_text(_job_of(script)), new_run_id())
+    name = RunName(namespace, redact_text(job or _job_of(script)), new_run_id())
     parent = parse_run_name(os.environ.get(process.PARENT, ""))
     header: dict[str, object] = {"parent": None if parent is None else tuple(parent)}
     if script is not None:
         header["script"] = os.path.abspath(script)
-    owned = process.JOURNALS not in os.environ
+    # With journals and no run, nobody waits for this program: `lodeline autocapture` set them.
+    owned = process.JOURNALS not in os.environ or process.RUN not in os.environ
     process.begin(directory, name, root=name.run_id if owned else _root(name), header=header)
     if owned:
         from lodeline.capture.ending import OwnRuns
@@ -134,8 +140,8 @@ def is_off() -> bool:
     return False
 
 
-def _places() -> tuple[str, str]:
-    """The journals' directory and the namespace, from the settings."""
+def places() -> tuple[str, str]:
+    """Give the journals' directory and the namespace, from the settings."""
     from lodeline.capture.journal import journal_directory
     from lodeline.settings import find_setting, store_url
     from lodeline.spool import spool_directory
@@ -193,7 +199,7 @@ def run(
 
 
 def _begin_nested(name: str, namespace: str | None) -> tuple[RunContext, Callable[[], None]]:
-    directory, default_namespace = _places()
+    directory, default_namespace = places()
     outer = RECORDER.run
     if outer is None:
         RECORDER.privacy = current()
@@ -324,7 +330,7 @@ def _dataset(target: object, namespace: str | None) -> Dataset | None:
     if namespace is not None:
         return Dataset(namespace, str(target))
     run = RECORDER.run
-    return declared_dataset(target, _places()[1] if run is None else run.namespace)
+    return declared_dataset(target, places()[1] if run is None else run.namespace)
 
 
 def _guard(act: Callable[[], object]) -> None:

@@ -21,6 +21,7 @@ from lodeline.errors import LodelineError, UsageError
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("demo", "run a real pipeline on real data, captured, then ask about it"),
     "run": ("run", "run a Python program with capture on"),
+    "autocapture": ("autocapture", "print the variables by which programs capture themselves"),
     "serve": ("serve", "serve the store over HTTP"),
     "proxy": ("proxy", "record the predictions of a model server in any language, in front of it"),
     "deployment": ("deployment", "kill, constrain, roll back or resume a deployment"),

@@ -25,9 +25,14 @@ _SYSTEM: Final = (
     *("/usr/lib/", "/usr/lib64/", "/usr/share/", "/usr/bin/", "/usr/include/"),
     *("/usr/local/lib/", "/usr/local/share/", "/usr/local/bin/"),
 )
-_PARTS: Final = ("/__pycache__/", "/site-packages/", "/dist-packages/", "/.git/", "/.lodeline/")
+_PARTS: Final = (
+    *("/__pycache__/", "/site-packages/", "/dist-packages/", "/.git/", "/.lodeline/"),
+    # What tools keep for themselves.
+    *("/.pytest_cache/", "/pytest-cache-files-", "/.ipynb_checkpoints/", "/.mypy_cache/"),
+)
 # Code is recorded as code: its version is that of the repository, or of the source digest.
 _CODE: Final = (".py", ".pyc", ".pyo", ".pyi", ".so", ".pth")
+_INSTALLED: Final = ("bin", "etc", "include", "lib", "lib64", "share")
 _HOME_CACHES: Final = (".cache", ".config", ".local", ".matplotlib", ".ipython", ".jupyter")
 
 
@@ -49,6 +54,8 @@ class _Watcher:
         self._recorder = recorder
         self._local = recorder.local
         self._ignored = _ignored_folders()
+        # A console script has no ending that tells it from data.
+        self._script = os.path.abspath(sys.argv[0]) if getattr(sys, "argv", None) else ""
         self._acts: dict[str, Callable[[tuple[Any, ...]], None]] = {
             "open": self._open,
             "os.rename": self._rename,
@@ -104,7 +111,7 @@ class _Watcher:
         if path.startswith(_SYSTEM) or path.endswith(_CODE):
             return None
         path = os.path.abspath(path)
-        if path.startswith(self._ignored):
+        if path.startswith(self._ignored) or path == self._script:
             return None
         if any(part in path for part in _PARTS):
             return None
@@ -180,14 +187,27 @@ _HARMLESS: Final = frozenset(
 
 
 def _is_python(executable: object, words: object) -> bool:
+    """Whether a program is Python, or a script that says so in its first line."""
     names = [executable]
     if isinstance(words, (list, tuple)) and words:
         names.append(words[0])
     for name in names:
         if isinstance(name, (str, bytes)):
             base = os.path.basename(os.fsdecode(name))
-            if base.startswith(("python", "pypy")):
+            if base.startswith(("python", "pypy")) or _is_python_script(os.fsdecode(name)):
                 return True
+    return False
+
+
+def _is_python_script(name: str) -> bool:
+    folders = [""] if os.sep in name else os.environ.get("PATH", "").split(os.pathsep)
+    for folder in folders:
+        try:
+            with open(os.path.join(folder, name), "rb") as file:
+                first = file.readline(256)
+        except (OSError, ValueError):
+            continue
+        return first.startswith(b"#!") and b"python" in first
     return False
 
 
@@ -214,5 +234,7 @@ def _ignored_folders() -> tuple[str, ...]:
     for variable in ("LODELINE_JOURNALS", "LODELINE_SPOOL"):
         if os.environ.get(variable):
             paths.add(os.environ[variable])
+    for prefix in {sys.prefix, sys.base_prefix} - {"/", "/usr"}:
+        paths |= {os.path.join(prefix, part) for part in _INSTALLED}
     own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     return (*_SYSTEM, *sorted(path.rstrip("/") + "/" for path in {*paths, own} if path))
