@@ -724,6 +724,7 @@ EVENT_FAULTS: Final = {
     "event.name_too_long": "A namespace or name is longer than any real one.",
     "event.nul": "A string holds a NUL character.",
     "event.number": "A number has no exact form: beyond a double, or endless digits.",
+    "event.otlp": "A body of spans is no OTLP request.",
     "event.run_id": "`runId` is not a UUID.",
     "event.surrogate": "A string holds half of a surrogate pair.",
     "event.time": "`eventTime` is not a time.",

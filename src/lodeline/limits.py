@@ -446,6 +446,15 @@ PROXY_BUFFER_BYTES = 64 * 1024
 # Head of an upstream's answer.
 PROXY_HEAD_BYTES_MAX = 256 * 1024
 
+# Spans of one OTLP request; exporters send 512 at a time by default. More are rejected, and told.
+SPANS_MAX = 20_000
+
+# Depth of a value in a span's attribute; messages with parts of tools' answers need about six.
+SPAN_VALUE_DEPTH_MAX = 32
+
+# Documents that one retrieval names; more than a model's context takes in.
+SPAN_DOCUMENTS_MAX = 500
+
 # Paths remembered as leading to predictions, so that their failures are records, too.
 PREDICTION_PATHS_MAX = 1_000
 

@@ -46,6 +46,7 @@ from lodeline.server.segments import (
     read_segments,
     segment_stores,
 )
+from lodeline.server.telemetry import Telemetry
 from lodeline.server.tracing import OpenTelemetry, Tracing
 from lodeline.server.writing import Input, Outcome, Writer
 from lodeline.store import Segment, SqlSegment, open_segment
@@ -102,6 +103,7 @@ def build_application(
         writer=writer,
         groups=[
             *_groups_of(segments, writers),
+            _telemetry(segments, writer, configuration),
             EachSegment(events, segment_named, segments.authoriser),
             *_metrics_pages(metrics, configuration),
             *agents,
@@ -149,6 +151,16 @@ def _groups_of(segments: Segments, writers: Mapping[str, Writer]) -> list[Endpoi
         EachSegment({name: RefusedInput(one) for name, one in named}, segment_named, seen),
         EachSegment({name: Marquez(one, writers[name]) for name, one in named}, choose, seen),
     ]
+
+
+def _telemetry(segments: Segments, writer: Writer, configuration: ServerConfiguration) -> Telemetry:
+    predictions = RoutedPredictions(segments)
+    return Telemetry(
+        writer=writer,
+        take_predictions=predictions.take,
+        segment_of=predictions.segment_of,
+        keep_content=configuration.spans_content == "values",
+    )
 
 
 class _Questions:

@@ -230,6 +230,14 @@ SERVER_SETTINGS: Final = (
         "variables say, such as `OTEL_EXPORTER_OTLP_ENDPOINT`.",
     ),
     ServerSetting(
+        "server.spans.content",
+        "LODELINE_SERVER_SPANS_CONTENT",
+        Words(("digests", "values")),
+        "digests",
+        "What is kept of prompts and answers in spans that come to `/v1/traces`: `digests`, or "
+        "`values` up to a bound.",
+    ),
+    ServerSetting(
         "server.limits.event_streams",
         "LODELINE_SERVER_LIMITS_EVENT_STREAMS",
         Whole(0, 10_000),
@@ -286,6 +294,7 @@ class ServerConfiguration:
     metrics: str = "operate"
     mcp: bool = False
     traces: bool = False
+    spans_content: str = "digests"
     limits_event_streams: int = EVENT_STREAMS_MAX
     limits_questions: int = SERVER_THREADS_MAX
     limits_shutdown_seconds: int = SHUTDOWN_SECONDS_MAX

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from lodeline.errors import ForbiddenError, LodelineError, UnknownSegmentError
 from lodeline.ingest.predictions import accept_predictions, has_block
+from lodeline.ingest.projection import fold_pending
 from lodeline.limits import BLOCKS_REMEMBERED_MAX
 from lodeline.model import parse_identifier
 from lodeline.query.permission import Authoriser
@@ -152,6 +153,8 @@ class RoutedPredictions:
             told = accept_predictions(segment, [records[index] for index in indexes])
             for index, one in zip(indexes, told, strict=True):
                 outcomes[index] = one
+            # Answers stop at what is folded, and no event may follow to have it folded.
+            fold_pending(segment)
         return outcomes
 
 
