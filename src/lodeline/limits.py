@@ -649,3 +649,9 @@ SEGMENTS_MAX = 64
 
 # Blocks of predictions whose segment is remembered; others are looked up.
 BLOCKS_REMEMBERED_MAX = 100_000
+
+# Bytes of a report of tests. The largest suites write a few megabytes.
+TEST_REPORT_BYTES_MAX = 64 * 1024 * 1024
+
+# Columns whose readers one check of a pull request looks up; beyond, it could not tell.
+CHECKED_COLUMNS_MAX = 200

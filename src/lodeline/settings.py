@@ -77,6 +77,11 @@ SETTINGS: Final = (
         ("LODELINE_SPOOL_DAYS",),
         "Days that records wait for a receiver that is away; then they are dropped. Default 30.",
     ),
+    Setting(
+        "build",
+        ("LODELINE_BUILD",),
+        "What is deployed here, as `lodeline ci --build-file` wrote it: commit, build, image, run.",
+    ),
     Setting("namespace", ("LODELINE_NAMESPACE", "OPENLINEAGE_NAMESPACE"), "Namespace of jobs."),
     Setting("autocapture", ("LODELINE_AUTOCAPTURE",), "`1` starts capture in a Python program."),
     Setting("rows", ("LODELINE_ROWS",), "`1` records row provenance too."),

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from lodeline.credentials import redact_value
+from lodeline.credentials import redact_value, scrub
 from lodeline.errors import UsageError
 from lodeline.model import format_time, parse_identifier
 from lodeline.settings import find_setting, store_url
@@ -141,6 +141,12 @@ def describe_deployment(
         "app": getattr(app, "__qualname__", None) or f"{kind.__module__}.{kind.__qualname__}",
         "python": platform.python_version(),
     }
+    build = find_setting("build")
+    if build is not None:
+        # Names commit, pipeline and image, so that another build is another version.
+        configuration["build"] = dict(
+            part.split("=", 1) for part in scrub(build).split() if "=" in part
+        )
     if settings:
         configuration["settings"] = redact_value("settings", dict(settings))
     given_namespace = namespace or find_setting("namespace")

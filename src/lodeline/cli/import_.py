@@ -12,7 +12,7 @@ import io
 import sys
 import zlib
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,6 +65,13 @@ def _print_result(result: ImportResult) -> None:
         print_letter(letter)
     if result.refused:
         print("  next: lodeline dead-letter list")
+
+
+def iter_events(names: Iterable[str]) -> Iterator[tuple[bytes, str]]:
+    """Read the events of files and folders, each with where it stands."""
+    files = [file for name in names for file in _files_of(name)]
+    for submission in _iter_submissions(files, _Reading()):
+        yield submission.raw, submission.source or "standard input"
 
 
 def _files_of(name: str) -> list[Path | None]:

@@ -35,6 +35,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "rows": ("rows", "the rows behind a row or prediction, or ahead of it"),
     "cohort": ("cohort", "the population of a decision, or everything a row reached"),
     "replay": ("replay", "run a recorded run again and compare the bytes"),
+    "ci": ("ci", "check a change before it is merged, and record the build"),
+    "schema": ("schema", "contracts of datasets: register, check, list, show"),
     "sign": ("sign", "sign as a person: an evaluation, an approval, a model folder; make a key"),
     "attest": ("attest", "sign what the record says of a node, or verify a signed statement"),
     "verify": ("verify", "check the record, one answer, or an evidence pack"),

@@ -11,7 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from lodeline.model import NodeId
+from lodeline.query.moments import find_moment
 from lodeline.query.view import View
+from lodeline.store import Segment
 from lodeline.wire.scanning import escape_pointer
 
 _AMONG = "IN (SELECT value FROM json_each(:ids))"
@@ -114,6 +116,23 @@ class Registers:
         )
         sets_text = json.dumps([row[0] for row in sets])
         return [row[0] for row in self.view.select_among(sql, numbers, sets=sets_text)]
+
+
+def list_stating(segment: Segment, facet: str) -> list[tuple[NodeId, Any]]:
+    """List every node that has a facet now, with its body; for whoever may see all of a store."""
+    with segment.reading() as connection:
+        view = View(
+            connection, find_moment(segment, connection, as_of=None, valid_at=None), segment
+        )
+        rows = view.select(
+            "SELECT DISTINCT m.node_id FROM mention m JOIN facet_set f USING (facet_set_id)"
+            f" WHERE f.facets LIKE :like AND {view.point('m')}",
+            like=f'%"{facet}"%',
+        )
+        nodes = set(view.canonical_names({row[0] for row in rows}).values())
+        registers = Registers(view)
+        found = [(node, registers.facets_of(node, [facet]).get(facet)) for node in sorted(nodes)]
+    return [(node, body) for node, body in found if body is not None]
 
 
 def owners_in(facets: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -687,12 +687,93 @@ class LodelineContextJobFacet(Facet, frozen=True):
     context: dict[str, Any]
 
 
+class BuildTests(Part, frozen=True):
+    """How the tests of a build ended.
+
+    Attributes:
+        total: test cases.
+        failed: of them; a condition did not hold.
+        errors: of them; they broke.
+        skipped: of them.
+        seconds: that they took together.
+    """
+
+    total: int
+    failed: int
+    errors: int
+    skipped: int
+    seconds: float | None = None
+
+
+class LodelineBuildRunFacet(Facet, frozen=True):
+    """What continuous integration built and checked.
+
+    Attributes:
+        commit: that was built.
+        system: of continuous integration: `github`, `gitlab`, `jenkins`, `generic`.
+        build: its identifier there.
+        url: its address.
+        ref: branch or tag.
+        change: number of the pull or merge request.
+        image: digest of the container image.
+        instrumentation: what captures: `lodeline` and its version.
+        tests: as their reports tell.
+        verdict: of `lodeline ci`: `ok`, `broken`, or `unknown`.
+        deployments: that this build goes to.
+    """
+
+    facet_name: ClassVar = "lodeline_build"
+    facet_scopes: ClassVar = _RUN
+    facet_schema_url: ClassVar = lodeline_url("LodelineBuildRunFacet")
+    commit: str | None = None
+    system: str | None = None
+    build: str | None = None
+    url: str | None = None
+    ref: str | None = None
+    change: str | None = None
+    image: str | None = None
+    instrumentation: str | None = None
+    tests: BuildTests | None = None
+    verdict: str | None = None
+    deployments: list[str] | None = None
+
+
+class ContractField(Part, frozen=True):
+    """A column that readers may rely on.
+
+    Attributes:
+        name: of the column.
+        type: of its values; none for any.
+    """
+
+    name: str
+    type: str | None = None
+
+
+class LodelineContractDatasetFacet(Facet, frozen=True):
+    """What writers of a dataset promise about its columns.
+
+    Attributes:
+        mode: `backward`: who reads the new schema reads old data; `forward`: who reads the old one
+            reads new data; `full`: both; `none`: nothing is promised.
+        fields: columns.
+    """
+
+    facet_name: ClassVar = "lodeline_contract"
+    facet_scopes: ClassVar = _DATASET
+    facet_schema_url: ClassVar = lodeline_url("LodelineContractDatasetFacet")
+    mode: Literal["backward", "forward", "full", "none"]
+    fields: list[ContractField]
+
+
 LODELINE_FACETS: tuple[type[Facet], ...] = (
     LodelineAgentRunFacet,
+    LodelineBuildRunFacet,
     LodelineCaptureRunFacet,
     LodelineCatalogueDatasetFacet,
     LodelineCodeRunFacet,
     LodelineContextJobFacet,
+    LodelineContractDatasetFacet,
     LodelineDeploymentDatasetFacet,
     LodelineDeploymentStateDatasetFacet,
     LodelineDigestDatasetFacet,
