@@ -526,6 +526,16 @@ PARAMETER_TEXT_MAX = 1_000
 PARAMETER_MEMBERS_MAX = 200
 PARAMETER_DEPTH_MAX = 4
 
+# Ways in which one run drew rows from one input, and divisions told of one of them. A search over a
+# search makes thousands; a person reads the first ones, and the seed makes the rest again.
+SAMPLINGS_MAX = 32
+FOLDS_MAX = 100
+# Rows of a division whose numbers are digested: about 20 ms. The seed tells larger ones.
+FOLD_ROWS_DIGESTED_MAX = 1_000_000
+
+# Values kept of a metric that is measured again and again, beside the last one.
+METRIC_REPEATS_MAX = 100
+
 # Members of a list or dict looked at for data flow; a longer one is judged by its first members.
 FLOW_MEMBERS_MAX = 256
 

@@ -25,6 +25,7 @@ BUILT_IN: Final = {
     "builtins": "lodeline.integrations.files:FilesIntegration",
     "duckdb": "lodeline.integrations.duckdb:DuckdbIntegration",
     "joblib": "lodeline.integrations.joblib:JoblibIntegration",
+    "lightgbm": "lodeline.integrations.lightgbm:LightgbmIntegration",
     "numpy": "lodeline.integrations.numpy:NumpyIntegration",
     "pandas": "lodeline.integrations.pandas:PandasIntegration",
     "pickle": "lodeline.integrations.pickle:PickleIntegration",
@@ -32,7 +33,9 @@ BUILT_IN: Final = {
     "pyarrow": "lodeline.integrations.pyarrow:PyarrowIntegration",
     "random": "lodeline.integrations.random:RandomIntegration",
     "sklearn": "lodeline.integrations.sklearn:SklearnIntegration",
+    "torch": "lodeline.integrations.torch:TorchIntegration",
     "uvicorn": "lodeline.integrations.uvicorn:UvicornIntegration",
+    "xgboost": "lodeline.integrations.xgboost:XgboostIntegration",
 }
 
 # Frameworks that read or write without Python's knowing, for which no integration exists yet:
@@ -42,7 +45,6 @@ UNOBSERVED: Final = (
     "datasets",
     "fastparquet",
     "h5py",
-    "lightgbm",
     "netCDF4",
     "psycopg",
     "psycopg2",
@@ -52,8 +54,6 @@ UNOBSERVED: Final = (
     "rasterio",
     "sqlalchemy",
     "tensorflow",
-    "torch",
-    "xgboost",
 )
 
 

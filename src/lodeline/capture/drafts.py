@@ -22,8 +22,9 @@ from typing import Any, Final
 
 from lodeline.capture.datasets import FILE, Dataset, Stat, find_path_stat
 from lodeline.capture.journal import Line
+from lodeline.capture.models import stem
 from lodeline.capture.privacy import current
-from lodeline.limits import EVENT_DATASETS_MAX
+from lodeline.limits import EVENT_DATASETS_MAX, SAMPLINGS_MAX
 from lodeline.model import format_time
 from lodeline.wire.facets import PRODUCER, Scope, type_of
 
@@ -60,6 +61,7 @@ class Output:
         bound: `inputs` is only an upper bound, or nothing is known.
         plain: known from its opening only.
         is_open: was not closed when it was told of.
+        late: what any process of the run read until then may have flowed in.
     """
 
     time_us: int
@@ -67,6 +69,7 @@ class Output:
     bound: bool = False
     plain: bool = True
     is_open: bool = False
+    late: bool = False
     facets: dict[str, Any] = field(default_factory=dict)
     output_facets: dict[str, Any] = field(default_factory=dict)
     fields: dict[str, list[tuple[str, str, str]]] | None = None
@@ -164,7 +167,23 @@ class RunDraft:
             own = dataset in self.outputs
             entry = self.inputs[dataset] = Input(time_us, own, stat=_stat(stat))
         entry.facets.update(facets or {})
+        self._add_sampling(dataset, entry, input_facets or {})
         entry.input_facets.update(input_facets or {})
+
+    def _add_sampling(self, dataset: Dataset, entry: Input, input_facets: dict[str, Any]) -> None:
+        """Rows may be drawn more than once: a later drawing is told beside the first."""
+        first = entry.input_facets.get("lodeline_sampling")
+        if first is None or "lodeline_sampling" not in input_facets:
+            return
+        later = input_facets.pop("lodeline_sampling")
+        further = first.setdefault("further", [])
+        if later in further or later == {k: v for k, v in first.items() if k != "further"}:
+            return
+        if len(further) < SAMPLINGS_MAX:
+            further.append(later)
+        else:
+            told = f"rows were drawn more than {SAMPLINGS_MAX} times; the rest is not told"
+            self.add_gap(f"dataset:{dataset.namespace}:{dataset.name}", "size", told)
 
     def _write(
         self,
@@ -181,6 +200,7 @@ class RunDraft:
         entry = Output(time_us, {Dataset(*source) for source in flow["inputs"]}, plain=False)
         entry.bound = bool(flow["bound"])
         entry.is_open = bool(flow.get("is_open"))
+        entry.late = bool(flow.get("late"))
         entry.fields = flow.get("fields")
         # One open file may take several frames; its opening says nothing of what flowed in.
         also = entry.is_open and before is not None and not before.plain
@@ -209,6 +229,7 @@ class RunDraft:
 
     def _rename(self, time_us: int, source: str, target: str) -> None:
         old, new = Dataset(FILE, source), Dataset(FILE, target)
+        self._rename_model(old, new)
         written = self.outputs.pop(old, None)
         if written is not None:
             if written.stat is not None:
@@ -227,6 +248,18 @@ class RunDraft:
             "previousIdentifier": {"name": source, "namespace": FILE},
         }
         self.outputs[new] = Output(time_us, {old}, plain=False)
+
+    def _rename_model(self, old: Dataset, new: Dataset) -> None:
+        """A model whose file got another name is named by that: checkpoints are often renamed."""
+        for dataset, output in list(self.outputs.items()):
+            facet = output.facets.get("lodeline_model", {})
+            if facet.get("artifact") != {"namespace": old.namespace, "name": old.name}:
+                continue
+            facet["artifact"] = {"namespace": new.namespace, "name": new.name}
+            if output.stat is not None:
+                output.stat = output.stat._replace(path=new.name)
+            if dataset.name == stem(old):
+                self.outputs[dataset._replace(name=stem(new))] = self.outputs.pop(dataset)
 
     def _copy(self, time_us: int, source: str, target: str) -> None:
         self.outputs[Dataset(FILE, target)] = Output(time_us, {Dataset(FILE, source)}, plain=False)
@@ -350,7 +383,7 @@ class RunDraft:
 
     def _settle(self, output: Output) -> None:
         """A plain output may hold what was read before its last change."""
-        if not output.plain or not output.bound:
+        if not (output.plain or output.late) or not output.bound:
             return
         changed_us = output.time_us if output.stat is None else output.stat.mtime_ns // 1000
         latest = max(changed_us, output.time_us) + _TICK_US

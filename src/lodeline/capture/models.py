@@ -124,22 +124,51 @@ def record_dump(
         recorder.write(dataset, flow=recorder.flow_of(value, data=True))
         return
     fitted = find_fitted(estimator) or Fitted(flow=recorder.flow.unknown() | BOUND)
-    run = recorder.run
-    namespace = run.namespace if run is not None else "default"
-    stat = find_stat(dataset)
-    model = Dataset(namespace, fitted.name or stem(dataset))
     facet = describe_model(estimator, fitted, dataset, file_format=file_format)
+    record_model(recorder, dataset, fitted, facet, estimator=estimator)
+
+
+def record_model(
+    recorder: Recorder,
+    artifact: Dataset,
+    fitted: Fitted,
+    facet: dict[str, Any],
+    *,
+    estimator: object = None,
+    late: bool = False,
+) -> Dataset:
+    """Record that a model was written to a file or a folder.
+
+    Args:
+        recorder: of this process.
+        artifact: what holds its bytes.
+        fitted: what flowed in, and the model's name where it was given one.
+        facet: `lodeline_model` without its digest.
+        estimator: the model in memory, whose rows may be known.
+        late: as for `Recorder.write`.
+
+    Returns:
+        The model's name.
+    """
+    model = Dataset(_namespace(recorder), fitted.name or stem(artifact))
     facets: dict[str, dict[str, Any]] = {"lodeline_model": facet}
-    if fitted.features:
-        fields = [{"name": name} for name in fitted.features]
-        facets["schema"] = {"fields": fields}
+    features = facet.get("features")
+    if features:
+        facets["schema"] = {"fields": [{"name": name} for name in features]}
     recorder.write(
         model,
         flow=fitted.flow,
         facets=facets,
-        output_facets=_rows_of(recorder, estimator, model),
-        stat=stat,
+        output_facets=None if estimator is None else _rows_of(recorder, estimator, model),
+        stat=find_stat(artifact),
+        late=late,
     )
+    return model
+
+
+def _namespace(recorder: Recorder) -> str:
+    run = recorder.run
+    return run.namespace if run is not None else "default"
 
 
 def _rows_of(recorder: Recorder, estimator: object, model: Dataset) -> dict[str, Any] | None:
@@ -178,19 +207,37 @@ def record_load(recorder: Recorder, value: object, target: object, *, file_forma
     if estimator is None:
         recorder.tag(value, recorder.read(dataset))
         return
-    run = recorder.run
-    namespace = run.namespace if run is not None else "default"
-    stat = find_stat(dataset)
-    model = Dataset(namespace, stem(dataset))
-    fitted = note_fitted(estimator) or Fitted()
-    facet = describe_model(estimator, fitted, dataset, file_format=file_format)
-    fitted.features = list(facet["features"])
-    flow = recorder.read(model, facets={"lodeline_model": facet}, stat=stat)
-    fitted.flow = flow
-    recorder.tag(estimator, flow)
+    known = note_fitted(estimator) or Fitted()
+    facet = describe_model(estimator, known, dataset, file_format=file_format)
+    flow = record_use(recorder, dataset, estimator, facet)
     if value is not estimator:
         recorder.tag(value, flow)
-    LOADED.append((weakref.ref(estimator), LoadedModel(*model, stat, dataset)))
+
+
+def record_use(
+    recorder: Recorder, artifact: Dataset, estimator: object, facet: dict[str, Any]
+) -> int:
+    """Record that a model was loaded from a file or a folder.
+
+    Args:
+        recorder: of this process.
+        artifact: what holds its bytes.
+        estimator: the model in memory, to be known from here on.
+        facet: `lodeline_model` without its digest.
+
+    Returns:
+        The flow of the model.
+    """
+    stat = find_stat(artifact)
+    model = Dataset(_namespace(recorder), stem(artifact))
+    flow = recorder.read(model, facets={"lodeline_model": facet}, stat=stat)
+    fitted = note_fitted(estimator)
+    if fitted is not None:
+        fitted.features = list(facet.get("features") or ())
+        fitted.flow = flow
+        recorder.tag(estimator, flow)
+        LOADED.append((weakref.ref(estimator), LoadedModel(*model, stat, artifact)))
+    return flow
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +273,7 @@ def register_model(recorder: Recorder, estimator: object, name: str) -> ModelVer
     import hashlib
     import pickle
 
-    run = recorder.run
-    namespace = run.namespace if run is not None else "default"
+    namespace = _namespace(recorder)
     fitted = note_fitted(estimator) or Fitted(flow=recorder.flow.unknown() | BOUND)
     fitted.name = name
     try:

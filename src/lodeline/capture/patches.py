@@ -16,8 +16,9 @@ Two traces of a wrapper could show in a program's output, and are removed:
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterable
-from types import CodeType, FunctionType, TracebackType
+from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, Final
 
 from lodeline.capture.recorder import RECORDER
@@ -53,6 +54,28 @@ class Patches:
     def hide(self, code: CodeType) -> None:
         """Keep frames of this code out of the program's tracebacks, too."""
         _CODES.add(code)
+
+    def place_warnings(self) -> None:
+        """Have warnings of native code name the program's line, not the wrapper's around it.
+
+        Native code warns at the frame on top, and no file name makes that one be skipped.
+        """
+        import warnings
+
+        original = getattr(warnings, "_showwarnmsg", None)  # what the interpreter itself calls
+        if original is None:
+            return
+
+        def lodeline(message: Any) -> Any:
+            if message.filename == self.file:
+                frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # documented
+                while frame is not None and frame.f_code in _CODES:
+                    frame = frame.f_back
+                if frame is not None:
+                    message.filename, message.lineno = frame.f_code.co_filename, frame.f_lineno
+            return original(message)
+
+        self.replace(warnings, "_showwarnmsg", self.finish(lodeline, original))
 
     def on_undo(self, act: Callable[[], None]) -> None:
         """Have something more done by `undo`."""

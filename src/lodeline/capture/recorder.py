@@ -172,6 +172,7 @@ class Recorder:
         fields: Mapping[str, Iterable[tuple[Dataset, str]]] | None = None,
         appends: bool = False,
         is_open: bool = False,
+        late: bool = False,
         stat: Stat | None = None,
     ) -> None:
         """Record that the current run wrote a dataset.
@@ -185,6 +186,8 @@ class Recorder:
             fields: which input fields each output field was made of.
             appends: earlier contents stayed.
             is_open: the file is not closed yet; it is looked at when the run is told.
+            late: where `flow` is a bound, what other processes of the run read until now counts,
+                too: they may have handed it to this one.
             stat: how the file looked when it was closed; looked up now when missing.
         """
         run = self.run
@@ -209,6 +212,7 @@ class Recorder:
                     "fields": _fields(fields),
                     "appends": appends,
                     "is_open": is_open,
+                    "late": late,
                 },
                 _copy(facets),
                 _copy(output_facets),

@@ -1,22 +1,31 @@
-"""scikit-learn: every estimator's fit, predict, transform and score; splits; metrics.
+"""scikit-learn: every estimator's fit, predict, transform and score; splits and folds; metrics.
 
 `BaseEstimator.__init_subclass__` tells of each class when it is made, scikit-learn's own and
 other libraries' alike, so an inherited `fit` is wrapped where it is defined and nothing is listed.
 A call inside another estimator's call (a pipeline's steps, a search's candidates) is part of that
-one and passes through.
+one and passes through, in a worker process, too.
+
+How rows are drawn is seen at the splitters: what each `split` yields is counted and digested on its
+way to whoever asked, be it the program's own loop or a search.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
+import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from lodeline.capture.datasets import file_dataset
+from lodeline.capture.flow import BOUND
 from lodeline.capture.models import find_fitted, note_fitted, parameters_of
 from lodeline.capture.patches import After, Patches
 from lodeline.capture.recorder import Recorder
 from lodeline.capture.values import plain
+from lodeline.limits import FOLD_ROWS_DIGESTED_MAX, FOLDS_MAX, METRIC_REPEATS_MAX
 
 _FITS: Final = frozenset({"fit", "partial_fit", "fit_transform", "fit_predict", "fit_resample"})
 _USES: Final = frozenset(
@@ -24,6 +33,27 @@ _USES: Final = frozenset(
     | {"inverse_transform", "score_samples", "kneighbors", "apply"}
 )
 _SCORES: Final = frozenset({"score"})
+_TABLES_OF_METRICS: Final = frozenset(
+    {"confusion_matrix", "classification_report", "precision_recall_fscore_support"}
+)
+_VALIDATIONS: Final = (
+    *("cross_val_score", "cross_validate", "cross_val_predict", "permutation_test_score"),
+    *("learning_curve", "validation_curve"),
+)
+# What a splitter or a sampler chooses rows by.
+_CRITERIA: Final = (
+    *("n_splits", "n_repeats", "test_size", "train_size", "shuffle", "p", "n_groups"),
+    *("max_train_size", "gap", "replace", "n_samples"),
+)
+# Tables that come with the package: which files each function reads.
+_BUNDLED: Final = {
+    "load_iris": ("iris.csv",),
+    "load_wine": ("wine_data.csv",),
+    "load_breast_cancer": ("breast_cancer.csv",),
+    "load_digits": ("digits.csv.gz",),
+    "load_diabetes": ("diabetes_data_raw.csv.gz", "diabetes_target.csv.gz"),
+    "load_linnerud": ("linnerud_exercise.csv", "linnerud_physiological.csv"),
+}
 
 
 class SklearnIntegration:
@@ -62,6 +92,8 @@ class _Observer:
         self._recorder = recorder
         self._patches = patches
         self._wrapped: set[tuple[type, str]] = set()
+        self._folds = _Folds(recorder, patches)
+        self._metrics = _Metrics(recorder)
 
     def wrap_class(self, kind: type) -> None:
         """Wrap the methods that a class, or a mixin that it inherits from, defines."""
@@ -87,11 +119,15 @@ class _Observer:
             self._patches.outermost(owner, name, after)
 
     def watch_modules(self) -> None:
-        """Wrap splits and scores once their modules are imported."""
+        """Wrap splits, scores, samplers and bundled data once their modules are imported."""
         from lodeline.capture.process import ADAPTERS
 
         ADAPTERS.when_imported("sklearn.model_selection", self._patch_selection)
+        ADAPTERS.when_imported("sklearn.model_selection._split", self._patch_splitters)
         ADAPTERS.when_imported("sklearn.metrics", self._patch_metrics)
+        ADAPTERS.when_imported("sklearn.datasets", self._patch_datasets)
+        ADAPTERS.when_imported("sklearn.utils", self._patch_samplers)
+        ADAPTERS.when_imported("sklearn.utils.parallel", self._patch_workers)
 
     def _patch_selection(self, module: Any) -> None:
         if self._recorder.rows:
@@ -99,12 +135,55 @@ class _Observer:
 
             follow_split(module, self._patches)
         self._patches.outermost(module, "train_test_split", self.after_split)
-        self._patches.outermost(module, "cross_val_score", self.after_cross_validation)
+        for name in _VALIDATIONS:
+            after = functools.partial(self.after_cross_validation, name)
+            self._patches.outermost(module, name, after)
+
+    def _patch_splitters(self, module: Any) -> None:
+        for kind in list(vars(module).values()):
+            if isinstance(kind, type) and callable(vars(kind).get("split")):
+                owner: type = kind
+                self._patches.wrap(
+                    owner, "split", vars(owner)["split"], functools.partial(self._split, owner)
+                )
+
+    def _split(self, owner: type, original: Any) -> Any:
+        folds = self._folds
+
+        def lodeline(self: Any, *args: Any, **kwargs: Any) -> Any:
+            found = original(self, *args, **kwargs)
+            # Splitters call the `split` they inherit: the first one on the way is the program's.
+            first = next((k for k in type(self).__mro__ if "split" in vars(k)), None)
+            if first is not owner:
+                return found
+            return folds.watch(found, self, args[0] if args else kwargs.get("X"))
+
+        return lodeline
 
     def _patch_metrics(self, module: Any) -> None:
         for name in dir(module):
-            if name.endswith(("_score", "_loss", "_error", "_deviance")) or name == "auc":
-                self._patches.outermost(module, name, _MetricDoor(self._recorder, name))
+            ends = name.endswith(("_score", "_loss", "_error", "_deviance"))
+            if ends or name == "auc" or name in _TABLES_OF_METRICS:
+                self._patches.outermost(module, name, functools.partial(self.after_metric, name))
+
+    def _patch_samplers(self, module: Any) -> None:
+        for name in ("resample", "shuffle"):
+            self._patches.outermost(module, name, functools.partial(self.after_sample, name))
+
+    def _patch_workers(self, module: Any) -> None:
+        # What a worker process does for a search or an ensemble is part of that one.
+        tasks = getattr(module, "_FuncWrapper", None)
+        if tasks is not None:
+            self._patches.outermost(tasks, "__call__", lambda *_: None)
+
+    def _patch_datasets(self, module: Any) -> None:
+        folder = os.path.join(os.path.dirname(module.__file__), "data")
+        for name, files in _BUNDLED.items():
+            after = functools.partial(self.after_bundled, folder, files)
+            self._patches.outermost(module, name, after)
+        for name in dir(module):
+            if name.startswith("make_"):
+                self._patches.outermost(module, name, functools.partial(self.after_made, name))
 
     def after_fit(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         estimator = args[0]
@@ -120,6 +199,11 @@ class _Observer:
         if result is not estimator:
             self._recorder.tag(result, fitted.flow)
         self._note_parameters(estimator, fitted.parameters)
+        if kwargs.get("sample_weight") is not None:
+            self._recorder.param(f"{type(estimator).__name__}.fit.sample_weight", True)
+        folds = self._folds.taken(args[1] if len(args) > 1 else kwargs.get("X"))
+        if hasattr(estimator, "best_params_"):
+            self._note_search(estimator, folds, flow)
         self._note_features(args[1] if len(args) > 1 else kwargs.get("X"), fitted.features)
         if self._recorder.rows:
             from lodeline.capture.row_tracking import note_fit
@@ -134,6 +218,21 @@ class _Observer:
             self._recorder.param(f"{kind}.{name}", value)
             if name.endswith("random_state"):
                 self._recorder.seed(f"{kind}.{name}", value)
+
+    def _note_search(self, search: Any, folds: list[dict[str, Any]], flow: int) -> None:
+        """What a search over parameters chose, of how many, by which folds."""
+        kind = type(search).__name__
+        self._recorder.param(f"{kind}.best_params", plain(search.best_params_))
+        results = getattr(search, "cv_results_", {})
+        self._recorder.param(f"{kind}.candidates", len(results.get("params", ())))
+        best = getattr(search, "best_index_", None)
+        if best is not None:
+            names = [name for name in results if name.startswith("split")][:FOLDS_MAX]
+            scores = {name: plain(results[name][best]) for name in names}
+            self._metrics.note(f"{kind}.best_folds", scores)
+        if hasattr(search, "best_score_"):
+            self._metrics.note(f"{kind}.best_score", plain(search.best_score_))
+        self._folds.tell(folds, flow)
 
     def _note_features(self, table: Any, features: list[str]) -> None:
         """Plain columns that reach a fit are features: defined by their dataset and name."""
@@ -163,49 +262,232 @@ class _Observer:
 
     def after_score(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del kwargs
-        self._recorder.metric(f"{type(args[0]).__name__}.score", plain(result))
+        self._metrics.note(f"{type(args[0]).__name__}.score", plain(result))
+
+    def after_metric(
+        self, name: str, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Record what a function of `sklearn.metrics` gave, by its name."""
+        del args, kwargs
+        if not isinstance(result, str):
+            self._metrics.note(name, _listed(result))
 
     def after_split(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         for index, part in enumerate(result):
             self._recorder.tag(part, self._recorder.flow_of(args[index // 2]))
         facet: dict[str, Any] = {"method": "train_test_split"}
-        size = kwargs.get("test_size")
         total = len(args[0]) if args else 0
         if total and len(result) > 1:
             facet["count"] = len(result[0])
             facet["fraction"] = len(result[0]) / total
-        criteria = {"test_size": size, "train_size": kwargs.get("train_size")}
+        criteria = {"test_size": kwargs.get("test_size"), "train_size": kwargs.get("train_size")}
         criteria |= {"shuffle": kwargs.get("shuffle", True)}
         criteria["stratified"] = kwargs.get("stratify") is not None
-        stated = [f"{name}={plain(value)}" for name, value in criteria.items() if value is not None]
-        facet["criteria"] = ", ".join(stated)
-        seed = plain(kwargs.get("random_state"))
+        facet["criteria"] = _stated(criteria)
+        inner = self._folds.taken()
+        if inner and "folds" in inner[-1]:
+            facet["folds"] = inner[-1]["folds"]
+        self._add_seed(facet, "train_test_split", kwargs.get("random_state"))
+        self._folds.tell([facet], self._recorder.flow_of(*args))
+
+    def after_sample(
+        self, name: str, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Record `resample` and `shuffle`: each result comes from the table in its place."""
+        parts = list(result) if len(args) > 1 else [result]
+        for table, part in zip(args, parts, strict=False):
+            self._recorder.tag(part, self._recorder.flow_of(table, data=True))
+        criteria = {key: kwargs.get(key) for key in _CRITERIA}
+        criteria["stratified"] = True if kwargs.get("stratify") is not None else None
+        facet: dict[str, Any] = {"method": name, "criteria": _stated(criteria)}
+        if parts and hasattr(parts[0], "__len__"):
+            facet["count"] = len(parts[0])
+        self._add_seed(facet, name, kwargs.get("random_state"))
+        self._folds.tell([facet], self._recorder.flow_of(*args, data=True))
+
+    def _add_seed(self, facet: dict[str, Any], name: str, seed: Any) -> None:
+        seed = plain(seed)
         if isinstance(seed, int):
             facet["seed"] = seed
-            self._recorder.seed("train_test_split.random_state", seed)
-        for source in self._recorder.flow.datasets(self._recorder.flow_of(*args)):
-            self._recorder.read(source, input_facets={"lodeline_sampling": facet})
+            self._recorder.seed(f"{name}.random_state", seed)
 
     def after_cross_validation(
-        self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, name: str, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        del kwargs
-        kind = type(args[0]).__name__ if args else "estimator"
-        self._recorder.metric(f"{kind}.cross_val_score", plain([float(value) for value in result]))
+        """Record the scores of a cross-validation, its folds, and where what it gives came from."""
+        estimator = args[0] if args else kwargs.get("estimator")
+        tables = (*args[1:], *(kwargs[key] for key in ("X", "y") if key in kwargs))
+        flow = self._recorder.flow_of(*tables, data=True)
+        title = f"{type(estimator).__name__}.{name}"
+        if name == "cross_val_predict":
+            self._recorder.tag(result, flow)
+        elif isinstance(result, Mapping):
+            for key, values in result.items():
+                if "score" in key:
+                    self._metrics.note(f"{title}.{key}", _listed(values))
+            for part in result.get("estimator", ()):
+                _tag_part(self._recorder, part, flow, _columns(tables[0] if tables else None))
+        elif name.endswith("_score"):
+            self._metrics.note(title, _listed(result))
+        self._folds.tell(self._folds.taken(tables[0] if tables else None), flow)
 
-
-class _MetricDoor:
-    """Records what a function of `sklearn.metrics` gave, by its name."""
-
-    def __init__(self, recorder: Recorder, name: str) -> None:
-        self._recorder = recorder
-        self._name = name
-
-    def __call__(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def after_bundled(
+        self,
+        folder: str,
+        files: tuple[str, ...],
+        result: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        """A table that comes with the package was read from its files there."""
         del args, kwargs
-        value = plain(result)
-        if isinstance(value, (int, float)):
-            self._recorder.metric(self._name, value)
+        flow = 0
+        for file in files:
+            path = os.path.join(folder, file)
+            if os.path.exists(path):
+                flow |= self._recorder.read(file_dataset(path))
+        _tag_members(self._recorder, result, flow)
+
+    def after_made(
+        self, name: str, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Data that was made of random numbers comes from nowhere else."""
+        del args
+        seed = kwargs.get("random_state")
+        if isinstance(seed, int):
+            self._recorder.seed(f"{name}.random_state", seed)
+        _tag_members(self._recorder, result, 0)
+
+
+class _Metrics:
+    """Metrics by name; where one is measured again, each value and the last."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._seen: dict[str, tuple[int, object]] = {}
+
+    def note(self, name: str, value: object) -> None:
+        count, first = self._seen.get(name, (0, value))
+        self._seen[name] = (count + 1, first)
+        if count == 1:
+            self._recorder.metric(f"{name}.1", first)
+        if 0 < count < METRIC_REPEATS_MAX:
+            self._recorder.metric(f"{name}.{count + 1}", value)
+        self._recorder.metric(name, value)
+
+
+class _Folds(threading.local):
+    """What splitters yielded. Inside an observed call it waits for that call's end."""
+
+    def __init__(self, recorder: Recorder, patches: Patches) -> None:
+        self._recorder = recorder
+        self._waiting: list[dict[str, Any]] = []
+        patches.hide(_Folds._iter.__code__)
+
+    def watch(self, found: Iterator[Any], splitter: Any, table: Any) -> Iterator[Any]:
+        """Give what `split` gave, as it comes, and tell of it at the end."""
+        folds: list[dict[str, Any]] = []
+        return self._iter(found, folds, functools.partial(self._end, splitter, table, folds))
+
+    def _iter(
+        self, found: Iterator[Any], folds: list[dict[str, Any]], end: Callable[[], None]
+    ) -> Iterator[Any]:
+        try:
+            for pair in found:
+                self._count(pair, folds)
+                yield pair
+        finally:
+            end()
+
+    def _count(self, pair: Any, folds: list[dict[str, Any]]) -> None:
+        try:
+            if len(folds) < FOLDS_MAX:
+                train, test = pair
+                fold = {"train": len(train), "test": len(test)}
+                folds.append(fold | _digest_of(train, test))
+        except Exception as error:  # capture's outermost door
+            self._recorder.trouble("sklearn.split", error)
+
+    def _end(self, splitter: Any, table: Any, folds: list[dict[str, Any]]) -> None:
+        try:
+            if folds:
+                self._add(splitter, table, folds)
+        except Exception as error:  # capture's outermost door
+            self._recorder.trouble("sklearn.split", error)
+
+    def _add(self, splitter: Any, table: Any, folds: list[dict[str, Any]]) -> None:
+        kind = type(splitter).__name__
+        criteria = {name: getattr(splitter, name, None) for name in _CRITERIA}
+        facet: dict[str, Any] = {"method": kind, "criteria": _stated(criteria), "folds": folds}
+        if hasattr(table, "__len__"):
+            facet["count"] = len(table)
+        seed = plain(getattr(splitter, "random_state", None))
+        if isinstance(seed, int):
+            facet["seed"] = seed
+        if self._recorder.local.depth:
+            # A call inside an estimator's call: only that one knows whether it is worth telling.
+            self._waiting = [*self._waiting[1 - FOLDS_MAX :], facet]
+            return
+        self.tell([facet], self._recorder.flow_of(table, data=True))
+
+    def taken(self, table: Any = None) -> list[dict[str, Any]]:
+        """What was yielded inside the call that ended.
+
+        Args:
+            table: splits of another number of rows are of parts inside, and left out.
+        """
+        waiting, self._waiting = self._waiting, []
+        if table is None or not hasattr(table, "__len__"):
+            return waiting
+        return [facet for facet in waiting if facet.get("count", len(table)) == len(table)]
+
+    def tell(self, facets: list[dict[str, Any]], flow: int) -> None:
+        """Record how rows were drawn, at the inputs that they came from."""
+        sources = self._recorder.flow.datasets(flow)
+        for facet in facets:
+            if "seed" in facet:
+                self._recorder.seed(f"{facet['method']}.random_state", facet["seed"])
+            if flow & BOUND and len(sources) > 1:
+                told = "rows were drawn from a table that may have come from any of several inputs"
+                self._recorder.gap(str(facet["method"]), "capture", told)
+                continue
+            for source in sources:
+                self._recorder.read(source, input_facets={"lodeline_sampling": facet})
+
+
+def _digest_of(train: Any, test: Any) -> dict[str, str]:
+    if len(train) + len(test) > FOLD_ROWS_DIGESTED_MAX:
+        return {}
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for numbers in (train, test):
+        digest.update(np.ascontiguousarray(np.asarray(numbers), dtype="<i8").data)
+    return {"digest": f"sha256:{digest.hexdigest()}"}
+
+
+def _stated(criteria: Mapping[str, Any]) -> str:
+    told = [f"{name}={plain(value)}" for name, value in criteria.items() if value is not None]
+    return ", ".join(told)
+
+
+def _listed(value: Any) -> object:
+    """A metric's value as plain numbers: arrays as lists, unless they are large."""
+    if isinstance(value, tuple):
+        return [_listed(member) for member in value]
+    listed = getattr(value, "tolist", None)
+    size = getattr(value, "size", 1)
+    if listed is not None and isinstance(size, int) and size <= METRIC_REPEATS_MAX:
+        return plain(listed())
+    return plain(value)
+
+
+def _tag_members(recorder: Recorder, result: Any, flow: int) -> None:
+    """A data set as scikit-learn gives it: a bunch, or a tuple, of arrays and frames."""
+    members = list(result.values()) if isinstance(result, dict) else result
+    for member in members if isinstance(members, (list, tuple)) else [members]:
+        if recorder.flow.is_data(member):
+            recorder.tag(member, flow)
 
 
 def _columns(table: Any) -> list[str]:
@@ -214,12 +496,22 @@ def _columns(table: Any) -> list[str]:
 
 
 def _tag_parts(recorder: Recorder, estimator: Any, flow: int, features: list[str]) -> None:
-    """The parts of a fitted estimator that programs dump: the best of a search, a last step."""
-    for name in ("best_estimator_", "estimator_", "_final_estimator"):
-        part = getattr(estimator, "__dict__", {}).get(name)
-        if part is None or isinstance(part, str):
-            continue
-        fitted = note_fitted(part)
-        if fitted is not None:
-            fitted.flow, fitted.features = flow, list(features)
-            recorder.tag(part, flow)
+    """The parts of a fitted estimator that programs dump: a search's best, a pipeline's steps."""
+    own = getattr(estimator, "__dict__", {})
+    for name in ("best_estimator_", "estimator_"):
+        _tag_part(recorder, own.get(name), flow, features)
+    for number, step in enumerate(own.get("steps") or ()):
+        # Only the first step saw the columns as they came.
+        _tag_part(recorder, step[1], flow, [] if number else features)
+    best = own.get("best_estimator_")
+    if best is not None and best is not estimator:
+        _tag_parts(recorder, best, flow, features)
+
+
+def _tag_part(recorder: Recorder, part: Any, flow: int, features: list[str]) -> None:
+    if part is None or isinstance(part, str):
+        return
+    fitted = note_fitted(part)
+    if fitted is not None:
+        fitted.flow, fitted.features = flow, list(features)
+        recorder.tag(part, flow)

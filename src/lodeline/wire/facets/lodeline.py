@@ -563,6 +563,41 @@ class LodelineIntentJobFacet(Facet, frozen=True):
     operations: list[Any] | None = None
 
 
+class SamplingFold(Part, frozen=True):
+    """One division of the rows into those to learn from and those to test on.
+
+    Attributes:
+        train: how many rows to learn from.
+        test: how many to test on.
+        digest: `sha256:` and hexadecimal, of the row numbers: those to learn from, then those to
+            test on, each as eight bytes, least significant first.
+    """
+
+    train: int
+    test: int
+    digest: str | None = None
+
+
+class Sampling(Part, frozen=True):
+    """One more way in which rows were drawn.
+
+    Attributes:
+        method: such as `KFold`.
+        fraction: of the rows, from 0 to 1.
+        count: of the rows.
+        seed: of the choice.
+        criteria: what rows were chosen by.
+        folds: the divisions, in order.
+    """
+
+    method: str
+    fraction: float | None = None
+    count: int | None = None
+    seed: Any = None
+    criteria: str | None = None
+    folds: list[SamplingFold] | None = None
+
+
 class LodelineSamplingInputDatasetFacet(Facet, frozen=True):
     """How the rows that a run used were drawn from an input.
 
@@ -572,6 +607,8 @@ class LodelineSamplingInputDatasetFacet(Facet, frozen=True):
         count: of the rows.
         seed: of the choice.
         criteria: what rows were chosen by.
+        folds: the divisions, in order.
+        further: how rows were drawn after that, where they were drawn more than once.
     """
 
     facet_name: ClassVar = "lodeline_sampling"
@@ -582,6 +619,8 @@ class LodelineSamplingInputDatasetFacet(Facet, frozen=True):
     count: int | None = None
     seed: Any = None
     criteria: str | None = None
+    folds: list[SamplingFold] | None = None
+    further: list[Sampling] | None = None
 
 
 class PolicyAnnotation(Part, frozen=True):

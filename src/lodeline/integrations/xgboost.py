@@ -1,0 +1,169 @@
+"""XGBoost: its own tables and boosters; its estimators are scikit-learn's to that adapter.
+
+A `DMatrix` comes from what it was made of, or from the file that it reads by itself. A table that
+is fed piece by piece (`DataIter`, external memory) may hold anything read so far.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+from lodeline.capture.boosters import (
+    adopt,
+    note_scores,
+    note_trained,
+    record_loaded,
+    record_saved,
+    tag_prediction,
+)
+from lodeline.capture.datasets import find_dataset
+from lodeline.capture.flow import BOUND
+from lodeline.capture.patches import Patches
+from lodeline.capture.recorder import Recorder
+from lodeline.capture.values import plain
+
+_PATHS: Final = (str, os.PathLike)
+
+
+class XgboostIntegration:
+    """XGBoost 2 and 3."""
+
+    name = "xgboost"
+    supports = "xgboost>=2.0,<4"
+
+    def install(self, recorder: Recorder) -> Callable[[], None]:
+        """Patch tables, training, files and predictions."""
+        import xgboost
+        from xgboost import callback, core, sklearn, training
+
+        patches = Patches("xgboost")
+        observer = _Observer(recorder)
+        for name in ("DMatrix", "QuantileDMatrix", "ExtMemQuantileDMatrix"):
+            kind = getattr(core, name, None)
+            if kind is not None:
+                patches.outermost(kind, "__init__", observer.after_table)
+        for owner in (xgboost, training):
+            patches.outermost(owner, "train", observer.after_train)
+            patches.outermost(owner, "cv", observer.after_cross_validation)
+        patches.door(callback.CallbackContainer, "after_training", observer.after_training)
+        patches.outermost(core.DMatrix, "slice", observer.after_slice)
+        for kind in (core.Booster, sklearn.XGBModel):
+            patches.door(kind, "save_model", observer.after_save)
+            patches.door(kind, "load_model", observer.after_load)
+        for name in ("predict", "inplace_predict"):
+            patches.outermost(core.Booster, name, observer.after_predict)
+        patches.outermost(sklearn.XGBModel, "get_booster", observer.after_booster)
+        return patches.undo
+
+
+class _Observer:
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def after_table(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A table comes from its data, labels and weights."""
+        del result
+        data = args[1] if len(args) > 1 else kwargs.get("data")
+        if isinstance(data, _PATHS):
+            # `train.csv?format=csv#cache` reads train.csv.
+            text = os.fsdecode(data).partition("#")[0].partition("?")[0]
+            dataset = find_dataset(text)
+            flow = self._recorder.flow.unknown() if dataset is None else 0
+            flow |= 0 if dataset is None else self._recorder.read(dataset)
+        elif any(kind.__name__ == "DataIter" for kind in type(data).__mro__):
+            flow = self._recorder.flow.unknown() | BOUND
+        else:
+            flow = self._recorder.flow_of(*args[1:], *kwargs.values(), data=True)
+        self._recorder.tag(args[0], flow)
+
+    def after_slice(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Rows of a table come from where the table does."""
+        del kwargs
+        self._recorder.tag(result, self._recorder.flow_of(args[0]))
+
+    def after_train(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Record a training: its settings and what it learned from."""
+        table = args[1] if len(args) > 1 else kwargs.get("dtrain")
+        settings = dict(args[0] if args else kwargs.get("params") or {})
+        settings["num_boost_round"] = args[2] if len(args) > 2 else kwargs.get("num_boost_round")
+        flow = self._recorder.flow_of(table, kwargs.get("xgb_model"))
+        if kwargs.get("early_stopping_rounds"):
+            # Where it stopped depends on them.
+            flow |= self._recorder.flow_of([pair[0] for pair in kwargs.get("evals") or ()])
+            settings["early_stopping_rounds"] = kwargs["early_stopping_rounds"]
+        note_trained(
+            self._recorder,
+            result,
+            flow=flow,
+            features=result.feature_names or (),
+            settings={name: value for name, value in settings.items() if value is not None},
+            title="xgboost",
+        )
+
+    def after_training(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Record the evaluations of a training, and where it stopped."""
+        del kwargs
+        if getattr(args[0], "is_cv", False):
+            return
+        note_scores(self._recorder, "xgboost", getattr(args[0], "history", {}))
+        best = result.attr("best_iteration") if hasattr(result, "attr") else None
+        if best is not None:
+            self._recorder.metric("xgboost.best_iteration", int(best))
+
+    def after_cross_validation(
+        self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Record a cross-validation: how rows were divided, and the last scores."""
+        table = args[1] if len(args) > 1 else kwargs.get("dtrain")
+        flow = self._recorder.flow_of(table)
+        seed, folds = kwargs.get("seed", 0), kwargs.get("nfold", 3)
+        criteria = f"nfold={folds}, stratified={kwargs.get('stratified', False)}"
+        facet = {"method": "xgboost.cv", "criteria": criteria, "seed": seed}
+        self._recorder.seed("xgboost.cv", seed)
+        if not flow & BOUND:
+            for source in self._recorder.flow.datasets(flow):
+                self._recorder.read(source, input_facets={"lodeline_sampling": facet})
+        for name in result:
+            values = result[name]
+            last = values[-1] if isinstance(values, list) else values.iloc[-1]
+            self._recorder.metric(f"xgboost.cv.{name}", plain(last))
+        if self._recorder.flow.is_data(result):
+            self._recorder.tag(result, flow)
+
+    def after_save(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Record that a model was written."""
+        del result
+        target = args[1] if len(args) > 1 else kwargs.get("fname")
+        told = _format(target)
+        record_saved(self._recorder, args[0], target, features=_features(args[0]), file_format=told)
+
+    def after_load(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Record that a model was read."""
+        del result
+        target = args[1] if len(args) > 1 else kwargs.get("fname")
+        told = _format(target)
+        record_loaded(
+            self._recorder, args[0], target, features=_features(args[0]), file_format=told
+        )
+
+    def after_predict(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A prediction comes from the booster and its table."""
+        tables = args[1:2] or (kwargs.get("data"),)
+        tag_prediction(self._recorder, args[0], tables, result)
+
+    def after_booster(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """An estimator's booster is its own."""
+        del kwargs
+        adopt(self._recorder, result, args[0], result.feature_names or ())
+
+
+def _features(model: Any) -> list[str]:
+    booster = getattr(model, "_Booster", model)
+    return [str(name) for name in getattr(booster, "feature_names", None) or ()]
+
+
+def _format(target: Any) -> str:
+    text = os.fsdecode(target) if isinstance(target, _PATHS) else ""
+    return "xgboost-json" if text.endswith(".json") else "xgboost-ubj"
