@@ -515,6 +515,19 @@ RUN_FILES_MAX = 20_000
 # Gaps of one run. They tell what is missing; beyond this they tell that much is.
 RUN_GAPS_MAX = 200
 
+# Different statements of SQL that one connection's session reads for lineage: reading one takes
+# milliseconds, and a program that writes its values into the text has as many as it has values.
+SQL_STATEMENTS_MAX = 2_000
+
+# Characters of one statement that are kept, without literals; longer ones are read each time.
+SQL_TEXT_MAX = 10_000
+
+# Questions about tables that one connection's database is asked: more would slow the program.
+SQL_TABLES_MAX = 1_000
+
+# Characters of all statements that a run tells of.
+RUN_SQL_MAX = 64_000
+
 # Datasets of one event that a run tells; more become further RUNNING events.
 EVENT_DATASETS_MAX = 500
 

@@ -24,7 +24,7 @@ from lodeline.capture.datasets import FILE, Dataset, Stat, find_path_stat
 from lodeline.capture.journal import Line
 from lodeline.capture.models import stem
 from lodeline.capture.privacy import current
-from lodeline.limits import EVENT_DATASETS_MAX, SAMPLINGS_MAX
+from lodeline.limits import EVENT_DATASETS_MAX, RUN_SQL_MAX, SAMPLINGS_MAX
 from lodeline.model import format_time
 from lodeline.wire.facets import PRODUCER, Scope, type_of
 
@@ -115,6 +115,8 @@ class RunDraft:
         self.outputs: dict[Dataset, Output] = {}
         self.notes: dict[str, dict[str, Any]] = {"param": {}, "metric": {}, "seed": {}}
         self.gaps: list[dict[str, str]] = []
+        self.statements: list[str] = []
+        self.dialect = ""
         self._find_stat = find_stat
         self._told: dict[tuple[str, Dataset], str] = {}
         self._acts: dict[str, Callable[..., None]] = {
@@ -124,6 +126,7 @@ class RunDraft:
             "rename": self._rename,
             "copy": self._copy,
             "features": self._features,
+            "sql": self._sql,
             "gap": self._gap,
             "failed": self._failed,
             "end": self._end,
@@ -274,6 +277,12 @@ class RunDraft:
             if column not in names:
                 known["features"].append(_plain_feature(namespace, name, column, kind))
 
+    def _sql(self, time_us: int, text: str, dialect: str) -> None:
+        del time_us
+        if sum(map(len, self.statements)) + len(text) <= RUN_SQL_MAX:
+            self.statements.append(text.strip().rstrip(";"))
+            self.dialect = dialect
+
     def _gap(self, time_us: int, at: str, reason: str, detail: str) -> None:
         del time_us
         self.add_gap(at, reason, detail)
@@ -334,7 +343,7 @@ class RunDraft:
             "job": {
                 "namespace": self.header["namespace"],
                 "name": self.header["job"],
-                "facets": _stamped("job", job_facets or {}),
+                "facets": _stamped("job", {**(job_facets or {}), **self._sql_facet()}),
             },
             "inputs": told_inputs,
             "outputs": told_outputs,
@@ -464,6 +473,11 @@ class RunDraft:
             told.append(body)
             left -= 1
         return told, left
+
+    def _sql_facet(self) -> dict[str, dict[str, Any]]:
+        if not self.statements:
+            return {}
+        return {"sql": {"query": ";\n".join(self.statements), "dialect": self.dialect}}
 
     def _run_facets(self) -> dict[str, dict[str, Any]]:
         facets: dict[str, dict[str, Any]] = {}

@@ -103,6 +103,31 @@ class Patches:
         where = f"{self.integration}.{name}"
         self.wrap(owner, name, original, lambda f: _door(f, self._guarded(where, after)))
 
+    def after(self, owner: Any, name: str, after: After) -> None:
+        """Observe every call that succeeds; nothing else changes meanwhile."""
+        self._after(owner, name, after, _calling)
+
+    def after_awaited(self, owner: Any, name: str, after: After) -> None:
+        """Observe every call of a coroutine function that succeeds."""
+        self._after(owner, name, after, _awaiting)
+
+    def streaming(self, owner: Any, name: str, after: After) -> None:
+        """Observe a generator function, of either kind: `after` is called when it ends well."""
+        original = vars(owner).get(name)
+        if original is not None:
+            awaited = getattr(original, "__code__", None) and (
+                original.__code__.co_flags & _ASYNC_GENERATOR
+            )
+            self._after(owner, name, after, _streaming_awaited if awaited else _streaming)
+
+    def _after(
+        self, owner: Any, name: str, after: After, make: Callable[[Any, After], Any]
+    ) -> None:
+        original = vars(owner).get(name)
+        if original is not None:
+            where = f"{self.integration}.{name}"
+            self.wrap(owner, name, original, lambda f: make(f, self._guarded(where, after)))
+
     def passage(self, owner: Any, name: str, *, data: bool = False, mutates: bool = False) -> None:
         """Observe an operation in memory: its result inherits the flows of its operands.
 
@@ -188,6 +213,8 @@ class Patches:
 
 
 _ABSENT: Final = object()
+# `inspect.CO_ASYNC_GENERATOR`, without importing `inspect`.
+_ASYNC_GENERATOR: Final = 0x200
 
 
 def _door(original: Any, after: After) -> Any:
@@ -203,6 +230,52 @@ def _door(original: Any, after: After) -> Any:
             local.suspended = 0
         after(result, args, kwargs)
         return result
+
+    return lodeline
+
+
+def _calling(original: Any, after: After) -> Any:
+    def lodeline(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        after(result, args, kwargs)
+        return result
+
+    return lodeline
+
+
+def _awaiting(original: Any, after: After) -> Any:
+    async def lodeline(*args: Any, **kwargs: Any) -> Any:
+        result = await original(*args, **kwargs)
+        after(result, args, kwargs)
+        return result
+
+    return lodeline
+
+
+def _streaming(original: Any, after: After) -> Any:
+    def lodeline(*args: Any, **kwargs: Any) -> Any:
+        items = original(*args, **kwargs)
+        try:
+            yield from items
+        except GeneratorExit:
+            after(None, args, kwargs)
+            raise
+        after(None, args, kwargs)
+
+    return lodeline
+
+
+def _streaming_awaited(original: Any, after: After) -> Any:
+    async def lodeline(*args: Any, **kwargs: Any) -> Any:
+        items = original(*args, **kwargs)
+        try:
+            async for item in items:
+                yield item
+        except GeneratorExit:
+            await items.aclose()
+            after(None, args, kwargs)
+            raise
+        after(None, args, kwargs)
 
     return lodeline
 

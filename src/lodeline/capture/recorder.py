@@ -62,10 +62,17 @@ class RunContext:
 
 
 class _Local(threading.local):
-    """Per thread: how deep inside observed calls we are, and whether plain files are ignored."""
+    """Per thread: how deep inside observed calls we are, and whether plain files are ignored.
+
+    Attributes:
+        sql_flow: what the statements of an observed call have read so far; `None` before any.
+        incoming: flow of what an observed call is writing by SQL; `None` where that is unknown.
+    """
 
     depth = 0
     suspended = 0
+    sql_flow: int | None = None
+    incoming: int | None = None
 
 
 class Recorder:
@@ -282,6 +289,16 @@ class Recorder:
     def seed(self, name: str, value: object) -> None:
         """Record the seed of a source of randomness."""
         self._note("seed", name, value)
+
+    def sql(self, text: str, dialect: str) -> None:
+        """Record the text of a statement that ran, its literals masked."""
+        run = self.run
+        if run is not None:
+            run.say_once(("sql", now_us(), text, dialect), ("sql", text))
+
+    def note_sql_read(self, flow: int) -> None:
+        """Remember what a statement read, for the call that it is part of."""
+        self.local.sql_flow = (self.local.sql_flow or 0) | flow
 
     def features(self, dataset: Dataset, columns: Mapping[str, str]) -> None:
         """Record that columns of a dataset reached a fit: each is a feature.

@@ -17,6 +17,7 @@ from typing import Any, Final
 from lodeline.capture.datasets import Dataset, find_dataset
 from lodeline.capture.patches import Patches
 from lodeline.capture.recorder import Recorder
+from lodeline.capture.sql_sessions import reading, writing
 
 _READERS: Final = (
     *("read_csv", "read_table", "read_fwf", "read_parquet", "read_json", "read_feather"),
@@ -131,9 +132,10 @@ class _Observer:
 
         for name in _READERS:
             self._patches.door(pd, name, self._after_read)
-        self._patches.door(pd, "read_sql", self._after_sql)
-        self._patches.door(pd, "read_sql_query", self._after_sql)
-        self._patches.door(pd, "read_sql_table", self._after_sql)
+        for name in ("read_sql", "read_sql_query", "read_sql_table"):
+            self._patches.wrap(
+                pd, name, vars(pd)[name], lambda f: reading(self._recorder, f, self._after_query)
+            )
         for reader in (TextFileReader, _kind("JsonReader")):
             self._recorder.flow.holds_data(reader)
             for name in ("read", "get_chunk", "__next__"):
@@ -147,8 +149,11 @@ class _Observer:
             for name in _WRITERS:
                 if isinstance(vars(owner).get(name), FunctionType):
                     self._patches.door(owner, name, self._after_write)
-            if isinstance(vars(owner).get("to_sql"), FunctionType):
-                self._patches.door(owner, "to_sql", self._after_sql)
+            to_sql = vars(owner).get("to_sql")
+            if isinstance(to_sql, FunctionType):
+                self._patches.wrap(
+                    owner, "to_sql", to_sql, lambda f: writing(self._recorder, f, self._after_sql)
+                )
 
     def patch_operations(self, pd: Any) -> None:
         from pandas.core import indexing
@@ -224,11 +229,13 @@ class _Observer:
         facet = written_rows(frame, dataset.name)
         return {} if facet is None else {"lodeline_rows": facet}
 
-    def _after_sql(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        del args, kwargs
-        self._recorder.gap("pandas", "capture", _SQL_DETAIL)
-        if result is not None:
-            self._recorder.tag(result, self._recorder.flow.unknown())
+    def _after_query(self, result: Any, flow: int | None) -> None:
+        self._after_sql(flow)
+        self._recorder.tag(result, self._recorder.flow.unknown() if flow is None else flow)
+
+    def _after_sql(self, flow: int | None) -> None:
+        if flow is None:
+            self._recorder.gap("pandas", "capture", _SQL_DETAIL)
 
 
 def _named(target: object) -> object:

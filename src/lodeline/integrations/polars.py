@@ -15,6 +15,7 @@ from typing import Any, Final
 from lodeline.capture.datasets import find_dataset
 from lodeline.capture.patches import Patches
 from lodeline.capture.recorder import Recorder
+from lodeline.capture.sql_sessions import reading, writing
 
 _READERS: Final = (
     *("read_csv", "read_parquet", "read_json", "read_ndjson", "read_ipc", "read_ipc_stream"),
@@ -26,13 +27,7 @@ _WRITERS: Final = (
     *("write_ipc_stream", "write_excel", "write_delta"),
     *("sink_csv", "sink_parquet", "sink_ndjson", "sink_ipc", "sink_delta"),
 )
-_UNSEEN: Final = (
-    "read_database",
-    "read_database_uri",
-    "scan_iceberg",
-    "scan_lance",
-    "read_clipboard",
-)
+_UNSEEN: Final = ("read_database_uri", "scan_iceberg", "scan_lance", "read_clipboard")
 _FUNCTIONS: Final = (
     *("concat", "from_pandas", "from_arrow", "from_numpy", "from_dict", "from_dicts", "select"),
     *("align_frames", "union", "merge_sorted"),
@@ -42,6 +37,7 @@ _DATA: Final = frozenset(
     {"is_in", "replace", "replace_strict", "fill_null", "with_columns", "append", "extend_constant"}
     | {"scatter", "set", "zip_with", "search_sorted", "set_at_idx"}
 )
+_SQL_DETAIL: Final = "polars reads and writes through a connection that is not observed"
 _OPERATORS: Final = (
     *("__getitem__", "__add__", "__sub__", "__mul__", "__truediv__", "__floordiv__", "__mod__"),
     *(
@@ -85,13 +81,24 @@ class PolarsIntegration:
             patches.door(pl, name, observer.after_read)
         for name in _UNSEEN:
             patches.door(pl, name, observer.after_unseen)
+        patches.wrap(
+            pl,
+            "read_database",
+            vars(pl)["read_database"],
+            lambda f: reading(recorder, f, observer.after_query),
+        )
         for name in _FUNCTIONS:
             patches.passage(pl, name, data=True)
         patches.door(pl, "collect_all", observer.after_collect_all)
         for owner in (pl.DataFrame, pl.LazyFrame):
             for name in _WRITERS:
                 patches.door(owner, name, observer.after_write)
-            patches.door(owner, "write_database", observer.after_unseen)
+        patches.wrap(
+            pl.DataFrame,
+            "write_database",
+            vars(pl.DataFrame)["write_database"],
+            lambda f: writing(recorder, f, observer.after_sql),
+        )
         for owner, name in _iter_operations(pl):
             patches.passage(owner, name, data=name in _DATA)
         recorder.flow.holds_data(pl.SQLContext)
@@ -163,6 +170,14 @@ class _Observer:
         if isinstance(frames, (list, tuple)) and isinstance(result, list):
             for frame, collected in zip(frames, result, strict=True):
                 self._recorder.tag(collected, self._recorder.flow_of(frame))
+
+    def after_query(self, result: Any, flow: int | None) -> None:
+        self.after_sql(flow)
+        self._recorder.tag(result, self._recorder.flow.unknown() if flow is None else flow)
+
+    def after_sql(self, flow: int | None) -> None:
+        if flow is None:
+            self._recorder.gap("polars", "capture", _SQL_DETAIL)
 
     def after_unseen(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del args, kwargs

@@ -91,7 +91,11 @@ class _Walk:
 
 
 def trace_columns(
-    query: exp.Query, catalog: Catalog, *, names: Sequence[str] | None = None
+    query: exp.Query,
+    catalog: Catalog,
+    *,
+    names: Sequence[str] | None = None,
+    dialect: str = "duckdb",
 ) -> ColumnLineage:
     """Trace every output column of a query to its input fields.
 
@@ -99,12 +103,13 @@ def trace_columns(
         query: left as it is.
         catalog: resolves the tables; sources without known columns become gaps where needed.
         names: the engine's own output names, which then win over those read from the text.
+        dialect: of the query, as sqlglot calls it.
 
     Raises:
         UnsupportedQueryError: the query's shape is beyond the analysis; nothing is claimed.
     """
     tree = query.copy()
-    bindings = bind_sources(tree, catalog)
+    bindings = bind_sources(tree, catalog, dialect=dialect)
     tables, schema = _name_tables(tree, bindings)
     gaps = [OperatorGap("table", f"{name} is not known") for name in bindings.unknown]
     gaps += [
@@ -115,8 +120,8 @@ def trace_columns(
     try:
         qualified = qualify(
             tree,
-            dialect="duckdb",
-            schema=MappingSchema(schema, dialect="duckdb"),
+            dialect=dialect,
+            schema=MappingSchema(schema, dialect=dialect),
             validate_qualify_columns=False,
             quote_identifiers=False,
         )

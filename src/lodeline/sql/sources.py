@@ -106,19 +106,20 @@ _META = "lodeline_source"
 CONSTANT = Source(key="constant", rows="constant", columns=())
 
 
-def bind_sources(tree: exp.Query, catalog: Catalog) -> Bindings:
+def bind_sources(tree: exp.Query, catalog: Catalog, *, dialect: str = "duckdb") -> Bindings:
     """Resolve every base table of a query in place; views become derived tables.
 
     Args:
         tree: is changed where it names views.
         catalog: asked once for each distinct table expression.
+        dialect: of the views' text.
 
     Raises:
         UnsupportedQueryError: views nest too deeply or a view's text cannot be parsed.
     """
     bindings = Bindings()
     known: dict[str, Source | None] = {}
-    _bind(tree, catalog, bindings, known, depth=0)
+    _bind(tree, catalog, bindings, known, dialect=dialect)
     return bindings
 
 
@@ -128,7 +129,8 @@ def _bind(
     bindings: Bindings,
     known: dict[str, Source | None],
     *,
-    depth: int,
+    dialect: str,
+    depth: int = 0,
 ) -> None:
     if depth > VIEW_DEPTH_MAX:
         raise UnsupportedQueryError("view", "nests too deeply")
@@ -136,19 +138,19 @@ def _bind(
         if not _is_relation(table) or is_cte_reference(table):
             continue
         bare = bare_table(table)
-        text = bare.sql(dialect="duckdb")
+        text = bare.sql(dialect=dialect)
         if text not in known:
             known[text] = catalog.find_source(bare)
         source = known[text]
         if source is None:
             bindings.unknown.append(text)
         elif source.view is not None:
-            inner = parse_query(source.view)
+            inner = parse_query(source.view, dialect=dialect)
             derived = exp.Subquery(this=inner, alias=_alias_of(table))
             if table.args.get("joins"):
                 derived.set("joins", table.args["joins"])
             table.replace(derived)
-            _bind(inner, catalog, bindings, known, depth=depth + 1)
+            _bind(inner, catalog, bindings, known, dialect=dialect, depth=depth + 1)
         else:
             bindings.bind(table, source)
 
@@ -226,15 +228,15 @@ def describe_error(error: Exception) -> str:
     return str(error).partition("\n")[0].partition(" but got <Token")[0]
 
 
-def parse_query(text: str) -> exp.Query:
-    """Parse one DuckDB query.
+def parse_query(text: str, *, dialect: str = "duckdb") -> exp.Query:
+    """Parse one query.
 
     Raises:
         UnsupportedQueryError: the text is no single query, or cannot be parsed.
     """
     try:
         with quiet_parser():
-            trees = [tree for tree in sqlglot.parse(text, dialect="duckdb") if tree is not None]
+            trees = [tree for tree in sqlglot.parse(text, dialect=dialect) if tree is not None]
     except (SqlglotError, RecursionError) as error:
         raise UnsupportedQueryError("parse", describe_error(error)) from error
     if len(trees) != 1:

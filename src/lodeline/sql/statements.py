@@ -1,4 +1,4 @@
-"""Statements of a DuckDB script, each reduced to what matters for lineage: its query and target."""
+"""Statements of a script, each reduced to what matters for lineage: its query and target."""
 
 from __future__ import annotations
 
@@ -47,15 +47,19 @@ class Statement:
     replaces: bool = False
 
 
-def parse_statements(text: str) -> list[Statement]:
+def parse_statements(text: str, *, dialect: str = "duckdb") -> list[Statement]:
     """Parse a script.
+
+    Args:
+        text: of one statement or several.
+        dialect: as sqlglot calls it.
 
     Raises:
         UnsupportedQueryError: sqlglot cannot parse it; what it reads and writes is unknown.
     """
     try:
         with quiet_parser():
-            trees = sqlglot.parse(text, dialect="duckdb")
+            trees = sqlglot.parse(text, dialect=dialect)
     except (SqlglotError, RecursionError) as error:
         raise UnsupportedQueryError("parse", describe_error(error)) from error
     return [_statement(tree) for tree in trees if tree is not None]

@@ -1,0 +1,224 @@
+"""psycopg2: statements, COPY and transactions of the connections that `psycopg2.connect` opens.
+
+Its types are of native code: the connection is made as a subclass of the class that the program
+wants, and so are its cursors. Datasets and lookups are those of `psycopg`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from lodeline.capture.patches import Patches
+from lodeline.capture.recorder import Recorder
+
+if TYPE_CHECKING:
+    from lodeline.capture.sql_sessions import SqlSession
+
+_IDLE: Final = 0
+_IN_TRANSACTION: Final = 2
+
+
+class Psycopg2Integration:
+    """psycopg2."""
+
+    name = "psycopg2"
+    supports = "psycopg2>=2.9,<3"
+
+    def install(self, recorder: Recorder) -> Callable[[], None]:
+        """Have `connect` make connections that tell."""
+        import psycopg2
+
+        patches = Patches("psycopg2")
+        factories = _Factories(recorder)
+
+        def make(original: Any) -> Any:
+            def lodeline(
+                dsn: Any = None,
+                connection_factory: Any = None,
+                cursor_factory: Any = None,
+                **kwargs: Any,
+            ) -> Any:
+                wanted = factories.connection(connection_factory)
+                return original(dsn, wanted, cursor_factory, **kwargs)
+
+            return lodeline
+
+        patches.wrap(psycopg2, "connect", vars(psycopg2)["connect"], make)
+        return patches.undo
+
+
+class _Factories:
+    """Subclasses of the program's classes, one for each."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._connections: dict[Any, Any] = {}
+        self._cursors: dict[Any, Any] = {}
+
+    def connection(self, base: Any) -> Any:
+        """The subclass of a connection class."""
+        from psycopg2 import extensions
+
+        base = base or extensions.connection
+        if not isinstance(base, type):
+            self._recorder.gap("psycopg2", "capture", "a factory that is no class is not observed")
+            return base
+        if base not in self._connections:
+            self._connections[base] = _connection_class(base, self, self._recorder)
+        return self._connections[base]
+
+    def cursor(self, base: Any) -> Any:
+        """The subclass of a cursor class."""
+        if not isinstance(base, type):
+            return base
+        if base not in self._cursors:
+            self._cursors[base] = _cursor_class(base)
+        return self._cursors[base]
+
+
+def _named_as(kind: type, base: type) -> type:
+    kind.__name__, kind.__qualname__ = base.__name__, base.__qualname__
+    kind.__module__, kind.__doc__ = base.__module__, base.__doc__
+    return kind
+
+
+def _connection_class(base: Any, factories: _Factories, recorder: Recorder) -> Any:
+    from psycopg2 import extensions
+
+    class Connection(base):  # type: ignore[misc]
+        _lodeline: _Watched | None = None
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._lodeline = _Watched(self, recorder)
+
+        def cursor(
+            self,
+            name: Any = None,
+            cursor_factory: Any = None,
+            withhold: Any = False,  # noqa: FBT002  # as it is there
+            scrollable: Any = None,
+        ) -> Any:
+            wanted = factories.cursor(cursor_factory or self.cursor_factory or extensions.cursor)
+            return super().cursor(
+                name=name, cursor_factory=wanted, withhold=withhold, scrollable=scrollable
+            )
+
+        def commit(self) -> None:
+            super().commit()
+            _tell(self, "ended", committed=True)
+
+        def rollback(self) -> None:
+            super().rollback()
+            _tell(self, "ended", committed=False)
+
+        def __exit__(self, *args: object) -> Any:
+            result = super().__exit__(*args)
+            _tell(self, "ended", committed=args[0] is None)
+            return result
+
+    return _named_as(Connection, base)
+
+
+def _cursor_class(base: Any) -> Any:
+    class Cursor(base):  # type: ignore[misc]
+        def execute(self, query: Any, vars: Any = None) -> Any:  # noqa: A002  # its name there
+            result = super().execute(query, vars)
+            _tell(self.connection, "ran", query)
+            return result
+
+        def executemany(self, query: Any, vars_list: Any) -> Any:
+            result = super().executemany(query, vars_list)
+            _tell(self.connection, "ran", query)
+            return result
+
+        def copy_expert(self, sql: Any, file: Any, *args: Any, **kwargs: Any) -> Any:
+            result = super().copy_expert(sql, file, *args, **kwargs)
+            _tell(self.connection, "ran", sql)
+            return result
+
+        def copy_from(self, file: Any, table: Any, *args: Any, **kwargs: Any) -> Any:
+            result = super().copy_from(file, table, *args, **kwargs)
+            _tell(self.connection, "ran", f'COPY "{table}" FROM STDIN')
+            return result
+
+        def copy_to(self, file: Any, table: Any, *args: Any, **kwargs: Any) -> Any:
+            result = super().copy_to(file, table, *args, **kwargs)
+            _tell(self.connection, "ran", f'COPY "{table}" TO STDOUT')
+            return result
+
+    return _named_as(Cursor, base)
+
+
+def _tell(connection: Any, act: str, *args: Any, **kwargs: Any) -> None:
+    watched: _Watched | None = getattr(connection, "_lodeline", None)
+    if watched is None:
+        return
+    try:
+        getattr(watched, act)(*args, **kwargs)
+    except Exception as error:  # capture's outermost door
+        watched.recorder.trouble("psycopg2", error)
+
+
+class _Watched:
+    """What is known of one connection."""
+
+    def __init__(self, connection: Any, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self._connection = connection
+        self._session: SqlSession | None = None
+
+    def ran(self, query: Any) -> None:
+        text = _text_of(query, self._connection)
+        session = self._session = self._session or self._open()
+        session.ran(text)
+        if self._connection.info.transaction_status == _IDLE:
+            session.ended(committed=not text.lstrip()[:8].lower().startswith(("rollback", "abort")))
+
+    def ended(self, *, committed: bool) -> None:
+        if self._session is not None:
+            self._session.ended(committed=committed)
+
+    def _open(self) -> SqlSession:
+        from lodeline.capture.postgres_catalog import PostgresCatalog
+        from lodeline.capture.sql_sessions import SqlSession
+
+        info = self._connection.info
+        catalog = PostgresCatalog(
+            host=info.host or "",
+            port=info.port,
+            database=info.dbname,
+            ask=self._ask,
+            parameter="%s",
+        )
+        return SqlSession(
+            self.recorder,
+            dialect="postgres",
+            driver="psycopg2",
+            describe=catalog.describe,
+            own_functions=catalog.own_functions,
+        )
+
+    def _ask(self, query: str, value: str) -> Sequence[Sequence[str | None]] | None:
+        from psycopg2 import extensions
+
+        connection = self._connection
+        if connection.info.transaction_status not in {_IDLE, _IN_TRANSACTION}:
+            return None
+        if connection.info.transaction_status == _IDLE and not connection.autocommit:
+            return None  # A question would begin a transaction.
+        cursor = extensions.cursor(connection)
+        try:
+            extensions.cursor.execute(cursor, query, (value,))
+            rows: Sequence[Sequence[str | None]] = cursor.fetchall()
+            return rows
+        finally:
+            cursor.close()
+
+
+def _text_of(query: Any, connection: Any) -> str:
+    if isinstance(query, bytes):
+        return query.decode("utf-8", "replace")
+    compose = getattr(query, "as_string", None)
+    return str(compose(connection) if compose is not None else query)

@@ -1,0 +1,282 @@
+"""sqlite3: the statements of each connection that `sqlite3.connect` opens.
+
+Its types are of native code and cannot be patched, but `connect` takes the class to make: a
+subclass of the one that the program wants, of the same name, that tells of each statement after it
+succeeded. A table is a dataset named by the database's file: namespace `sqlite://<absolute path>`,
+name of the table. Tables of a database in memory are none, and are composed through.
+
+The schema is asked of the same connection on a cursor of the class as it comes, for that alone
+sees what is not committed. A query neither begins nor ends a transaction of SQLite's. Trace
+callbacks are silenced meanwhile; where there is an authorizer or a progress handler nothing is
+asked.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from lodeline.capture.datasets import Dataset, readable
+from lodeline.capture.patches import Patches
+from lodeline.capture.recorder import Recorder
+
+if TYPE_CHECKING:
+    from lodeline.capture.relations import Relation
+    from lodeline.capture.sql_sessions import SqlSession
+
+# `connect(database, timeout, detect_types, isolation_level, check_same_thread, factory, …)`.
+_FACTORY: Final = 5
+_DATABASES: Final = "SELECT name, file FROM pragma_database_list"
+_KIND: Final = "SELECT type, sql FROM {}.sqlite_master WHERE name = ? COLLATE NOCASE"
+_TRIGGERS: Final = (
+    "SELECT 1 FROM {}.sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE"
+)
+_COLUMNS: Final = "SELECT name, type FROM pragma_table_xinfo(?, ?) WHERE hidden <> 1"
+_SYSTEM: Final = ("sqlite_", "pragma_", "json_")
+
+
+class Sqlite3Integration:
+    """sqlite3 of the standard library."""
+
+    name = "sqlite3"
+    supports = ""
+
+    def install(self, recorder: Recorder) -> Callable[[], None]:
+        """Have `connect` make connections that tell."""
+        patches = Patches("sqlite3")
+        factories = _Factories(recorder)
+
+        def make(original: Any) -> Any:
+            def lodeline(*args: Any, **kwargs: Any) -> Any:
+                if sys._getframe(1).f_globals.get("__name__", "").startswith("lodeline."):
+                    return original(*args, **kwargs)
+                if len(args) > _FACTORY:
+                    wanted = factories.connection(args[_FACTORY])
+                    args = (*args[:_FACTORY], wanted, *args[_FACTORY + 1 :])
+                else:
+                    wanted = factories.connection(kwargs.get("factory", sqlite3.Connection))
+                    kwargs = {**kwargs, "factory": wanted}
+                before, recorder.local.suspended = recorder.local.suspended, 1
+                try:
+                    return original(*args, **kwargs)
+                finally:
+                    recorder.local.suspended = before
+
+            return lodeline
+
+        for module in (sqlite3, sqlite3.dbapi2):
+            patches.wrap(module, "connect", vars(module)["connect"], make)
+        return patches.undo
+
+
+class _Factories:
+    """Subclasses of the program's classes, one for each."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._connections: dict[Any, Any] = {}
+        self._cursors: dict[Any, Any] = {}
+
+    def connection(self, base: Any) -> Any:
+        """The subclass of a connection class; a function that makes connections stays."""
+        if not isinstance(base, type) or not issubclass(base, sqlite3.Connection):
+            self._recorder.gap("sqlite3", "capture", "a factory that is no class is not observed")
+            return base
+        if base not in self._connections:
+            self._connections[base] = _connection_class(base, self, self._recorder)
+        return self._connections[base]
+
+    def cursor(self, base: Any) -> Any:
+        """The subclass of a cursor class."""
+        if not isinstance(base, type) or not issubclass(base, sqlite3.Cursor):
+            return base
+        if base not in self._cursors:
+            self._cursors[base] = _cursor_class(base)
+        return self._cursors[base]
+
+
+def _named_as(kind: type, base: type) -> type:
+    kind.__name__, kind.__qualname__ = base.__name__, base.__qualname__
+    kind.__module__, kind.__doc__ = base.__module__, base.__doc__
+    return kind
+
+
+def _connection_class(base: Any, factories: _Factories, recorder: Recorder) -> Any:
+    class Connection(base):  # type: ignore[misc]
+        _lodeline: _Watched | None = None
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._lodeline = _Watched(self, recorder)
+
+        def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
+            return super().cursor(factories.cursor(factory))
+
+        # As documented: each makes a cursor and calls its method. The original does so without
+        # asking the cursor's class.
+        def execute(self, *args: Any) -> Any:
+            return self.cursor().execute(*args)
+
+        def executemany(self, *args: Any) -> Any:
+            return self.cursor().executemany(*args)
+
+        def executescript(self, *args: Any) -> Any:
+            return self.cursor().executescript(*args)
+
+        def commit(self) -> None:
+            super().commit()
+            _tell(self, "ended", committed=True)
+
+        def rollback(self) -> None:
+            super().rollback()
+            _tell(self, "ended", committed=False)
+
+        def __exit__(self, *args: object) -> Any:
+            result = super().__exit__(*args)
+            _tell(self, "ended", committed=args[0] is None)
+            return result
+
+        def set_trace_callback(self, *args: Any) -> None:
+            super().set_trace_callback(*args)
+            if self._lodeline is not None:
+                self._lodeline.trace = args[0] if args else None
+
+        def set_authorizer(self, *args: Any) -> None:
+            super().set_authorizer(*args)
+            if self._lodeline is not None:
+                self._lodeline.guarded = True
+
+        def set_progress_handler(self, *args: Any) -> None:
+            super().set_progress_handler(*args)
+            if self._lodeline is not None:
+                self._lodeline.guarded = True
+
+    return _named_as(Connection, base)
+
+
+def _cursor_class(base: Any) -> Any:
+    class Cursor(base):  # type: ignore[misc]
+        def execute(self, *args: Any) -> Any:
+            result = super().execute(*args)
+            _tell(self.connection, "ran", args[0])
+            return result
+
+        def executemany(self, *args: Any) -> Any:
+            result = super().executemany(*args)
+            _tell(self.connection, "ran", args[0])
+            return result
+
+        def executescript(self, *args: Any) -> Any:
+            # It commits what is open before anything else.
+            result = super().executescript(*args)
+            _tell(self.connection, "ended", committed=True)
+            _tell(self.connection, "ran", args[0])
+            return result
+
+    return _named_as(Cursor, base)
+
+
+def _tell(connection: Any, act: str, *args: Any, **kwargs: Any) -> None:
+    watched: _Watched | None = getattr(connection, "_lodeline", None)
+    if watched is None:
+        return
+    try:
+        getattr(watched, act)(*args, **kwargs)
+    except Exception as error:  # capture's outermost door
+        watched.recorder.trouble("sqlite3", error)
+
+
+class _Watched:
+    """What is known of one connection.
+
+    Attributes:
+        trace: the program's trace callback.
+        guarded: the program is asked about, or told of, every statement.
+    """
+
+    def __init__(self, connection: Any, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.trace: Any = None
+        self.guarded = False
+        self._connection = connection
+        self._session: SqlSession | None = None
+
+    def ran(self, text: object) -> None:
+        if not isinstance(text, str):
+            return
+        if self._session is None:
+            from lodeline.capture.sql_sessions import SqlSession
+
+            self._session = SqlSession(
+                self.recorder, dialect="sqlite", driver="sqlite3", describe=self._describe
+            )
+        self._session.ran(text)
+        if not self._connection.in_transaction:
+            word = text.split(maxsplit=1)[0].strip(";").lower() if text.strip() else ""
+            self._session.ended(committed=word != "rollback")
+
+    def ended(self, *, committed: bool) -> None:
+        if self._session is not None:
+            self._session.ended(committed=committed)
+
+    def _describe(self, schema: str, name: str, text: str) -> Relation | None:
+        from lodeline.capture.relations import Relation
+
+        del text
+        if name.lower().startswith(_SYSTEM):
+            return Relation(name.lower(), None, system=True)
+        if self.guarded:
+            return None
+        if self.trace is not None:
+            sqlite3.Connection.set_trace_callback(self._connection, None)
+        try:
+            return self._look_up(schema.lower(), name)
+        finally:
+            if self.trace is not None:
+                sqlite3.Connection.set_trace_callback(self._connection, self.trace)
+
+    def _look_up(self, schema: str, name: str) -> Relation | None:
+        from lodeline.capture.relations import Relation
+
+        files = dict(self._ask(_DATABASES))
+        # Where a name has no schema, SQLite looks into `temp`, `main`, then what is attached.
+        homes = [schema] if schema else [one for one in ("temp", *files) if one in files]
+        for home in dict.fromkeys(homes):
+            quoted = '"' + home.replace('"', '""') + '"'
+            found = self._ask(_KIND.format(quoted), name)
+            rows = [row for row in found if row[0] in {"table", "view"}]
+            if not rows:
+                continue
+            kind, sql = rows[0]
+            path = files.get(home) or ""
+            dataset = None
+            if path and home != "temp":
+                dataset = Dataset(f"sqlite://{readable(os.path.abspath(path))}", name)
+            return Relation(
+                f"{home}.{name.lower()}",
+                dataset,
+                tuple(self._ask(_COLUMNS, name, home)),
+                view=_query_of(sql) if kind == "view" else None,
+                triggers=bool(self._ask(_TRIGGERS.format(quoted), name)),
+            )
+        return None
+
+    def _ask(self, text: str, *values: str) -> list[Any]:
+        # The class as it comes: neither the program's factory nor our own is in the way.
+        cursor = sqlite3.Cursor(self._connection)
+        cursor.row_factory = None
+        try:
+            return cursor.execute(text, values).fetchall()
+        finally:
+            cursor.close()
+
+
+def _query_of(sql: str) -> str | None:
+    """The query in `CREATE VIEW name AS query`."""
+    import re
+
+    found = re.search(r"\bAS\b", sql, re.IGNORECASE)
+    return sql[found.end() :] if found else None
