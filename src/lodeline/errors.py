@@ -43,6 +43,23 @@ class UsageError(LodelineError):
 
 
 @dataclass(eq=False)
+class MalformedOptionsError(UsageError):
+    """Options or arguments of a command that it does not take.
+
+    Attributes:
+        command: that was called, with `lodeline` before it.
+    """
+
+    code: ClassVar[str] = "usage.options"
+    command: str
+
+    @property
+    def next_step(self) -> str | None:
+        """See what it takes."""
+        return f"{self.command} --help"
+
+
+@dataclass(eq=False)
 class CouldNotTellError(LodelineError):
     """Neither yes nor no: the store is unreachable, or evidence is missing."""
 

@@ -200,7 +200,10 @@ def personal_tables(store: Path) -> list[tuple[Path, Mapping[str, object]]]:
         found.append((Path(named).absolute().parent, _read(Path(named))))
     else:
         table = _configured("personal")
-        if isinstance(table, dict):
+        if table is not None:
+            # Passed over, it would let into the log what should be sealed.
+            if not isinstance(table, dict):
+                raise UsageError(f"personal: {table!r} is no table")
             found.append((Path.cwd(), table))
     return found
 

@@ -13,9 +13,9 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Final
+from typing import Final, NoReturn
 
-from lodeline.errors import LodelineError, UsageError
+from lodeline.errors import LodelineError, MalformedOptionsError, UsageError
 
 # Name -> (module below lodeline.cli, summary), in the order of `lodeline --help`.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
@@ -100,6 +100,18 @@ def _run(words: list[str]) -> int:
     return status
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose faults are errors like all others, so that `--json` tells them in JSON, too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the words of a command.
+
+        Raises:
+            MalformedOptionsError: always.
+        """
+        raise MalformedOptionsError(f"{self.prog}: {message}", self.prog)
+
+
 def command_parser(name: str) -> argparse.ArgumentParser:
     """The parser of one command, common options included.
 
@@ -107,7 +119,7 @@ def command_parser(name: str) -> argparse.ArgumentParser:
         name: a key of `COMMANDS`.
     """
     module = import_module(f"lodeline.cli.{COMMANDS[name][0]}")
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"lodeline {name}",
         description=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Final
 
 from lodeline.cli.answers import print_json
 from lodeline.cli.log_witnesses import read_policy
-from lodeline.errors import LodelineError, MissingExtraError, UsageError
+from lodeline.errors import (
+    LodelineError,
+    MissingExtraError,
+    StoreUnreachableError,
+    UsageError,
+)
 from lodeline.limits import SHUTDOWN_SECONDS_MAX
 from lodeline.settings import store_url
 from lodeline.transport.draining import drain_into
@@ -100,7 +105,12 @@ def _check(arguments: Namespace, given: dict[str, object]) -> int:
         for finding in findings:
             mark = "ok" if finding.error is None else "no"
             where = f"{finding.where}: " if finding.where else ""
-            print(f"{mark}  {finding.subject}: {where}{finding.message}")
+            about = ""
+            if finding.error is not None and finding.settings:
+                about = f" (settings: {', '.join(finding.settings)})"
+            print(f"{mark}  {finding.subject}: {where}{finding.message}{about}")
+            if finding.next_step:
+                print(f"    next: {finding.next_step}")
     statuses = {finding.error.exit_status for finding in findings if finding.error is not None}
     return min(statuses, default=0)
 
@@ -126,9 +136,19 @@ def _check_streams(sources: list[str]) -> str:
 
 
 def _check_segments(url: str, configuration: ServerConfiguration) -> str:
-    from lodeline.server.segments import segment_stores
+    from lodeline.server.checking import check_store
+    from lodeline.server.segments import DEFAULT_SEGMENT, segment_stores
 
-    return ", ".join(segment_stores(url, configuration.tables.get("segments")))
+    stores = segment_stores(url, configuration.tables.get("segments"))
+    for name, store in stores.items():
+        if name != DEFAULT_SEGMENT:  # which is looked at as the store
+            try:
+                check_store(store)
+            except UsageError as error:
+                raise UsageError(f"segment {name}: {error}") from error
+            except LodelineError as error:
+                raise StoreUnreachableError(f"the store of segment {name}", str(error)) from error
+    return ", ".join(stores)
 
 
 @contextmanager

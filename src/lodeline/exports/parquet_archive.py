@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from lodeline.errors import UsageError
+from lodeline.errors import MissingExtraError, UsageError
 from lodeline.exports.events import iter_opened
 from lodeline.exports.exporting import Exporting, begin_export
 from lodeline.exports.graph_rows import iter_assertions, iter_nodes
@@ -63,7 +63,8 @@ def archive(segment: Segment, folder: Path, *, since: int | None = None) -> Arch
         since: must be where the archive ends, if given.
 
     Raises:
-        UsageError: pyarrow is not installed, the folder holds another log's archive, or `since`
+        MissingExtraError: pyarrow is not installed.
+        UsageError: the folder holds another log's archive, or `since`
             would leave a hole or write rows twice.
     """
     _need_pyarrow()
@@ -88,7 +89,7 @@ def _need_pyarrow() -> None:
     try:
         import pyarrow.parquet  # noqa: F401  # only whether it is there
     except ImportError as error:
-        raise UsageError("parquet needs pyarrow: pip install 'lodeline[rows]'") from error
+        raise MissingExtraError("rows", "pyarrow") from error
 
 
 def _read_manifest(segment: Segment, folder: Path) -> int:

@@ -9,7 +9,13 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from lodeline.errors import FileChangedError, NoCohortError, UnknownNodeError, UsageError
+from lodeline.errors import (
+    FileChangedError,
+    MissingExtraError,
+    NoCohortError,
+    UnknownNodeError,
+    UsageError,
+)
 from lodeline.ingest.predictions import count_predictions, iter_predictions
 from lodeline.limits import ROWS_PAGE_DEFAULT, ROWS_PAGE_MAX
 from lodeline.model import NodeId, parse_identifier
@@ -130,7 +136,7 @@ def _open(
     """Open the snapshot of one question, the view of steps brought up to the log first."""
     for package in ("numpy", "pyarrow", "duckdb"):
         if find_spec(package) is None:
-            raise UsageError(f"{verb} needs {package}: pip install 'lodeline[rows]'")
+            raise MissingExtraError("rows", package)
     fold_steps(segment)
     page, pinned = open_page(verb, question, dict(given))
     with segment.reading() as connection:

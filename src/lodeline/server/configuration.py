@@ -271,6 +271,8 @@ SERVER_SETTINGS: Final = (
 # Tables of the configuration file that other parts of the service read; what they hold is theirs
 # to check.
 OTHER_TABLES: Final = ("personal", "privacy", "segments", "streams")
+# Switches of capture; the other settings that clients read are texts.
+_SCALARS: Final[dict[str, Any]] = dict.fromkeys(("autocapture", "disabled", "rows"), str | int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +282,7 @@ class ServerConfiguration:
     Attributes:
         file: the configuration file that counts, if there is one.
         tables: those of `OTHER_TABLES` that the file has, by dotted name, as they were read.
+        places: where a setting or a table is set, by dotted name; without those that are not.
     """
 
     host: str = "127.0.0.1"
@@ -301,6 +304,7 @@ class ServerConfiguration:
     retention_dead_letter_days: int = 0
     file: Path | None = None
     tables: Mapping[str, object] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 DEFAULTS: Final = ServerConfiguration()
@@ -328,9 +332,12 @@ def read_configuration(
         source, problems = None, [Problem(_place_in(str(error)), str(error))]
     found = _Found(source)
     problems += found.unknown_keys()
+    problems += found.texts_that_are_none()
     values: dict[str, Any] = {}
+    places = found.places(environment)
     for setting in SERVER_SETTINGS:
         for where, value, folder in found.sources(setting, arguments or {}, environment):
+            places[setting.name] = where
             try:
                 values[setting.attribute] = setting.kind.read(value, folder)
             except ValueError as error:
@@ -338,7 +345,7 @@ def read_configuration(
             break
     problems += _contradictions(values, found)
     values["file"] = None if source is None else source.path
-    return ServerConfiguration(**values, tables=found.tables()), problems
+    return ServerConfiguration(**values, tables=found.tables(), places=places), problems
 
 
 def get_configuration(arguments: Mapping[str, object] | None = None) -> ServerConfiguration:
@@ -391,6 +398,29 @@ class _Found:
         """The tables of other parts of the service, by dotted name."""
         found = {name: self._find(name.split(".")) for name in OTHER_TABLES}
         return {name: table for name, table in found.items() if table is not None}
+
+    def places(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Where the settings are set that other parts of Lodeline read, by name."""
+        found: dict[str, str] = {}
+        for setting in SETTINGS:
+            named = [variable for variable in setting.variables if environment.get(variable)]
+            if named:
+                found[setting.name] = named[0]
+            elif self._find((setting.name,)) is not None:
+                found[setting.name] = self.place((setting.name,))
+        if "segments" in self.tables():
+            found["segments"] = self.place(("segments",))
+        return found
+
+    def texts_that_are_none(self) -> list[Problem]:
+        """Find settings of other parts of Lodeline that are no text, number or switch."""
+        return [
+            Problem(self.place((setting.name,)), f"{setting.name}: {value!r} is no text")
+            for setting in SETTINGS
+            if setting.name not in OTHER_TABLES
+            and (value := self._find((setting.name,))) is not None
+            and not isinstance(value, _SCALARS.get(setting.name, str))
+        ]
 
     def place(self, path: Sequence[str]) -> str:
         """Give file and line of a setting."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from lodeline.errors import UsageError
+from lodeline.errors import MissingExtraError
 from lodeline.settings import is_postgres, store_path
 from lodeline.store.sql_segment import Beginning, SqlSegment
 from lodeline.store.sqlite import SqliteSegment
@@ -23,13 +23,14 @@ def open_segment(
         beginning: what a log that is made goes on from.
 
     Raises:
-        UsageError: not such a URL, or the extra that it needs is not installed.
+        UsageError: not such a URL.
+        MissingExtraError: the extra that it needs is not installed.
         StoreUnreachableError: nothing there, or no permission.
         StoreCorruptError: not a Lodeline store, or one of another format version.
     """
     if is_postgres(url):
         if find_spec("psycopg") is None:
-            raise UsageError("a PostgreSQL store needs psycopg: pip install 'lodeline[postgres]'")
+            raise MissingExtraError("postgres", "psycopg")
         # Only here: most stores are files, and the driver takes its time to load.
         from lodeline.store.postgres import PostgresSegment
 

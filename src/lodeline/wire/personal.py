@@ -168,12 +168,19 @@ def value_at(event: Mapping[str, Any], pointer: str) -> Any:
     return _at(event, _read_tokens(pointer))
 
 
+_DECLARED: Final = frozenset({"rules", "schemas"})
+
+
 def read_rules(table: Mapping[str, Any]) -> list[Rule]:
     """Read declarations: `{"rules": [{"pointer", "subject"}]}`.
 
     Raises:
-        UsageError: malformed, or a pointer to what the graph is made of.
+        UsageError: malformed, something else, or a pointer to what the graph is made of.
     """
+    unknown = sorted(table.keys() - _DECLARED)
+    if unknown:
+        # Passed over, a misspelt name would let into the log what should be sealed.
+        raise UsageError(f"personal fields: no {unknown[0]!r}; there are `rules` and `schemas`")
     rows = table.get("rules", [])
     if not isinstance(rows, list):
         raise UsageError("personal rules: `rules` is an array of tables with `pointer`")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lodeline import settings
+from lodeline.cli.main import main
 from lodeline.errors import ConfigurationError
 from lodeline.server.configuration import (
     DEFAULTS,
@@ -146,6 +147,61 @@ def check(folder: Path, *options: str) -> tuple[int, dict[str, list[str]]]:
         if not finding["ok"]:
             failed.setdefault(finding["subject"], []).append(finding["message"])
     return done.returncode, failed
+
+
+STORE = 'store = "sqlite:///s.db"\n[server]\nport = 0\n'
+SEGMENT = STORE + '[[segments]]\nname = "a"\nnamespaces = ["x"]\nstore = '
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "named"),
+    [
+        ("a = = 1\n", 2, "lodeline.toml:1"),
+        ("store = 5\n[server]\nport = 0\n", 2, "store"),
+        ('store = "mysql://x"\n[server]\nport = 0\n', 2, "store"),
+        ('store = "postgresql://u:secret@127.0.0.1:1/x"\n[server]\nport = 0\n', 3, "store"),
+        ('store = "sqlite:///folder"\n[server]\nport = 0\n', 3, "store"),
+        ('store = "sqlite:///junk"\n[server]\nport = 0\n', 3, "store"),
+        (STORE + 'host = "no.such.invalid"\n', 3, "server.host"),
+        (STORE + 'host = "0.0.0.0"\n', 2, "server.authentication"),
+        (STORE + 'authentication = "key"\n', 2, "server.authentication"),
+        (STORE + '[server.tls]\ncertificate = "junk"\n', 2, "server.tls.key"),
+        (STORE + '[server.tls]\ncertificate = "junk"\nkey = "junk"\n', 2, "server.tls.key"),
+        (STORE + "[server.limits]\nquestions = 0\n", 2, "server.limits.questions"),
+        ("segments = 3\n" + STORE, 2, "segments"),
+        (SEGMENT + '"sqlite:///s.db"\n', 2, "segments"),
+        (SEGMENT + '"ftp://x"\n', 2, "segments"),
+        (SEGMENT + '"sqlite:///junk"\n', 3, "segments"),
+        (SEGMENT + '"postgresql://u@127.0.0.1:1/x"\n', 3, "segments"),
+        ("streams = 3\n" + STORE, 2, "streams"),
+        (STORE + '[streams]\nsources = ["mqtt://h/t"]\n', 2, "streams"),
+        ("personal = 3\n" + STORE, 2, "personal"),
+        (STORE + "[personal]\nfields = 3\n", 2, "personal"),
+        ('witness_policy = "gone"\n' + STORE, 2, "witness_policy"),
+    ],
+)
+def test_a_check_names_the_setting_that_is_at_fault_its_place_and_the_next_step(
+    text: str,
+    status: int,
+    named: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (folder / "folder").mkdir()
+    (folder / "junk").write_text("neither PEM nor database")
+    write(folder, text)
+    assert main(["serve", "--check", "--json"]) == status
+    failed = [one for one in json.loads(capsys.readouterr().out)["findings"] if not one["ok"]]
+    assert len(failed) == 1, failed
+    [one] = failed
+    assert named in " ".join([*one["settings"], one["where"], one["message"]])
+    assert "lodeline.toml" in one["where"]
+    assert one["next"]
+    assert "secret" not in json.dumps(one)
+    assert main(["serve", "--check"]) == status
+    said = capsys.readouterr().out
+    assert one["message"] in said
+    assert f"next: {one['next']}" in said
 
 
 def test_a_check_tells_faults_of_settings_address_tls_and_store_together(folder: Path) -> None:
