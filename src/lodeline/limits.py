@@ -678,3 +678,7 @@ TEST_REPORT_BYTES_MAX = 64 * 1024 * 1024
 
 # Columns whose readers one check of a pull request looks up; beyond, it could not tell.
 CHECKED_COLUMNS_MAX = 200
+
+# Times that `import --server` sends a batch which the service is too busy for, a second apart: a
+# queue that stays full for half a minute is not emptied by waiting.
+SERVED_ATTEMPTS_MAX = 30

@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPException, HTTPResponse
+from typing import IO, TYPE_CHECKING, Any, Protocol
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
 from urllib.request import Request, urlopen
@@ -34,6 +36,7 @@ Answer = dict[str, Any]
 
 # The server bounds its own work; beyond twice that and a margin, it is not coming back.
 _TIMEOUT_SECONDS = 2 * ANSWER_SECONDS_MAX + 10
+_COPIED_BYTES = 1 << 20
 
 
 class Questions(Protocol):
@@ -117,6 +120,23 @@ class ServerQuestions:
 
     def send(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """Send one request and give the bytes of its answer. Errors as `ask`'s."""
+        with self._open(method, path, body) as response:
+            answer: bytes = response.read(ANSWER_BYTES_MAX + 1)
+        return answer
+
+    def copy(self, path: str, out: IO[bytes]) -> dict[str, str]:
+        """Copy an answer of any size, as it comes.
+
+        Returns:
+            The answer's headers, their names in lower case. Errors as `ask`'s.
+        """
+        with self._open("GET", path) as response:
+            while part := response.read(_COPIED_BYTES):
+                out.write(part)
+            return {name.lower(): value for name, value in response.headers.items()}
+
+    @contextmanager
+    def _open(self, method: str, path: str, body: bytes | None = None) -> Iterator[HTTPResponse]:
         request = Request(  # noqa: S310  # the scheme is checked above
             self.url + path, data=body, headers={"Accept": "application/json"}, method=method
         )
@@ -125,14 +145,13 @@ class ServerQuestions:
             request.add_unredirected_header(name, value)
         try:
             with urlopen(request, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310
-                answer: bytes = response.read(ANSWER_BYTES_MAX + 1)
+                yield response
         except HTTPError as error:
             with error:
                 raise _error_from(error.code, error.read(1 << 20), url=self.url) from error
-        except (URLError, OSError) as error:
+        except (URLError, HTTPException, OSError) as error:
             reason = str(getattr(error, "reason", error))
             raise StoreUnreachableError(self.url, reason) from error
-        return answer
 
     def _read(self, body: bytes) -> Answer:
         if len(body) > ANSWER_BYTES_MAX:

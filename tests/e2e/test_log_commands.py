@@ -215,7 +215,7 @@ def test_doctor_names_what_needs_attention_and_the_next_step(imported: Path) -> 
 
 
 def test_commands_of_a_store_do_not_pretend_to_ask_a_server(imported: Path) -> None:
-    for words in (["verify"], ["doctor"], ["import", "events.jsonl"]):
+    for words in (["verify"], ["doctor"], ["rebuild"], ["backup", "b"]):
         assert lodeline(imported, *words, "--server", "http://127.0.0.1:9")[0] == 2
 
 

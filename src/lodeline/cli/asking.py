@@ -19,6 +19,9 @@ def add_moment_options(parser: ArgumentParser) -> None:
         metavar="T|SIZE",
         help="what was known then: a tree size, or a time (the last checkpoint at or before it)",
     )
+    parser.add_argument(
+        "--segment", metavar="NAME", help="of a service: ask this one of its segments alone"
+    )
     group.add_argument(
         "--valid-at", metavar="T", help="what was true then: only events up to this event time"
     )

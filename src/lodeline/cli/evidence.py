@@ -2,20 +2,25 @@
 
 It holds the answer, every entry of the log about every node that the answer visits, the proofs
 that they are in the log and that none was left out, the signed checkpoint, keys by fingerprint, a
-summary and a draft certificate to read, and the verifier. `lodeline verify PACK` checks it.
+summary and a draft certificate to read, and the verifier. `lodeline verify PACK` checks it. With
+`--server` the pack is made there; where several segments know the node, `--segment` names one.
 """
 
 from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from lodeline.cli.answers import open_segment, print_json
 from lodeline.cli.asking import add_moment_options
 from lodeline.cli.progress import counting
+from lodeline.cli.served import download, find_server
 from lodeline.errors import UsageError
+from lodeline.proof.packs import decode_pack, encode_pack, read_json
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -47,11 +52,22 @@ def execute(arguments: Namespace) -> int:
     """Collect, verify once, and write."""
     # Only here: commands that write no pack do not load what collects one.
     from lodeline.evidence import build_pack
-    from lodeline.proof.packs import encode_pack, read_json
 
     output = Path(arguments.output)
     if output.is_dir() or not output.parent.is_dir():
         raise UsageError(f"{output}: not a file that can be written")
+    server = find_server(arguments)
+    if server is not None:
+        asked = question_of(arguments) | (
+            {"segment": arguments.segment} if arguments.segment else {}
+        )
+        path = f"/api/v2/evidence?{urlencode(asked)}"
+        download(server, path, output)
+        data = output.read_bytes()
+        _tell(arguments, output, decode_pack(data), len(data))
+        return 0
+    if arguments.segment is not None:
+        raise UsageError("--segment is of a service: name it with --server")
     segment = open_segment(arguments)
     try:
         with counting("evidence", quiet=arguments.json) as progress:
@@ -67,10 +83,15 @@ def execute(arguments: Namespace) -> int:
     part = output.with_name(f"{output.name}.{os.getpid()}.part")
     part.write_bytes(data)
     part.replace(output)
+    _tell(arguments, output, files, len(data))
+    return 0
+
+
+def _tell(arguments: Namespace, output: Path, files: Mapping[str, bytes], byte_count: int) -> None:
     answer = read_json(files["answer.json"], "answer.json")
     written = {
         "pack": str(output),
-        "bytes": len(data),
+        "bytes": byte_count,
         "root": answer["root"],
         "tree_size": read_json(files["manifest.json"], "manifest.json")["tree_size"],
         "entries": files["entries.ndjson"].count(b"\n"),
@@ -80,11 +101,10 @@ def execute(arguments: Namespace) -> int:
     }
     if arguments.json:
         print_json(written)
-        return 0
+        return
     state = "complete" if answer["complete"] else f"{len(answer['gaps'])} known gaps"
     print(
         f"{output}: {written['nodes']} nodes, {written['edges']} edges, {state}; "
-        f"{written['entries']} entries under tree size {written['tree_size']}, {len(data)} bytes"
+        f"{written['entries']} entries under tree size {written['tree_size']}, {byte_count} bytes"
     )
     print(f"  next: lodeline verify {output}")
-    return 0

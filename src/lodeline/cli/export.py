@@ -4,26 +4,32 @@
 `prov-json` one W3C PROV document; `csv` the nodes and edges (a ZIP, or with `--output` a folder);
 `parquet` adds to an archive in a folder, by day; `cyclonedx` gives the ML-BOM of the model ID, and
 `croissant` describes the dataset ID. The size of the log that an export went to is told on standard
-error; the next one goes on from there with `--since`.
+error; the next one goes on from there with `--since`. With `--server` the record of that server is
+exported, as far as the key may see it; archives of `parquet` are made where the store is.
 """
 
 from __future__ import annotations
 
 import sys
+import zipfile
 from argparse import ArgumentParser, Namespace
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from lodeline.cli.answers import open_segment, print_json
+from lodeline.cli.served import copy_to, download, find_server
 from lodeline.errors import UsageError
 
 if TYPE_CHECKING:
     from lodeline.exports.exporting import Exporting
+    from lodeline.questions import ServerQuestions
     from lodeline.store import Segment
 
 FORMATS = ("openlineage", "prov-json", "csv", "parquet", "cyclonedx", "croissant")
 _FOLDERS = frozenset({"csv", "parquet"})
+_TABLES = ("nodes.csv", "edges.csv")
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -55,6 +61,9 @@ def execute(arguments: Namespace) -> int:
         raise UsageError(f"--since {arguments.since}: a size is 0 or more")
     if arguments.format == "parquet" and (arguments.output is None or arguments.id):
         raise UsageError("parquet is an archive of the whole record in a folder: --output DIR")
+    server = find_server(arguments)
+    if server is not None:
+        return _export_served(arguments, server)
     from lodeline.ingest import fold_pending
 
     with closing(open_segment(arguments)) as segment:
@@ -62,6 +71,40 @@ def execute(arguments: Namespace) -> int:
         if arguments.format == "parquet":
             return _export_archive(arguments, segment)
         return _export(arguments, segment)
+
+
+def _export_served(arguments: Namespace, server: ServerQuestions) -> int:
+    """Export through a server."""
+    if arguments.format == "parquet":
+        raise UsageError("an archive is made where the store is; name it: --store")
+    asked = {"format": arguments.format, "id": arguments.id, "since": arguments.since}
+    given = {name: value for name, value in asked.items() if value is not None}
+    path = f"/api/v2/export?{urlencode(given)}"
+    output: Path | None = arguments.output
+    files: list[str] | None = None
+    if output is None:
+        if arguments.format == "csv" and sys.stdout.isatty():
+            raise UsageError("a ZIP is not for a terminal: --output DIR")
+        headers = copy_to(server, path, sys.stdout.buffer)
+    elif arguments.format == "csv" and output.suffix != ".zip":
+        output.mkdir(parents=True, exist_ok=True)
+        packed = output / ".csv.zip"
+        headers = download(server, path, packed)
+        with zipfile.ZipFile(packed) as archive:
+            # Named here, not there: what a server calls a file must not choose where it lies.
+            for name in _TABLES:
+                (output / name).write_bytes(archive.read(name))
+        packed.unlink()
+        files = [str(output / name) for name in _TABLES]
+    else:
+        headers = download(server, path, output)
+        files = [str(output)]
+    left_out = headers.get("lodeline-left-out", "")
+    if any(part.partition("=")[2] != "0" for part in left_out.split(", ") if part):
+        print(f"left out: {left_out}", file=sys.stderr)
+    size = headers.get("lodeline-tree-size", "")
+    _tell_files(arguments, arguments.since or 0, int(size) if size.isdigit() else None, files)
+    return 0
 
 
 def _export_archive(arguments: Namespace, segment: Segment) -> int:
@@ -104,10 +147,16 @@ def _export(arguments: Namespace, segment: Segment) -> int:
 def _tell(arguments: Namespace, export: Exporting, files: list[str] | None) -> None:
     for note in export.left_out.notes():
         print(note, file=sys.stderr)
+    _tell_files(arguments, export.since, export.size, files)
+
+
+def _tell_files(
+    arguments: Namespace, since: int, size: int | None, files: list[str] | None
+) -> None:
     if files is not None and arguments.json:
-        print_json({"since": export.since, "size": export.size, "files": files})
+        print_json({"since": since, "size": size, "files": files})
         return
     if files is not None:
         print(f"{len(files)} files written" + "".join(f"\n  {path}" for path in files))
-    if not arguments.id:
-        print(f"to tree size {export.size}; next: --since {export.size}", file=sys.stderr)
+    if not arguments.id and size is not None:
+        print(f"to tree size {size}; next: --since {size}", file=sys.stderr)

@@ -2,7 +2,8 @@
 
 Files hold one event a line, an array, or captured requests (`{"path", "headers", "body"}`), plain
 or gzipped. A folder gives its .json, .jsonl and .ndjson files, gzipped ones too. What is refused is
-kept: `lodeline dead-letter list`. Exit status 1 if anything was refused.
+kept: `lodeline dead-letter list`. Exit status 1 if anything was refused. With `--server` the events
+are sent there, and what is refused is kept there.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from pathlib import Path
 from lodeline.cli.answers import open_segment, print_json
 from lodeline.cli.dead_letter import print_letter
 from lodeline.cli.progress import counting
+from lodeline.cli.served import Sent, find_server, send_events
 from lodeline.errors import UsageError
 from lodeline.ingest import ImportResult, Submission, accept, fold_pending
+from lodeline.questions import ServerQuestions
 from lodeline.wire.reading import iter_raw_events
 
 _SUFFIXES = {".json", ".jsonl", ".ndjson"}
@@ -39,6 +42,9 @@ def configure(parser: ArgumentParser) -> None:
 def execute(arguments: Namespace) -> int:
     """Import everything; answer with the counts."""
     files = [file for name in arguments.files for file in _files_of(name)]
+    server = find_server(arguments)
+    if server is not None:
+        return _send(arguments, server, files)
     segment = open_segment(arguments, create=True)
     total = sum(file.stat().st_size for file in files if file is not None)
     with counting("import", quiet=arguments.json) as progress:
@@ -59,10 +65,31 @@ def execute(arguments: Namespace) -> int:
     return 1 if result.refused else 0
 
 
-def _print_result(result: ImportResult) -> None:
+def _send(arguments: Namespace, server: ServerQuestions, files: list[Path | None]) -> int:
+    """Send everything to a server; answer with the counts."""
+    done = _Reading()
+    total = sum(file.stat().st_size for file in files if file is not None)
+    with counting("import", quiet=arguments.json) as progress:
+        sent = send_events(
+            server,
+            ((one.raw, one.source) for one in _iter_submissions(files, done)),
+            lambda sent: progress(done.byte_count, total, f"{sent.seen} events"),
+        )
+    if arguments.json:
+        print_json(sent.to_json())
+    else:
+        _print_result(sent)
+    return 1 if sent.refused else 0
+
+
+def _print_result(result: ImportResult | Sent) -> None:
     print(f"{result.accepted} accepted, {result.duplicates} duplicates, {result.refused} refused")
     for letter in result.dead_letters[:_PRINTED_MAX]:
-        print_letter(letter)
+        if isinstance(letter, dict):
+            place = letter["path"] or "the document"
+            print(f"{letter['source']}\n  {letter['code']} at {place}: {letter['message']}")
+        else:
+            print_letter(letter)
     if result.refused:
         print("  next: lodeline dead-letter list")
 

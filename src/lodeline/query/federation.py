@@ -31,9 +31,9 @@ from lodeline.query.door import ask
 from lodeline.query.erased import note_erased
 from lodeline.query.facets import Registers
 from lodeline.query.federated_pages import FederatedMoment, open_federated_page
+from lodeline.query.federated_single import answer_alone, flows_on
 from lodeline.query.narrowing import narrow
 from lodeline.query.parameters import (
-    ClosureQuestion,
     GraphQuestion,
     ImpactQuestion,
     PathQuestion,
@@ -43,6 +43,7 @@ from lodeline.query.parameters import (
 )
 from lodeline.query.path import path_between
 from lodeline.query.permission import OPEN, Authoriser
+from lodeline.query.registry import FOREIGN_VERBS
 from lodeline.query.trace import find_root, is_about_versions, note_predictions, walk_segment
 from lodeline.query.versions import FOREIGN, Versions, Written
 from lodeline.query.visibility import hidden_gap, restrict
@@ -162,8 +163,6 @@ class Federation:
         self, root: NodeId, question: GraphQuestion, *, direction: str, versions: bool | None = None
     ) -> tuple[Graph, Callable[[list[Edge]], None]]:
         """Compute the closure over all segments."""
-        if isinstance(question, ClosureQuestion) and question.tags and len(self.parts) > 1:
-            raise UsageError("tags need one segment")
         versions = is_about_versions(root) if versions is None else versions
         graph = Graph(root, direction, {root: 0})
         self._owners = {}
@@ -183,7 +182,9 @@ class Federation:
         if root.kind != "prediction" and direction != "up":
             for part in self.parts:
                 note_predictions(part.inquiry, graph)
-        return narrow(first, graph, self.describe, question).to_graph(), self.describe
+        others = [part.inquiry for part in self.parts[1:]]
+        narrowed = narrow(first, graph, self.describe, question, others)
+        return narrowed.to_graph(), self.describe
 
     def _walk_one(
         self,
@@ -288,18 +289,11 @@ class Federation:
         self, graph: Graph, depths: Mapping[NodeId, int], limit: int | None, direction: str
     ) -> None:
         """Lead an edge into each segment that the caller may not use, where data flows on there."""
-        near, far = ("target", "source") if direction == "up" else ("source", "target")
         for inquiry in self.hidden:
-            view = inquiry.view
-            sql = (
-                f"SELECT 1 FROM derivation d WHERE d.{near} IN (SELECT value FROM json_each(:ids))"
-                f" AND d.{far} IS NOT NULL AND EXISTS (SELECT 1 FROM assertion a"
-                f" WHERE a.derivation_id = d.derivation_id AND {view.rectangle('a')}) LIMIT 1"
-            )
             for node, depth in depths.items():
                 if node.kind in _ACTS or (limit is not None and depth >= limit):
                     continue
-                if not list(view.select_among(sql, view.members(node.at("")))):
+                if not flows_on(inquiry, node, direction):
                     continue
                 place = f"{_ELSEWHERE}{inquiry.moment.segment}"
                 stub = NodeId("dataset", place, f"{direction} {node}")
@@ -434,7 +428,7 @@ def ask_segments(
     Args:
         sources: the segments that the caller may use, by name.
         verb: as for `ask`. `search` and `stats` add up; `diff`, `rows` and `cohort`, and `show` of
-            what one segment alone knows, are that segment's.
+            what one segment alone knows, are that segment's, with gaps where others know more.
         parameters: of the question.
         authoriser: what the caller may see within them.
         hidden: the segments that the caller may not use.
@@ -447,7 +441,8 @@ def ask_segments(
     if not sources:
         raise ForbiddenError("no segment of this service may be used with this key")
     hidden = hidden or {}
-    if len(sources) == 1 and (not hidden or verb not in _GRAPHS):
+    alone = verb not in _GRAPHS and verb not in FOREIGN_VERBS
+    if len(sources) == 1 and (not hidden or alone):
         [segment] = sources.values()
         return ask(segment, verb, parameters, authoriser=authoriser, encoded=encoded)
     if verb in _GRAPHS:
@@ -457,23 +452,7 @@ def ask_segments(
     asking = {"search": merge_search, "stats": add_stats, "show": show_everywhere}.get(verb)
     if asking is not None:
         return asking(sources, parameters, authoriser)
-    return _first_that_knows(sources, verb, parameters, authoriser)
-
-
-def _first_that_knows(
-    sources: Mapping[str, Segment],
-    verb: str,
-    parameters: Mapping[str, object],
-    authoriser: Authoriser,
-) -> Answer:
-    unknown: UnknownNodeError | None = None
-    for segment in sources.values():
-        try:
-            return ask(segment, verb, parameters, authoriser=authoriser)
-        except UnknownNodeError as error:
-            unknown = unknown or error
-    assert unknown is not None
-    raise unknown
+    return answer_alone(sources, verb, parameters, authoriser, hidden)
 
 
 def _answer_graph(
@@ -486,7 +465,7 @@ def _answer_graph(
     question = read_question(_GRAPHS[verb], parameters)
     page, pinned = open_federated_page(verb, question, parameters, several=len(sources) > 1)
     if isinstance(question, TraceQuestion) and question.rows:
-        raise UsageError("rows need one segment: ask `rows`")
+        raise UsageError("rows need one segment: ask `rows`, or name one as `segment`")
     with _open(sources, hidden, question, pinned, authoriser) as federation:
         answer = _ANSWERS[verb](federation, question, page)
         for part in federation.parts:

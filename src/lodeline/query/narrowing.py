@@ -7,7 +7,7 @@ any case.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from lodeline.model import NodeId
 from lodeline.query.answers import Closure, Describe, Graph
@@ -18,7 +18,11 @@ from lodeline.query.reach import Narrowing, Reach
 
 
 def narrow(
-    inquiry: Inquiry, closure: Closure, describe: Describe, question: GraphQuestion
+    inquiry: Inquiry,
+    closure: Closure,
+    describe: Describe,
+    question: GraphQuestion,
+    others: Sequence[Inquiry] = (),
 ) -> Closure:
     """Leave out of a closure what a question does not ask to see.
 
@@ -27,6 +31,7 @@ def narrow(
         closure: whole.
         describe: fills its edges in.
         question: with `kinds`, `namespaces`, `tags`, `edge_kinds` and `status`.
+        others: of further segments, which say as well what carries a tag.
     """
     if not isinstance(question, ClosureQuestion):
         return closure
@@ -44,7 +49,7 @@ def narrow(
     if question.edge_kinds:
         kinds = question.edge_kinds
         graph = _of_edges(graph, [key for key in graph.edges if key[2] in kinds])
-    kept = _keep(inquiry, graph.nodes, question) | {graph.root}
+    kept = _keep(inquiry, graph.nodes, question, others) | {graph.root}
     graph.nodes = {node: depth for node, depth in graph.nodes.items() if node in kept}
     graph.edges = {
         key: edge for key, edge in graph.edges.items() if key[0] in kept and key[1] in kept
@@ -52,7 +57,12 @@ def narrow(
     return graph
 
 
-def _keep(inquiry: Inquiry, nodes: Collection[NodeId], question: ClosureQuestion) -> set[NodeId]:
+def _keep(
+    inquiry: Inquiry,
+    nodes: Collection[NodeId],
+    question: ClosureQuestion,
+    others: Sequence[Inquiry] = (),
+) -> set[NodeId]:
     """Give the nodes that are of the kinds, namespaces and tags asked for."""
     kept = {
         node
@@ -64,7 +74,9 @@ def _keep(inquiry: Inquiry, nodes: Collection[NodeId], question: ClosureQuestion
         # Whether a hidden node is of a namespace is not to be found out by asking for it.
         kept = {node for node in kept if inquiry.authoriser.may_see(node)}
     if question.tags:
-        kept = Registers(inquiry.view).tagged(kept, frozenset(question.tags))
+        tags = frozenset(question.tags)
+        views = [one.view for one in (inquiry, *others)]
+        kept = set().union(*(Registers(view).tagged(kept, tags) for view in views))
     return kept
 
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from lodeline.errors import ForbiddenError, LodelineError, MissingExtraError, UnknownNodeError
+from lodeline.errors import ForbiddenError, LodelineError, MissingExtraError, UsageError
 from lodeline.evidence import build_pack
 from lodeline.ingest import take_in
 from lodeline.ingest.projection import fold_pending
 from lodeline.limits import SHUTDOWN_SECONDS_MAX
 from lodeline.proof.packs import encode_pack
+from lodeline.query.federated_single import knowing
 from lodeline.query.federation import ask_segments
 from lodeline.server.application import Application, EndpointGroup
 from lodeline.server.asking import Ask
@@ -183,7 +184,7 @@ class _Questions:
         self, caller: Caller, verb: str, parameters: Mapping[str, object], *, encoded: bool
     ) -> dict[str, Any]:
         observe = self._metrics.observe
-        allowed, hidden = self._segments.of_caller(caller)
+        allowed, hidden, parameters = self._segments.of_question(caller, parameters)
         with (
             timing(lambda seconds: observe("lodeline_question_seconds", seconds, verb)),
             self._tracing.span(f"question {verb}"),
@@ -198,17 +199,23 @@ class _Questions:
             )
 
     def prove(self, caller: Caller, parameters: Mapping[str, object]) -> bytes:
-        """Write an evidence pack, of the first segment that knows the node."""
+        """Write an evidence pack, of the one segment that knows the node.
+
+        Raises:
+            UsageError: several know it: a pack proves one log, and would say of the others nothing.
+        """
         seeing = replace(caller, authoriser=self._segments.authoriser(caller))
         require_whole_sight(seeing, "a pack shows whole entries")
-        allowed, _ = self._segments.of_caller(caller)
-        unknown: LodelineError = ForbiddenError(f"the key {caller.key_id} may use no segment")
-        for segment in allowed.values():
-            try:
-                return encode_pack(build_pack(segment, parameters))
-            except UnknownNodeError as error:
-                unknown = error
-        raise unknown
+        allowed, _, parameters = self._segments.of_question(caller, parameters)
+        if not allowed:
+            raise ForbiddenError(f"the key {caller.key_id} may use no segment")
+        if len(allowed) > 1:
+            allowed = knowing(allowed, str(parameters.get("id", "")))
+        if len(allowed) > 1:
+            names = ", ".join(allowed)
+            raise UsageError(f"a pack proves one log; name one of {names} as `segment`")
+        [segment] = allowed.values()
+        return encode_pack(build_pack(segment, parameters))
 
 
 def _measured_writer(segment: SqlSegment, metrics: Metrics, tracing: Tracing) -> Writer:

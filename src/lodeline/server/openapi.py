@@ -166,17 +166,29 @@ def _plain(schema: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
+_SEGMENT: Final = {
+    "name": "segment",
+    "in": "query",
+    "required": False,
+    "description": "Ask this segment of the service alone.",
+    "schema": {"type": "string"},
+}
+
+
 def _questions() -> dict[tuple[str, str], dict[str, Any]]:
     found: dict[tuple[str, str], dict[str, Any]] = {
         ("GET", f"/api/v2/{verb}"): {
-            "parameters": query_parameters(shape),
+            "parameters": [*query_parameters(shape), _SEGMENT],
             "responses": {"200": _json("The answer", answer)},
         }
         for verb, (shape, answer) in _ANSWERS.items()
     }
     trace = VERBS["trace"][0]
     found["GET", "/api/v2/evidence"] = {
-        "parameters": query_parameters(trace, without=("rows", "where", "limit", "cursor")),
+        "parameters": [
+            *query_parameters(trace, without=("rows", "where", "limit", "cursor")),
+            _SEGMENT,
+        ],
         "responses": {"200": _media("The pack", "application/zip")},
     }
     return found

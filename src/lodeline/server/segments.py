@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from lodeline.errors import UsageError
+from lodeline.errors import UnknownSegmentError, UsageError
 from lodeline.limits import SEGMENTS_MAX
 from lodeline.model import NodeId
 from lodeline.query.permission import Authoriser, NamespacePatterns
@@ -157,6 +157,25 @@ class Segments:
         """Give those that a caller may use, and the others."""
         allowed = {name: one for name, one in self.by_name.items() if may_use(caller, name)}
         return allowed, {k: one for k, one in self.by_name.items() if k not in allowed}
+
+    def of_question(
+        self, caller: Caller, parameters: Mapping[str, object]
+    ) -> tuple[dict[str, SqlSegment], dict[str, SqlSegment], dict[str, object]]:
+        """Give the segments that a question asks, the others, and its parameters without them.
+
+        Raises:
+            UnknownSegmentError: it names one that is not there, or not for this caller.
+        """
+        allowed, hidden = self.of_caller(caller)
+        rest = {name: value for name, value in parameters.items() if name != "segment"}
+        name = parameters.get("segment")
+        if name is None:
+            return allowed, hidden, rest
+        if name not in allowed:
+            raise UnknownSegmentError(str(name)[:80], tuple(allowed))
+        # The others are not asked, but that data flows on there is told all the same.
+        others = {other: one for other, one in self.by_name.items() if other != name}
+        return {str(name): allowed[str(name)]}, others, rest
 
     def authoriser(self, caller: Caller) -> Authoriser:
         """Give what a caller may see."""

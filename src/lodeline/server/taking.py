@@ -174,6 +174,8 @@ class Taking:
         body = _summary(outcomes)
         if in_body:
             body["receipt"] = receipt
+            appended = [one.appended for one in outcomes if one.appended is not None]
+            body["duplicates"] = sum(one.duplicate for one in appended)
         await _send_json(send, 200, body, headers)
 
 

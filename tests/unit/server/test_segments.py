@@ -284,6 +284,102 @@ async def test_names_of_other_segments_nodes_are_hidden_on_every_route(world: Wo
         assert "zebra" in (await client.get(route, headers=world.key())).text
 
 
+V1 = "sha256:" + "1" * 64
+
+
+def facet(**body: Any) -> dict[str, Any]:
+    return {"_producer": "https://example.org/p", "_schemaURL": "https://example.org/s", **body}
+
+
+def with_rows(job: str, source: str, target: str, tag: str) -> dict[str, Any]:
+    """A run whose rows are recorded, one to one, and whose output carries a tag."""
+    made = event(job, source, target)
+    version = facet(datasetVersion=V1)
+    ends = []
+    for side, name in (("inputs", source), ("outputs", target)):
+        namespace, _, short = name.partition("/")
+        made[side][0]["facets"] = {"version": version}
+        ends.append({"namespace": namespace, "name": short, "version": V1})
+    step = {"input": ends[0], "output": ends[1], "operator": "identity", "shape": "identity"}
+    step |= {"count": 2, "rows": 2, "digest": None}
+    made["outputs"][0]["facets"]["tags"] = facet(tags=[{"key": tag, "value": "true"}])
+    made["outputs"][0]["outputFacets"] = {"lodeline_rows": facet(steps=[step])}
+    return made
+
+
+ROWS = [
+    with_rows("etl/load", "w/raw", "w/orders", "bronze"),
+    with_rows("pay-eu/score", "w/orders", "pay-eu/risk", "gold"),
+]
+
+
+async def test_rows_say_where_they_go_on_in_another_segment(world: World) -> None:
+    pytest.importorskip("duckdb")
+    async with world.client() as client:
+        key = world.key()
+        assert (await client.post(BATCH, headers=key, json=ROWS)).status_code == 204
+        url = f"/api/v2/rows?id=dataset:pay-eu:risk%23{V1}"
+        answer = (await client.get(url, headers=key)).json()
+        assert [step["input"] for step in answer["steps"]] == [f"dataset:w:orders#{V1}"]
+        [gap] = [one for one in answer["gaps"] if one["reason"] == "depth"]
+        assert (gap["at"], "default" in gap["detail"]) == ("dataset:w:orders", True)
+        assert not answer["complete"]
+        # Of a dataset, the segment that wrote it is asked, and the other way the one that read it.
+        back = f"/api/v2/rows?id=dataset:w:orders%23{V1}"
+        answer = (await client.get(back, headers=key)).json()
+        assert [step["input"] for step in answer["steps"]] == [f"dataset:w:raw#{V1}"]
+        assert "depth" not in {gap["reason"] for gap in answer["gaps"]}
+        answer = (await client.get(f"{url}&segment=pay", headers=world.key("pay"))).json()
+        gaps = {(gap["at"], gap["reason"]) for gap in answer["gaps"]}
+        assert ("dataset:w:orders", "permission") in gaps
+
+
+async def test_a_question_asks_one_segment_alone_where_it_is_named(world: World) -> None:
+    async with world.client() as client:
+        key = world.key()
+        await client.post(BATCH, headers=key, json=[*HISTORY, *ROWS])
+        url = "/api/v2/trace?id=dataset:pay-eu:risk"
+        assert (await client.get(f"{url}&segment=pay&as_of=3", headers=key)).status_code == 200
+        answer = (await client.get(f"{url}&segment=pay", headers=key)).json()
+        assert len(answer["trees"]) == 1
+        # That data comes from elsewhere is told all the same.
+        assert "permission" in {gap["reason"] for gap in answer["gaps"]}
+        answer = await client.get(f"{url}&segment=nix", headers=key)
+        assert (answer.status_code, answer.json()["code"]) == (404, "no.unknown_segment")
+        for verb, query in (("evidence", "id=dataset:w:orders"), ("diff", "since=3")):
+            refused = await client.get(f"/api/v2/{verb}?{query}", headers=key)
+            assert (refused.status_code, "segment" in refused.text) == (400, True), refused.text
+            named = await client.get(f"/api/v2/{verb}?{query}&segment=default", headers=key)
+            assert named.status_code == 200, named.text
+        alone = await client.get("/api/v2/evidence?id=job:law:tell", headers=key)
+        assert alone.status_code == 200
+
+
+async def test_two_nodes_of_different_segments_are_not_compared(world: World) -> None:
+    async with world.client() as client:
+        key = world.key()
+        await client.post(BATCH, headers=key, json=HISTORY)
+        runs = [f"run:{one['run']['runId']}" for one in HISTORY]
+        answer = await client.get(f"/api/v2/diff?a={runs[0]}&b={runs[1]}", headers=key)
+        assert (answer.status_code, "default and pay" in answer.text) == (400, True), answer.text
+        answer = await client.get(f"/api/v2/diff?a={runs[1]}&b={runs[1]}", headers=key)
+        assert answer.json()["same"] is True
+        # Known in two segments and written in one: that one compares its versions.
+        url = "/api/v2/diff?a=dataset:w:orders&b=dataset:w:orders"
+        assert (await client.get(url, headers=key)).json()["same"] is True
+
+
+async def test_tags_of_all_segments_choose_what_is_shown(world: World) -> None:
+    async with world.client() as client:
+        key = world.key()
+        await client.post(BATCH, headers=key, json=ROWS)
+        for tag, shown in (("bronze", "dataset:w:orders"), ("gold", "dataset:pay-eu:risk")):
+            url = f"/api/v2/trace?id=dataset:w:raw&down&tags={tag}"
+            answer = (await client.get(url, headers=key)).json()
+            nodes = [one["id"] for one in answer["nodes"] if one["kind"] == "dataset"]
+            assert nodes == ["dataset:w:raw", shown]
+
+
 async def test_the_first_rule_that_matches_wins_and_the_rest_is_the_default_ones() -> None:
     router = Router(
         [
