@@ -465,7 +465,7 @@ def _answer_graph(
     question = read_question(_GRAPHS[verb], parameters)
     page, pinned = open_federated_page(verb, question, parameters, several=len(sources) > 1)
     if isinstance(question, TraceQuestion) and question.rows:
-        raise UsageError("rows need one segment: ask `rows`, or name one as `segment`")
+        raise UsageError("rows are followed within one segment: ask `rows`")
     with _open(sources, hidden, question, pinned, authoriser) as federation:
         answer = _ANSWERS[verb](federation, question, page)
         for part in federation.parts:

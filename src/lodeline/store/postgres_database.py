@@ -30,6 +30,7 @@ from lodeline.errors import (
     StoreFullError,
     StoreLostError,
     StoreUnreachableError,
+    UsageError,
 )
 from lodeline.limits import (
     POSTGRES_CONNECTIONS_MAX,
@@ -209,6 +210,10 @@ class PostgresDatabase:
             return StoreCorruptError(self.url, reason)
         if isinstance(error, psycopg.IntegrityError):
             return StoreCorruptError(self.url, reason)
+        if isinstance(error, psycopg.DataError) and error.sqlstate is None:
+            # The driver's, before anything is sent: PostgreSQL's texts hold no NUL, and so does
+            # nothing that was recorded.
+            return UsageError("no text of the record holds the character U+0000")
         if isinstance(error, _STARTING) or (connection is not None and connection.lost):
             return StoreLostError(self.url, reason)
         return StoreUnreachableError(self.url, reason)
