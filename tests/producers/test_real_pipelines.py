@@ -14,13 +14,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
-from postgresql import Postgres, free_port, running_postgres
+from brokers import free_port
+from postgres_servers import Server, binaries
 from service import Service, serving
 
 HERE = Path(__file__).parent
@@ -37,10 +38,12 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[Postgres]:
-    with running_postgres() as server:
-        server.sql("postgres", "CREATE DATABASE airflow;")
-        server.sql("postgres", "CREATE DATABASE shop;")
+def database() -> Iterator[Server]:
+    if binaries("15") is None:
+        pytest.skip("no PostgreSQL 15 here; `make test` installs it")
+    with closing(Server("15", port=free_port())) as server:
+        server.sql("postgres", "CREATE DATABASE airflow")
+        server.sql("postgres", "CREATE DATABASE shop")
         server.sql("shop", TABLES)
         yield server
 
@@ -106,7 +109,7 @@ class Reader:
 
 
 def test_dbt_build_over_http_gives_the_columns_of_its_models(
-    service: Service, database: Postgres, tmp_path: Path
+    service: Service, database: Server, tmp_path: Path
 ) -> None:
     dbt = program(".venv-dbt", "dbt-ol")
     settings = own_environment(
@@ -153,7 +156,7 @@ def test_dbt_build_over_http_gives_the_columns_of_its_models(
 
 
 def airflow_settings(
-    airflow: Path, home: Path, service: Service, database: Postgres
+    airflow: Path, home: Path, service: Service, database: Server
 ) -> dict[str, str]:
     port = free_port()
     here = f"http://127.0.0.1:{port}"
@@ -210,7 +213,7 @@ def until(done: Callable[[], bool], seconds: float, logs: Iterable[Path]) -> Non
         time.sleep(0.5)
 
 
-def run_dag(airflow: Path, settings: dict[str, str], database: Postgres, folder: Path) -> None:
+def run_dag(airflow: Path, settings: dict[str, str], database: Server, folder: Path) -> None:
     """Run Airflow until its one DAG, scheduled once, has ended."""
 
     def answers() -> bool:
@@ -234,7 +237,7 @@ def run_dag(airflow: Path, settings: dict[str, str], database: Postgres, folder:
 
 
 def test_an_airflow_dag_over_http_gives_the_columns_of_its_sql(
-    service: Service, database: Postgres, tmp_path: Path
+    service: Service, database: Server, tmp_path: Path
 ) -> None:
     airflow = program(".venv-airflow", "airflow")
     settings = airflow_settings(airflow, tmp_path, service, database)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -187,34 +186,24 @@ def _consuming(url: str, sources: list[str]) -> Iterator[None]:
 @contextmanager
 def _draining(url: str, stores: Mapping[str, str], router: Router) -> Iterator[None]:
     """Deliver what observed programs spool beside the store, while it is served."""
+    from lodeline.server.recurring import Recurring
     from lodeline.server.spooled import RoutedTransport
-
-    stopping = threading.Event()
 
     def open_all() -> RoutedTransport:
         return RoutedTransport(stores, router)
 
     opener = open_all if len(stores) > 1 else None
-
-    def work() -> None:
-        said = ""
-        while not stopping.wait(_DRAIN_PAUSE_SECONDS):
-            try:
-                drain_into(url, opener=opener)
-                said = ""
-            except LodelineError as error:
-                # Once, not every second: it stays in the spool, and is tried again.
-                if str(error) != said:
-                    said = str(error)
-                    _logger.warning("spool not delivered: %s", said)
-
-    thread = threading.Thread(target=work, name="lodeline-drain", daemon=True)
-    thread.start()
+    draining = Recurring(
+        lambda: drain_into(url, opener=opener),
+        lambda why: _logger.warning("spool not delivered: %s", why),
+        name="lodeline-drain",
+        pause_seconds=_DRAIN_PAUSE_SECONDS,
+    )
+    draining.start()
     try:
         yield
     finally:
-        stopping.set()
-        thread.join(SHUTDOWN_SECONDS_MAX)
+        draining.stop(SHUTDOWN_SECONDS_MAX)
 
 
 @contextmanager
