@@ -271,8 +271,10 @@ SERVER_SETTINGS: Final = (
 # Tables of the configuration file that other parts of the service read; what they hold is theirs
 # to check.
 OTHER_TABLES: Final = ("personal", "privacy", "segments", "streams")
-# Switches of capture; the other settings that clients read are texts.
-_SCALARS: Final[dict[str, Any]] = dict.fromkeys(("autocapture", "disabled", "rows"), str | int)
+# Switches and numbers of capture; the other settings that clients read are texts.
+_SCALARS: Final[dict[str, Any]] = dict.fromkeys(
+    ("autocapture", "disabled", "rows", "spool_bytes", "spool_days"), str | int | float
+)
 
 
 @dataclass(frozen=True, slots=True)
