@@ -72,7 +72,7 @@ def run_plain(folder: Path, *argv: str, **extra: str) -> Observed:
         env=environment(**extra),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
     )
     return Observed(done.returncode, done.stdout, done.stderr)
 
@@ -93,7 +93,7 @@ def run_observed(
         env=environment(LODELINE_DEBUG="1", **extra),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
     )
     return Observed(done.returncode, done.stdout, done.stderr, read_events(folder))
 

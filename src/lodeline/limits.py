@@ -682,3 +682,11 @@ CHECKED_COLUMNS_MAX = 200
 # Times that `import --server` sends a batch which the service is too busy for, a second apart: a
 # queue that stays full for half a minute is not emptied by waiting.
 SERVED_ATTEMPTS_MAX = 30
+
+# Milliseconds that a program's end waits for what Spark has still to tell of finished actions; it
+# tells of each within milliseconds, unless its own queue is behind.
+SPARK_LISTENER_MS_MAX = 10_000
+
+# Characters of a plan's JSON that are read: a plan of some thousand columns. Reading more would
+# hold the program's interpreter for seconds.
+SPARK_PLAN_CHARACTERS_MAX = 16 * 1024 * 1024

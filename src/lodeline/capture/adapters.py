@@ -33,6 +33,7 @@ BUILT_IN: Final = {
     "psycopg": "lodeline.integrations.psycopg:PsycopgIntegration",
     "psycopg2": "lodeline.integrations.psycopg2:Psycopg2Integration",
     "pyarrow": "lodeline.integrations.pyarrow:PyarrowIntegration",
+    "pyspark": "lodeline.integrations.spark:SparkIntegration",
     "random": "lodeline.integrations.random:RandomIntegration",
     "sklearn": "lodeline.integrations.sklearn:SklearnIntegration",
     "sqlalchemy": "lodeline.integrations.sqlalchemy:SqlalchemyIntegration",
@@ -52,7 +53,6 @@ UNOBSERVED: Final = (
     "netCDF4",
     "pymongo",
     "pymysql",
-    "pyspark",
     "rasterio",
     "tensorflow",
 )
