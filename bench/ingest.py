@@ -12,6 +12,7 @@ triggers, in as many durable transactions), and one fdatasync.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -318,8 +319,14 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--collector", action="store_true", help="leave the cyclic collector on during batches"
+    )
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    if arguments.collector:
+        # Pausing it then does nothing.
+        gc.disable = lambda: None  # type: ignore[assignment]
     results: dict[str, Any] = {
         "question": "How fast does a batch come in, beside the bare insert of the same rows?",
         "command": "python bench/ingest.py " + " ".join(sys.argv[1:]),
@@ -334,6 +341,7 @@ def main() -> None:
             "python": platform.python_version(),
             "sqlite": sqlite3.sqlite_version,
         },
+        "collector_paused_in_batches": not arguments.collector,
         "load_average_before": os.getloadavg()[0],
     }
     for name in ("new", "repeated"):

@@ -33,6 +33,11 @@ DOCUMENT_BYTES_MAX = 512 * 1024 * 1024
 NAME_BYTES_MAX = 8 * 1024
 
 
+# Pages of the write-ahead log before a commit moves them into the database file: 32 MiB. A fold
+# touches hundreds of pages again and again; moved at SQLite's thousand, each is written and synced
+# many times over. A store that was killed reads this much when it is opened.
+WAL_PAGES_MAX = 8 * 1024
+
 # Events of one group-committed transaction. More lengthens the wait of the first without
 # measurably raising throughput.
 COMMIT_EVENTS_MAX = 512
@@ -471,6 +476,10 @@ INTERNED_MAX = 300_000
 # Rows of one interning table read at once when folding begins; beyond, single look-ups are
 # cheaper than reading what a short batch will never ask for.
 INTERNED_AT_ONCE = 20_000
+
+# Durable events that a service lets wait for the fold while more arrive. Folding them holds up the
+# requests behind them for some 20 ms; fewer would cost each event more of the fold's transaction.
+FOLD_BEHIND_MAX = 256
 
 # Events folded in one transaction of the view. More holds the writer's lock longer without
 # measurably raising throughput.

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 def collector_paused() -> Iterator[None]:
     """Pause it for a batch, which lasts a fraction of a second.
 
-    It cost a quarter of the CPU of folding, and of decoding and appending. Threads that overlap may
-    let it run a little early or late, which costs time and nothing else.
+    Threads that overlap may let it run a little early or late, which costs time and nothing else.
+    `bench/ingest.py --collector` measures with it running, beside a run without the option.
     """
     enabled = gc.isenabled()
     gc.disable()

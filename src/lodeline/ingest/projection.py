@@ -12,6 +12,7 @@ since, or a batch failed, it is thrown away and read again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -27,9 +28,11 @@ from lodeline.ingest.interning import Interning
 from lodeline.ingest.rectangles import RectangleWriter
 from lodeline.limits import (
     CONTENTS_CACHED_MAX,
+    CONTENTS_REMEMBERED_MAX,
     FOLD_EVENTS_MAX,
     FUTURE_TOLERANCE_US,
     GROUPS_CACHED_MAX,
+    PART_BYTES_MAX,
 )
 from lodeline.model import NodeId, parse_identifier, parse_time
 from lodeline.store import Segment
@@ -438,10 +441,18 @@ def _run_facets(event: EventSlice) -> tuple[dict[str, msgspec.Raw], bytes]:
     if event.run is None:
         return {}, b""
     raw = bytes(event.run.facets)
+    # The START and the end of a run state the same, and so do many runs of a job.
+    return _known_run_facets(raw) if len(raw) <= PART_BYTES_MAX else _read_run_facets(raw)
+
+
+def _read_run_facets(raw: bytes) -> tuple[dict[str, msgspec.Raw], bytes]:
     if raw == b"null" or not any(mark in raw for mark in _RUN_MARKS):
         return {}, b""
     facets = _decode_facets(raw)
     return facets, bytes(facets["lineage"]) if "lineage" in facets else b""
+
+
+_known_run_facets: Final = lru_cache(maxsize=CONTENTS_REMEMBERED_MAX)(_read_run_facets)
 
 
 def _content_key(event: EventSlice) -> tuple[bytes, ...]:

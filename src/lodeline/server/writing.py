@@ -27,7 +27,13 @@ from lodeline.errors import (
     StoreUnreachableError,
 )
 from lodeline.ingest import Submission
-from lodeline.limits import COMMIT_EVENTS_MAX, QUEUE_BYTES_MAX, QUEUE_EVENTS_MAX, WAIT_SECONDS_MAX
+from lodeline.limits import (
+    COMMIT_EVENTS_MAX,
+    FOLD_BEHIND_MAX,
+    QUEUE_BYTES_MAX,
+    QUEUE_EVENTS_MAX,
+    WAIT_SECONDS_MAX,
+)
 from lodeline.store import Refusal, Segment
 from lodeline.store.segment import Appended
 
@@ -230,7 +236,7 @@ class Writer:
                     return
             waiting = self._write(group)
             unfolded += sum(len(request.inputs) for request in group)
-            if unfolded and (waiting or not group or unfolded >= COMMIT_EVENTS_MAX):
+            if unfolded and (waiting or not group or unfolded >= FOLD_BEHIND_MAX):
                 self._fold_and_tell(waiting)
                 unfolded = 0
 

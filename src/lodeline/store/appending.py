@@ -292,13 +292,15 @@ class LogWriter:
             self._take_up(connection)
             tree = self._tree.copy()
             # 3.
-            outcomes, log_time_us = self._sequence(
-                connection, prepare(connection), tree, self._keys()
+            outcomes, log_time_us, rows = self._sequence(
+                connection, prepare(connection), tree.size, self._keys()
             )
-            if beside is not None:
-                beside(connection, outcomes)
-            # 4.
-            signed = self._sign_within(connection, tree, log_time_us)
+            with self._database.pipelined(connection, len(rows.entries)):
+                rows.insert(connection, tree)
+                if beside is not None:
+                    beside(connection, outcomes)
+                # 4.
+                signed = self._sign_within(connection, tree, log_time_us)
         # 5.
         self._tree, self._log_time_us = tree, log_time_us
         # 6.
@@ -344,13 +346,13 @@ class LogWriter:
 
     def initialise(self, connection: Connection, records: Sequence[NewRecord]) -> None:
         """Write the first records inside the transaction that makes the tables."""
-        tree = GrowingTree()
-        self._sequence(connection, records, tree, self._keys())
+        self._sequence(connection, records, 0, self._keys())[2].insert(connection, GrowingTree())
 
     def go_on(self, connection: Connection, records: Sequence[NewRecord]) -> None:
         """Write the first records after those of a backup, inside the transaction that took it."""
         self._take_up(connection)
-        self._sequence(connection, records, self._tree.copy(), self._keys())
+        tree = self._tree.copy()
+        self._sequence(connection, records, tree.size, self._keys())[2].insert(connection, tree)
 
     def sign_pending(self) -> None:
         """Sign what a crash left unsigned."""
@@ -389,9 +391,9 @@ class LogWriter:
         self,
         connection: Connection,
         records: Sequence[NewRecord],
-        tree: GrowingTree,
+        size: int,
         keys: KeyRing,
-    ) -> tuple[list[Outcome], int]:
+    ) -> tuple[list[Outcome], int, _Rows]:
         log_time_us = max(self._clock_us(), self._log_time_us)
         identifiers = [record_id(keys.segment_key, record.canonical) for record in records]
         known = _find_known(connection, records, identifiers)
@@ -406,7 +408,7 @@ class LogWriter:
             first = to_key_record(self._origin, plan.logged)
             records = [first, *records]
             identifiers.insert(0, record_id(keys.segment_key, first.canonical))
-        rows = _Rows(tree.size, self._randomness(SECRET_BYTES * len(records)))
+        rows = _Rows(size, self._randomness(SECRET_BYTES * len(records)))
         outcomes: list[Outcome] = []
         for record, identifier in zip(records, identifiers, strict=True):
             position = rows.position
@@ -441,9 +443,8 @@ class LogWriter:
             del outcomes[0]
         self._names_keys = any(entry[2] == "key" for entry in rows.entries)
         if rows.entries:
-            self._attempt = _Attempt(tree.size, rows.entries[0][3], outcomes)
-        rows.insert(connection, tree)
-        return outcomes, log_time_us
+            self._attempt = _Attempt(size, rows.entries[0][3], outcomes)
+        return outcomes, log_time_us, rows
 
     def _sign(self, connection: Connection) -> None:
         size = self._tree.size

@@ -7,10 +7,13 @@ both understand. Parameters are `?` in order, or
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from functools import lru_cache
+from itertools import chain
+from typing import Any, Final, Protocol
 
 from lodeline.store.guards import Script
 
@@ -70,6 +73,14 @@ class Database(Protocol):
     ) -> AbstractContextManager[Connection]:
         """Run a block as one transaction of the locked writer; undone whole if it raises."""
 
+    def pipelined(self, connection: Connection, rows: int) -> AbstractContextManager[object]:
+        """Send what a block changes together, where the database is far; answers come at its end.
+
+        Args:
+            connection: in a transaction.
+            rows: that the block is about to add to one table; many are better copied.
+        """
+
     def writing(self, *, durable: bool = True) -> AbstractContextManager[Connection]:
         """Hold the writer's lock for one transaction. Not re-entrant."""
 
@@ -90,6 +101,49 @@ class Database(Protocol):
 
     def close(self) -> None:
         """Close every connection. Idempotent."""
+
+
+# SQLite takes 999 in its oldest supported builds.
+PARAMETERS_MAX: Final = 999
+_INSERT: Final = re.compile(r"(?P<head>INSERT INTO \w+ VALUES) (?P<marks>\(\?(?:, ?\?)*\))")
+
+
+def many_rows(
+    statement: str, parameters: Iterable[Sequence[Any]]
+) -> Iterator[tuple[str, list[Any]]] | None:
+    """Give statements that each add many rows in place of a plain insert for each; None of others.
+
+    They come in few sizes, so that every one stays prepared.
+    """
+    shape = _insert_shape(statement)
+    if shape is None:
+        return None
+    rows = parameters if isinstance(parameters, list) else list(parameters)
+    return _iter_many(shape, rows)
+
+
+def _iter_many(
+    shape: tuple[str, str, int], rows: list[Sequence[Any]]
+) -> Iterator[tuple[str, list[Any]]]:
+    head, marks, columns = shape
+    start = 0
+    for size in (PARAMETERS_MAX // columns, 64, 8, 1):
+        if columns * size > PARAMETERS_MAX or len(rows) - start < size:
+            continue
+        whole = f"{head} {', '.join([marks] * size)}"
+        while len(rows) - start >= size:
+            yield whole, list(chain.from_iterable(rows[start : start + size]))
+            start += size
+
+
+@lru_cache(maxsize=256)
+def _insert_shape(statement: str) -> tuple[str, str, int] | None:
+    """Take a plain insert apart: up to its values, the marks of a row, how many they are."""
+    match = _INSERT.fullmatch(statement)
+    if match is None:
+        return None
+    columns = match["marks"].count("?")
+    return (match["head"], match["marks"], columns) if columns <= PARAMETERS_MAX else None
 
 
 def has_table(connection: Connection, name: str) -> bool:

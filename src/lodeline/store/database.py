@@ -7,16 +7,13 @@ when it returns.
 from __future__ import annotations
 
 import errno
-import re
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from functools import lru_cache
-from itertools import chain
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from lodeline.errors import (
     LodelineError,
@@ -24,16 +21,13 @@ from lodeline.errors import (
     StoreFullError,
     StoreUnreachableError,
 )
-from lodeline.limits import CHECKPOINT_TRIES, STORE_BUSY_MS, WRITER_CACHE_KB
-from lodeline.store.connections import Connection
+from lodeline.limits import CHECKPOINT_TRIES, STORE_BUSY_MS, WAL_PAGES_MAX, WRITER_CACHE_KB
+from lodeline.store.connections import Connection, many_rows
 from lodeline.store.guards import Guard, Script
 from lodeline.store.locks import WriterLock
 
 # The write-ahead log can't be emptied under a reader; snapshots last milliseconds.
 _CHECKPOINT_DELAY_SECONDS = 0.1
-# SQLite takes 999 in its oldest supported builds.
-PARAMETERS_MAX: Final = 999
-_INSERT: Final = re.compile(r"(?P<head>INSERT INTO \w+ VALUES) (?P<marks>\(\?(?:, ?\?)*\))")
 # Idle reader connections kept for reuse; more than threads usually asking at once.
 _IDLE_READERS_MAX = 8
 
@@ -88,32 +82,13 @@ class ManyRows(sqlite3.Connection):
 
     def executemany(self, statement: str, parameters: Iterable[Any], /) -> sqlite3.Cursor:
         """Run one statement for each row of parameters; plain inserts, for many rows at a time."""
-        shape = _insert_shape(statement)
-        if shape is None:
+        statements = many_rows(statement, parameters)
+        if statements is None:
             return super().executemany(statement, parameters)
-        rows = parameters if isinstance(parameters, list) else list(parameters)
-        head, marks, columns = shape
         cursor = self.cursor()
-        start = 0
-        # Few sizes, so that every statement stays prepared.
-        for size in (PARAMETERS_MAX // columns, 64, 8, 1):
-            if columns * size > PARAMETERS_MAX or len(rows) - start < size:
-                continue
-            whole = f"{head} {', '.join([marks] * size)}"
-            while len(rows) - start >= size:
-                cursor.execute(whole, list(chain.from_iterable(rows[start : start + size])))
-                start += size
+        for whole, values in statements:
+            cursor.execute(whole, values)
         return cursor
-
-
-@lru_cache(maxsize=256)
-def _insert_shape(statement: str) -> tuple[str, str, int] | None:
-    """Take a plain insert apart: up to its values, the marks of a row, how many they are."""
-    match = _INSERT.fullmatch(statement)
-    if match is None:
-        return None
-    columns = match["marks"].count("?")
-    return (match["head"], match["marks"], columns) if columns <= PARAMETERS_MAX else None
 
 
 class SqliteDatabase:
@@ -210,6 +185,7 @@ class SqliteDatabase:
                 self._writer = self._connect()
                 self._durable = None
                 self._writer.execute(f"PRAGMA cache_size=-{WRITER_CACHE_KB}")
+                self._writer.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES_MAX}")
             yield self._writer
 
     @contextmanager
@@ -236,6 +212,11 @@ class SqliteDatabase:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
             raise
+
+    @staticmethod
+    def pipelined(connection: Connection, rows: int) -> AbstractContextManager[object]:  # noqa: ARG004  # the protocol's
+        """Do nothing: there is no way to save."""
+        return nullcontext()
 
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:

@@ -15,7 +15,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from hashlib import sha256
 from typing import Any, LiteralString, cast
 
@@ -40,7 +40,7 @@ from lodeline.limits import (
     STORE_BUSY_MS,
     WRITER_LOCK_SECONDS_MAX,
 )
-from lodeline.store.connections import Connection, Cursor
+from lodeline.store.connections import Connection, Cursor, many_rows
 from lodeline.store.guards import Guard, Script
 from lodeline.store.postgres_dialect import (
     FUNCTIONS,
@@ -61,6 +61,9 @@ CREATE TABLE IF NOT EXISTS blob(
 """
 # Between two attempts to reach a server that restarts.
 _RECONNECT_DELAY_SECONDS = 0.1
+# Rows of one table that are sent as statements of a pipeline; COPY takes two round trips a table,
+# and less of the server's time a row.
+PIPELINED_ROWS_MAX = 64
 _FULL = (errors.DiskFull, errors.OutOfMemory)
 _CORRUPT = (errors.DataCorrupted, errors.IndexCorrupted)
 _STARTING = (errors.CannotConnectNow, errors.AdminShutdown, errors.CrashShutdown)
@@ -106,6 +109,9 @@ class PostgresConnection:
 
     def executemany(self, statement: str, parameters: Iterable[Sequence[Any]], /) -> Cursor:
         """Run one statement for each row of parameters, without a round trip a row."""
+        if self.raw.pgconn.pipeline_status != psycopg.pq.PipelineStatus.OFF:
+            # COPY is a conversation of its own.
+            return self._insert_many(statement, list(parameters))
         cursor = self.raw.cursor()
         table = copied_table(statement)
         if table is None:
@@ -114,6 +120,16 @@ class PostgresConnection:
         with cursor.copy(_literal(f"COPY {table} FROM STDIN")) as copy:
             for row in parameters:
                 copy.write_row(row)
+        return cursor
+
+    def _insert_many(self, statement: str, rows: list[Sequence[Any]]) -> Cursor:
+        cursor = self.raw.cursor()
+        statements = many_rows(statement, rows)
+        if statements is None:
+            cursor.executemany(_literal(translate(statement)[0]), rows)
+        else:
+            for whole, values in statements:
+                cursor.execute(_literal(translate(whole)[0]), values)
         return cursor
 
     def command(self, statement: str) -> None:
@@ -366,6 +382,12 @@ class PostgresDatabase:
                 with suppress(psycopg.Error):
                     connection.command("ROLLBACK")
             raise
+
+    @staticmethod
+    def pipelined(connection: Connection, rows: int) -> AbstractContextManager[object]:
+        """Send what a block changes in one round trip, unless there is so much that COPY pays."""
+        assert isinstance(connection, PostgresConnection)
+        return connection.raw.pipeline() if rows <= PIPELINED_ROWS_MAX else nullcontext()
 
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[PostgresConnection]:
