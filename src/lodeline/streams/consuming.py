@@ -18,6 +18,7 @@ from typing import Protocol
 
 from lodeline.errors import CouldNotTellError, LodelineError
 from lodeline.ingest import fold_pending
+from lodeline.ingest.accounting import Accounts
 from lodeline.limits import (
     FOLD_EVENTS_MAX,
     STREAM_RETRY_SECONDS,
@@ -25,6 +26,7 @@ from lodeline.limits import (
     STREAM_STOP_SECONDS_MAX,
 )
 from lodeline.store import Appended, Refusal, Segment, StreamOffset
+from lodeline.store.accounts import open_accounts
 from lodeline.store.connections import Connection
 from lodeline.store.stream_tables import (
     add_correlations,
@@ -214,6 +216,7 @@ class Consumer:
                 else:
                     taken.append(one)
         now_us = self._clock_us()
+        accounts = self._count(taken, refused)
         stamped = [offset._replace(taken_at_us=now_us) for offset in offsets]
 
         def beside(connection: Connection, outcomes: Sequence[Appended]) -> None:
@@ -221,6 +224,9 @@ class Consumer:
             set_offsets(connection, stamped)
             if refused:
                 self._segment.add_dead_letters(refused, connection=connection)
+            accounts.add(
+                self._segment, connection, [one.duplicate for one in outcomes], now_us=now_us
+            )
             told = zip(outcomes, taken, strict=True)
             add_correlations(
                 connection,
@@ -236,6 +242,16 @@ class Consumer:
         self._unfolded += len(outcomes) - duplicates
         self._takes += 1
         self._said = ""
+
+    def _count(self, taken: Sequence[Taken], refused: Sequence[Refusal]) -> Accounts:
+        """Sum up who sent what; the stream stands in the caller's place."""
+        open_accounts(self._segment)
+        accounts = Accounts()
+        for one in taken:
+            accounts.note_event(one.stated, one.byte_count, self.source.name)
+        for refusal in refused:
+            accounts.note_refusal(refusal.raw, len(refusal.raw), self.source.name)
+        return accounts
 
     async def forget(self, parts: Sequence[str]) -> None:
         """Drop the offsets of parts that are gone."""

@@ -7,8 +7,8 @@ from io import BytesIO
 from typing import NamedTuple
 
 from lodeline.errors import InvalidEventError
-from lodeline.ingest import prepare_event
 from lodeline.store import AcceptedEvent, Refusal
+from lodeline.wire import Event, decode_document
 from lodeline.wire.cloud_events import iter_contents, plain_headers
 from lodeline.wire.correlation import Correlation, read_correlation
 from lodeline.wire.reading import iter_raw_events
@@ -33,10 +33,14 @@ class Taken(NamedTuple):
 
     Attributes:
         event: ready to be appended.
+        stated: as it was decoded.
+        byte_count: as it came.
         correlation: `None` where the headers named nothing.
     """
 
     event: AcceptedEvent
+    stated: Event
+    byte_count: int
     correlation: Correlation | None
 
 
@@ -60,6 +64,8 @@ def iter_taken(message: Message) -> Iterator[Taken | Refusal]:
 
 def _taken(raw: bytes, correlation: Correlation | None, at: str) -> Taken | Refusal:
     try:
-        return Taken(prepare_event(raw), correlation)
+        document = decode_document(raw)
     except InvalidEventError as error:
         return Refusal(raw, error, at)
+    event = AcceptedEvent(document.canonical, document.fields())
+    return Taken(event, document.event, len(raw), correlation)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lodeline.store import open_segment
+from lodeline.store.accounts import list_accounts
 from lodeline.streams.consuming import Counts
 from lodeline.streams.running import make_consumers, run_consumers
 from streamed import captured, held, imported
@@ -187,3 +188,13 @@ def test_a_refused_line_is_kept_with_the_place_where_it_stood(folder: Path) -> N
     with open_segment(f"sqlite:///{folder.parent / 's.db'}") as segment:
         [letter] = segment.iter_dead_letters()
     assert letter.source == f"folder:{folder}/a.jsonl@{len(lines(1))}"
+
+
+def test_who_sent_what_over_a_stream_is_in_the_accounts(folder: Path) -> None:
+    (folder / "a.jsonl").write_bytes(lines(1, 2) + b"no event\n" + lines(2))
+    consume(folder)
+    with open_segment(f"sqlite:///{folder.parent / 's.db'}") as segment:
+        accounts = {one.key.producer: one for one in list_accounts(segment)}
+    sent = accounts["https://example.com"]
+    assert (sent.accepted, sent.duplicates, sent.key.caller) == (2, 1, f"folder:{folder}")
+    assert accounts[""].refused == 1
