@@ -145,10 +145,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             for label, store in stores.items():
                 segment = open_segment(store, create=True)
                 fill_lodeline(segment, jobs)
-                connection.rollback()
-                # Both graphs with the planner's statistics, which autovacuum writes in a minute.
-                connection.execute("ANALYZE")
-                connection.commit()
 
                 def ours(depth: int | None, segment: Any = segment) -> int:
                     root = f"dataset:b:d{arguments.jobs - 1}"
