@@ -87,7 +87,7 @@ class Description:
     future: bool = False
     transformations: Sequence[Any] = ()
     _body: dict[str, Any] | None = None
-    _encoded: bytes = b""
+    encoded: bytes = b""
 
     def to_json(self) -> dict[str, Any]:
         """Give its part of the contract's object; made once, so a caller copies before changes."""
@@ -111,10 +111,13 @@ class Description:
         return body
 
     def encode(self) -> bytes:
-        """Give its part of the contract's object as JSON, from its first key on; made once."""
-        if not self._encoded:
-            self._encoded = _encode(self.to_json())[1:]
-        return self._encoded
+        """Give its part of the contract's object as JSON, from its first key on.
+
+        Made once; `encoded` has it then.
+        """
+        if not self.encoded:
+            self.encoded = _encode(self.to_json())[1:]
+        return self.encoded
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -159,21 +162,6 @@ class Edge:
         body["asserted_by"] = [*body["asserted_by"]]
         body["entries"] = [*body["entries"]]
         return body
-
-    def encode(self, text: Callable[[NodeId], bytes]) -> bytes:
-        """Give the contract's object as JSON.
-
-        Args:
-            text: writes a node as JSON; a cached one where there are many edges.
-        """
-        job = self.job
-        return b'{"source":%b,"target":%b,"kind":%b,"job":%b,%b' % (
-            text(self.source),
-            text(self.target),
-            _encode(self.kind),
-            b"null" if job is None else text(job),
-            self.said.encode(),
-        )
 
 
 class Cut(NamedTuple):
@@ -382,10 +370,22 @@ def _encode_edges(edges: Sequence[Edge], text: Text) -> msgspec.Raw:
     """
 
     @cache
-    def encoded(node: NodeId) -> bytes:
-        return _encode(text(node))
+    def encoded(node: NodeId | None) -> bytes:
+        return _encode(None if node is None else text(node))
 
-    return msgspec.Raw(b"[%b]" % b",".join([edge.encode(encoded) for edge in edges]))
+    kinds = {kind: _encode(kind) for kind in {edge.kind for edge in edges}}
+    parts = [
+        b'{"source":%b,"target":%b,"kind":%b,"job":%b,%b'
+        % (
+            encoded(edge.source),
+            encoded(edge.target),
+            kinds[edge.kind],
+            encoded(edge.job),
+            edge.said.encoded or edge.said.encode(),
+        )
+        for edge in edges
+    ]
+    return msgspec.Raw(b"[%b]" % b",".join(parts))
 
 
 def write_node(node: NodeId, text: str, reader: Reader) -> dict[str, Any]:

@@ -213,7 +213,7 @@ class IndexedGraph:
     ) -> None:
         self._index = index
         self._view = view
-        self._kinds = snapshot.kinds
+        self.kinds = snapshot.kinds
         self.level = snapshot.levels[int(columns)]
         moment = view.moment
         self._live = moment.newest and moment.valid_us is None
@@ -313,7 +313,7 @@ class IndexedGraph:
 
     def steps_at(self, edges: Array) -> Iterable[tuple[int, Step]]:
         """Spell out derivations by index, their ends under canonical names."""
-        level, kinds = self.level, self._kinds
+        level, kinds = self.level, self.kinds
         columns = [
             level.number[edges].tolist(),
             self.name_canonically(level.source[edges]).tolist(),

@@ -263,6 +263,26 @@ class Reach:
         last: int | None,
     ) -> list[Edge]:
         """Make the edges whose later end is ranked from `start` to `stop`, in order."""
+        plain = self.narrowing.edge_kinds is None and not self.parents
+        if self.sweep is None or not plain:
+            return self._make(self._group(rank, start, stop, last), names)
+        order = list(rank)
+        found = self.sweep.edges(
+            order, last, beside=self.steps, parts=self.parts, within=(start, stop)
+        )
+        self._spell(last)
+        return self._make(
+            [
+                (numbers, order[near], order[far], kind, job)
+                for numbers, near, far, kind, job in found
+            ],
+            names,
+        )
+
+    def _group(
+        self, rank: Mapping[int, int], start: int, stop: int, last: int | None
+    ) -> list[_Place]:
+        """Put together the derivations that make one edge, as `Sweep.edges` does on arrays."""
         # By one number that orders them: later end, other end, kind, job.
         found: dict[int, _Place] = {}
         find, width = rank.get, len(rank)
@@ -281,7 +301,10 @@ class Reach:
                 found[key] = ([number], source, target, kind, job)
             else:
                 known[0].append(number)
-        hidden = {job for _, _, _, _, job in found.values() if job is not None} - names.keys()
+        return [found[key] for key in sorted(found)]
+
+    def _make(self, places: Sequence[_Place], names: Mapping[int, NodeId]) -> list[Edge]:
+        hidden = {job for _, _, _, _, job in places if job is not None} - names.keys()
         makers = {**names, **self.view.names(hidden)} if hidden else names
         return [
             Edge(
@@ -291,7 +314,7 @@ class Reach:
                 None if job is None else makers[job],
                 steps=numbers,
             )
-            for _, (numbers, source, target, kind, job) in sorted(found.items())
+            for numbers, source, target, kind, job in places
         ]
 
 
@@ -532,41 +555,40 @@ class Judge:
             edges: with `steps`; a negative number is that of a parent's group.
             steps: all derivations of the closure.
         """
-        wanted = {number for edge in edges for number in edge.steps}
+        wanted = set[int]().union(*[edge.steps for edge in edges])
         parents = {-number for number in wanted if number < 0}
         wanted.difference_update([-number for number in parents])
-        same = self.same_steps(steps)
-        keys = {number: same(number) for number in wanted}
+        keys = self.same_steps(steps).of(wanted)
         said, groups = self._load(keys.values(), steps)
         if parents:
             groups = groups | self.groups.load(parents)
-        told: dict[int, Told] = {
-            -group: Told(False, _RANK["lineage"], frozenset((group,)), _NOTHING)
-            for group in parents
-        }
-        details: set[int] = set()
-        for number, key in keys.items():
-            one = told[number] = self._tell(key, steps, said, groups)
-            if one.details:
-                details |= one.details
+        told = self._tell_all(keys, steps, said, groups)
+        for group in parents:
+            told[-group] = Told(False, _RANK["lineage"], frozenset((group,)), _NOTHING)
+        # Most of what is told is the same object as what is told of a neighbour.
+        distinct = {id(one): one for one in told.values()}
+        details = set[int]().union(*[one.details for one in distinct.values()])
         descriptions = Descriptions(self.groups, groups, details)
-        described = {number: descriptions.of(one) for number, one in told.items()}
+        found = {mark: descriptions.of(one) for mark, one in distinct.items()}
+        described = {number: found[id(one)] for number, one in told.items()}
         for edge in edges:
             numbers = edge.steps
-            if not numbers:
-                continue  # An edge without came described: no event asserts it.
-            same_said = {described[number] for number in numbers}
-            if len(same_said) == 1:
-                [edge.said] = same_said
-            else:
-                edge.said = descriptions.of_all([told[number] for number in numbers])
+            if len(numbers) == 1:
+                edge.said = described[numbers[0]]
+            elif numbers:  # An edge without came described: no event asserts it.
+                same_said = {described[number] for number in numbers}
+                if len(same_said) == 1:
+                    [edge.said] = same_said
+                else:
+                    edge.said = descriptions.of_all([told[number] for number in numbers])
 
     def find_stale(self, steps: Mapping[int, Step]) -> set[int]:
         """Tell which of some derivations are stale."""
         same = self.same_steps(steps)
-        keys = {number: same(number) for number in steps}
+        keys = same.of(steps)
         said, groups = self._load(keys.values(), steps)
-        return {n for n, key in keys.items() if self._tell(key, steps, said, groups).stale}
+        told = self._tell_all(keys, steps, said, groups)
+        return {number for number, one in told.items() if one.stale}
 
     def newest_of(self, numbers: tuple[int, ...]) -> Group:
         """Give the newest group that asserts a derivation, known by all its rows."""
@@ -586,6 +608,26 @@ class Judge:
         said = self.groups.said_of(numbers)
         return said, self.groups.load({one.group for some in said.values() for one in some})
 
+    def _tell_all(
+        self,
+        keys: Mapping[int, tuple[int, ...]],
+        steps: Mapping[int, Step],
+        said: Mapping[int, Sequence[Said]],
+        groups: Mapping[int, Group],
+    ) -> dict[int, Told]:
+        """Tell of derivations by number; `_tell`, with what is alike looked up first."""
+        told: dict[int, Told] = {}
+        find_alike = self._alone.get
+        for number, key in keys.items():
+            rows = said[number]
+            if len(key) == len(rows) == 1:
+                alone = find_alike((steps[number][3], *rows[0][1:]))
+                if alone is not None:
+                    told[number] = alone
+                    continue
+            told[number] = self._tell(key, steps, said, groups)
+        return told
+
     def _tell(
         self,
         key: tuple[int, ...],
@@ -603,17 +645,12 @@ class Judge:
         if len(rows) == 1:
             # Nearly always: one run, and nothing newer.
             [(_, number, basis, detail)] = rows
-            alike = (job, number, basis, detail)
-            alone = self._alone.get(alike)
-            if alone is not None:
-                self._told[key] = alone
-                return alone
             asserting = [groups[number]]
             stale = self._is_stale(key, steps, job, asserting)
             details = _NOTHING if detail is None else frozenset((detail,))
             told = Told(stale, _RANK[basis], frozenset((number,)), details)
             if not stale and self.currency.is_surely_current(job, asserting):
-                self._alone[alike] = told
+                self._alone[job, number, basis, detail] = told
         else:
             stale = self._is_stale(key, steps, job, [groups[one.group] for one in rows])
             details = frozenset([one.detail for one in rows if one.detail is not None])
@@ -650,6 +687,12 @@ class _Same:
             if len(numbers) > 1
             for number in numbers
         }
+
+    def of(self, numbers: Iterable[int]) -> dict[int, tuple[int, ...]]:
+        """Give for each derivation all its rows."""
+        if not self._rows:
+            return {number: (number,) for number in numbers}
+        return {number: self(number) for number in numbers}
 
     def __call__(self, number: int) -> tuple[int, ...]:
         return self._rows.get(number) or (number,)

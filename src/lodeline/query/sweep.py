@@ -8,17 +8,36 @@ Needs numpy (extra `server`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from lodeline.query.compressed import Array
 from lodeline.query.graph_index import IndexedGraph
-from lodeline.query.reach import Step
+from lodeline.query.reach import DERIVES, READS, WHOLE, WRITES, Step
 
 # In place of a depth, plus one: not reached. Zeros cost nothing until they are written, and a
 # closure of a thousand nodes shall not pay for a graph of millions.
 _NOWHERE = 0
+
+
+class _Derivations(NamedTuple):
+    """Derivations as columns.
+
+    Attributes:
+        number: row of `derivation`.
+        ends: source, target and job; 0 for none.
+        kind: place in `kinds`.
+        parts: which parts count.
+        kinds: in order.
+    """
+
+    number: Array
+    ends: Sequence[Array]
+    kind: Array
+    parts: Array
+    kinds: Sequence[str]
 
 
 class Sweep:
@@ -189,6 +208,9 @@ class Sweep:
 
     def steps(self, last: int | None = None) -> dict[int, Step]:
         """Give derivations, those of which two ends stand at no more than a depth."""
+        return dict(self._graph.steps_at(self._edges_to(last)))
+
+    def _edges_to(self, last: int | None) -> Array:
         edges, level = self._edges, self._graph.level
         if last is not None:
             inside: Array = np.zeros(len(edges), dtype=np.int8)
@@ -198,7 +220,94 @@ class Sweep:
                 found = self._depths[ends]
                 inside += (ends > 0) & (found > 0) & (found <= last + 1)
             edges = edges[inside >= 2]
-        return dict(self._graph.steps_at(edges))
+        return edges
+
+    def edges(
+        self,
+        order: Sequence[int],
+        last: int | None,
+        *,
+        beside: Mapping[int, Step],
+        parts: Mapping[int, int],
+        within: tuple[int, int],
+    ) -> Iterator[tuple[list[int], int, int, str, int | None]]:
+        """Give the edges of a page, in order; see `Reach._edges`.
+
+        Args:
+            order: nodes shown or before those that are, by their rank.
+            last: depth of the last of them.
+            beside: derivations that were walked elsewhere.
+            parts: which parts of those count.
+            within: ranks of which the later end of an edge is.
+
+        Returns:
+            For each its derivations, ranks of source and target, kind, and number of the job.
+        """
+        made = self._derivations(last, beside, parts)
+        by_rank = np.array(order, dtype=np.int64)
+        source, target, job = (_rank(by_rank, made.ends[i]) for i in range(3))
+        width, kinds = len(order), made.kinds
+        maker = np.where(job >= 0, job + 1, np.where(made.ends[2] > 0, width + 1 + made.ends[2], 0))
+        # Derivations themselves, and the two projections of each.
+        reads: Array = np.full(len(source), kinds.index("reads"))
+        writes: Array = np.full(len(source), kinds.index("writes"))
+        thirds = (
+            (DERIVES, source, target, made.kind),
+            (READS, source, job, reads),
+            (WRITES, job, target, writes),
+        )
+        chosen = [
+            np.flatnonzero((made.parts & part > 0) & (one >= 0) & (other >= 0))
+            for part, one, other, _ in thirds
+        ]
+        some = np.concatenate(chosen)
+        near = np.concatenate([one[1][of] for one, of in zip(thirds, chosen, strict=True)])
+        far = np.concatenate([one[2][of] for one, of in zip(thirds, chosen, strict=True)])
+        kind = np.concatenate([one[3][of] for one, of in zip(thirds, chosen, strict=True)])
+        later = np.maximum(near, far)
+        keys = np.stack([maker[some], kind, near, far])
+        shown = (later >= within[0]) & (later < within[1])
+        keys, some = keys[:, shown], some[shown]
+        sorted_by = np.lexsort(keys)
+        keys, some = keys[:, sorted_by], some[sorted_by]
+        first: Array = np.ones(len(some), dtype=np.bool_)
+        first[1:] = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
+        starts = np.flatnonzero(first)
+        numbers = made.number[some].tolist()
+        jobs = made.ends[2][some[starts]].tolist()
+        bounds = [*starts.tolist(), len(numbers)]
+        _, kind_at, near_at, far_at = keys[:, starts].tolist()
+        columns = zip(bounds, bounds[1:], near_at, far_at, kind_at, jobs, strict=False)
+        for start, stop, one, other, of_kind, by in columns:
+            yield numbers[start:stop], one, other, kinds[of_kind], by or None
+
+    def _derivations(
+        self, last: int | None, beside: Mapping[int, Step], parts: Mapping[int, int]
+    ) -> _Derivations:
+        graph, edges = self._graph, self._edges_to(last)
+        level, swept = graph.level, graph.level.number[edges]
+        others: Array = np.fromiter(beside, dtype=np.int64, count=len(beside))
+        others = others[~np.isin(others, swept)]
+        steps = [beside[number] for number in others.tolist()]
+        kinds = sorted({"reads", "writes", *graph.kinds, *(step.kind for step in steps)})
+        of_level: Array = np.array([kinds.index(kind) for kind in graph.kinds], dtype=np.int64)
+        ends = [
+            np.concatenate([graph.name_canonically(column[edges]), np.array(more, dtype=np.int64)])
+            for column, more in (
+                (level.source, [step.source or 0 for step in steps]),
+                (level.target, [step.target or 0 for step in steps]),
+                (level.job, [step.job or 0 for step in steps]),
+            )
+        ]
+        kind = [of_level[level.kind[edges]], [kinds.index(step.kind) for step in steps]]
+        part = [np.full(len(edges), WHOLE), [parts[number] for number in others.tolist()]]
+        return _Derivations(
+            np.concatenate([swept, others]),
+            ends,
+            np.concatenate(kind).astype(np.int64),
+            np.concatenate(part).astype(np.int64),
+            kinds,
+        )
 
     def numbers(self) -> list[int]:
         """Give the rows of `derivation` taken in."""
@@ -226,3 +335,11 @@ def _distinct(numbers: Array, place: Array) -> Array:
     # The last writer of each place wins; whoever reads its own order back is unique.
     place[numbers] = order
     return numbers[place[numbers] == order]
+
+
+def _rank(by_rank: Array, nodes: Array) -> Array:
+    """Give the rank of each node; -1 for those that have none."""
+    order: Array = np.argsort(by_rank)
+    places = np.searchsorted(by_rank, nodes, sorter=order)
+    ranks = order[np.minimum(places, len(order) - 1)]
+    return np.where(by_rank[ranks] == nodes, ranks, -1)
