@@ -8,10 +8,10 @@ lie downstream (where the graph has as many). Every method must reach the same d
 `in_index` is the closure itself, in the index of the store: datasets as numbers. `closure` is what
 the question's own code reaches, from the name of its root on: datasets, jobs and derivations with
 depths, in a snapshot of the store; `answer` writes a page of 1,000 nodes besides, with its edges
-described. Beside them: igraph's `subcomponent` (datasets as numbers alone), and recursive SQL over the
-store's own tables. `restart` is a new process: open the store and the snapshot, check it, answer
-the largest closure. `over_http` asks `lodeline serve` for a closure of about 1,000 nodes, whole;
-searches are not asked here, so their index is taken for complete and nothing runs beside.
+described. Beside them: igraph's `subcomponent` (datasets as numbers alone), and recursive SQL over
+the store's own tables. `restart` is a new process: open the store and the snapshot, check it,
+answer the largest closure. `over_http` asks `lodeline serve` for a closure of about 1,000 nodes,
+whole; searches are not asked here, so their index is taken for complete and nothing runs beside.
 `runs` is apart: real events, folded; ten layers of thirty jobs, fourteen days; the graph of a run
 at depth 10.
 

@@ -6,9 +6,11 @@ description, tags and an owner. Nodes are written to the graph's tables directly
 events in the log. Questions: exact names, beginnings, words, pieces of words, two words, typos,
 frequent words, owners, tags, filters; each kind is asked by many different questions, and every
 question once. The peer finds the same by `LIKE` over the names of all nodes, as searches did
-before there was an index, and counts only.
+before there was an index, and counts only. With `--postgresql` the store is one of PostgreSQL,
+which is started for it (Debian's, version 15), and the peer asks the same server with `ILIKE`.
 
     python bench/search.py --out bench/results/search.json
+    python bench/search.py --postgresql --entities 100000 --out bench/results/search-postgresql.json
 """
 
 from __future__ import annotations
@@ -24,14 +26,17 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from http_ingest import postgresql
 from lodeline.ingest import accept
 from lodeline.limits import SEARCH_MATCHES_MAX
 from lodeline.query import ask
 from lodeline.query.search_index import catch_up, index_state
-from lodeline.store import Segment, open_segment
+from lodeline.settings import store_path
+from lodeline.store import Segment, SqlSegment, open_segment
 
 SYLLABLES = (
     *("ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu", "na", "pe", "qui", "ro", "su"),
@@ -175,14 +180,16 @@ def questions(segment: Segment, seed: int, count: int) -> dict[str, list[dict[st
     }
 
 
-def scan(connection: sqlite3.Connection, asked: dict[str, Any]) -> int:
-    where = []
-    for word in asked["q"].split():
-        like = "'%" + word.replace("'", "''").replace("_", "\\_") + "%' ESCAPE '\\'"
-        where.append(f"(namespace LIKE {like} OR name LIKE {like} OR part LIKE {like})")
-    (count,) = connection.execute(
-        f"SELECT count(*) FROM node WHERE {' AND '.join(where)}"
-    ).fetchone()
+def scan(segment: Segment, asked: dict[str, Any]) -> int:
+    where, values = [], {}
+    for i, word in enumerate(asked["q"].split()):
+        values[f"w{i}"] = "%" + word.replace("_", "\\_") + "%"
+        like = f"LIKE :w{i} ESCAPE '\\'"
+        where.append(f"(namespace {like} OR name {like} OR part {like})")
+    with segment.reading() as connection:
+        (count,) = connection.execute(
+            f"SELECT count(*) FROM node WHERE {' AND '.join(where)}", values
+        ).fetchone()
     return int(count)
 
 
@@ -209,19 +216,41 @@ def _sum_up(times: list[float]) -> dict[str, float]:
     }
 
 
-def build(segment: Segment, path: Path, entities: int) -> dict[str, float] | None:
+def build(segment: SqlSegment, entities: int) -> dict[str, float] | None:
     """Make the index and tell what it took; None where a kept store had it."""
     with segment.reading() as connection:
         if index_state(connection).complete:
             return None
-    before = path.stat().st_size
+    before = size_of(segment)
     begin, busy = time.perf_counter(), time.process_time()
     catch_up(segment, seconds=1e9)
     return {
         "seconds": round(time.perf_counter() - begin, 1),
         "cpu_us_a_node": round((time.process_time() - busy) / entities * 1e6, 1),
-        "bytes_a_node": round((path.stat().st_size - before) / entities, 1),
+        "bytes_a_node": round((size_of(segment) - before) / entities, 1),
     }
+
+
+def size_of(segment: SqlSegment) -> int:
+    """Bytes of the store: its file, with what is not in it yet, or its schema."""
+    if not segment.url.startswith("sqlite"):
+        return segment.database.size_bytes()
+    path = store_path(segment.url)
+    return sum(one.stat().st_size for one in path.parent.glob(path.name + "*") if one.is_file())
+
+
+@contextmanager
+def opened(options: argparse.Namespace) -> Iterator[SqlSegment]:
+    """Open the store that the options name."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        url = f"sqlite:///{(options.store or folder / 'search.db').absolute()}"
+        if options.postgresql:
+            folder.chmod(0o755)
+            (folder / "postgresql").mkdir()
+            server = stack.enter_context(postgresql(folder / "postgresql"))
+            url = f"{server}?schema=search&folder={folder}/search"
+        yield stack.enter_context(open_segment(url, create=True))
 
 
 def main() -> None:
@@ -231,32 +260,32 @@ def main() -> None:
     parser.add_argument("--scans", type=int, default=3, help="of each kind")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--store", type=Path, help="keep the store here, and use it again")
+    parser.add_argument("--postgresql", action="store_true", help="in a PostgreSQL of its own")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        path = options.store or Path(folder) / "search.db"
-        segment = open_segment(f"sqlite:///{path.absolute()}")
+    with opened(options) as segment:
         if segment.size() < 3:
             fill(segment, options.entities, options.seed)
         with segment.reading() as connection:
             (entities,) = connection.execute("SELECT count(*) FROM node").fetchone()
-        built = build(segment, path, entities)
+        built = build(segment, entities)
         print(json.dumps(built))
         asked = questions(segment, options.seed, options.questions)
-        peer = sqlite3.connect(path)
         results = []
         for name, those in asked.items():
             ask(segment, "search", those[0])
             ours = measure([lambda one=one: ask(segment, "search", one) for one in those])
-            scanned = measure([lambda one=one: scan(peer, one) for one in those[: options.scans]])
+            scanned = measure(
+                [lambda one=one: scan(segment, one) for one in those[: options.scans]]
+            )
             total = statistics.median(ask(segment, "search", one)["total"] for one in those[:9])
             results.append({"question": name, "median_total": total, **ours, "scan": scanned})
             print(json.dumps(results[-1]), flush=True)
-        segment.close()
     report = {
         "question": (__doc__ or "").splitlines()[0],
         "command": f"python bench/search.py --entities {options.entities}"
-        f" --questions {options.questions} --scans {options.scans} --seed {options.seed}",
+        f" --questions {options.questions} --scans {options.scans} --seed {options.seed}"
+        + (" --postgresql" if options.postgresql else ""),
         "workload": {
             "entities": entities,
             "questions_of_each_kind": options.questions,
