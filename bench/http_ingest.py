@@ -13,6 +13,10 @@ round, each in processes of its own on the same file system:
   does less with each request (no validation of a document, no log), and answers by what its
   database settings call durable. Only where `--mlflow` names a Python that has it.
 
+Beside rates and latencies, which other work on the machine spoils, stands the CPU that the server's
+own process takes for a request, half a second of what it does behind the answers included; a
+database server's and worker processes' is not in it.
+
     python bench/http_ingest.py --out bench/results/http_ingest.json
 """
 
@@ -34,7 +38,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ingest import make_events
 
@@ -92,8 +96,15 @@ def serve_floor(folder: Path) -> None:
     uvicorn.Server(uvicorn.Config(app, log_level="critical")).run(sockets=[listening])
 
 
+class Server(NamedTuple):
+    """Where a server listens, and its process; its children are not looked at."""
+
+    url: str
+    pid: int
+
+
 @contextmanager
-def running(command: list[str], folder: Path, **environment: str) -> Iterator[str]:
+def running(command: list[str], folder: Path, **environment: str) -> Iterator[Server]:
     """Run a server; gives the URL that it prints."""
     process = subprocess.Popen(
         command,
@@ -108,7 +119,7 @@ def running(command: list[str], folder: Path, **environment: str) -> Iterator[st
         for line in process.stdout:
             words = [word for word in line.split() if word.startswith("http://127")]
             if words:
-                yield words[0].rstrip("/.,")
+                yield Server(words[0].rstrip("/.,"), process.pid)
                 break
     finally:
         process.terminate()
@@ -116,11 +127,11 @@ def running(command: list[str], folder: Path, **environment: str) -> Iterator[st
 
 
 @contextmanager
-def lodeline(folder: Path, store: str) -> Iterator[str]:
+def lodeline(folder: Path, store: str) -> Iterator[Server]:
     """Run the service over a store."""
     command = [sys.executable, "-m", "lodeline", "serve", "--port", "0", "--store", store]
-    with running(command, folder, PYTHONUNBUFFERED="1") as url:
-        yield url
+    with running(command, folder, PYTHONUNBUFFERED="1") as server:
+        yield server
 
 
 @contextmanager
@@ -156,7 +167,7 @@ def postgresql(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def mlflow(folder: Path, python: Path) -> Iterator[str]:
+def mlflow(folder: Path, python: Path) -> Iterator[Server]:
     """Run MLflow's tracking server over SQLite, with one worker."""
     with socket.create_server(("127.0.0.1", 0)) as one:
         port = one.getsockname()[1]
@@ -175,10 +186,16 @@ def mlflow(folder: Path, python: Path) -> Iterator[str]:
                 if one.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
+        yield Server(f"http://127.0.0.1:{port}", process.pid)
     finally:
         process.terminate()
         process.wait(60)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU that a process has taken, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def load(url: str, path: str, bodies: list[bytes], connections: int) -> dict[str, float]:
@@ -270,40 +287,45 @@ def mlflow_bodies(url: str) -> Bodies:
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Start the servers, alternate them, and give medians over the rounds."""
     found: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as name, ExitStack() as stack:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as place, ExitStack() as stack:
+        folder = Path(place)
         folder.chmod(0o755)
-        floor = [sys.executable, __file__, "--serve-floor", name]
-        servers: dict[str, tuple[str, str, Bodies]] = {
+        floor = [sys.executable, __file__, "--serve-floor", place]
+        servers: dict[str, tuple[Server, str, Bodies]] = {
             "floor": (stack.enter_context(running(floor, folder)), "/", event_bodies())
         }
         path = "/api/v1/lineage"
-        url = stack.enter_context(lodeline(folder, f"sqlite:///{folder}/l.db"))
-        servers["lodeline sqlite"] = (url, path, event_bodies())
+        server = stack.enter_context(lodeline(folder, f"sqlite:///{folder}/l.db"))
+        servers["lodeline sqlite"] = (server, path, event_bodies())
         if (DEBIAN / "initdb").exists():
             cluster = folder / "postgresql"
             cluster.mkdir()
             database = stack.enter_context(postgresql(cluster))
-            url = stack.enter_context(lodeline(folder, database))
-            servers["lodeline postgresql"] = (url, path, event_bodies())
+            server = stack.enter_context(lodeline(folder, database))
+            servers["lodeline postgresql"] = (server, path, event_bodies())
         if arguments.mlflow is not None:
-            url = stack.enter_context(mlflow(folder, arguments.mlflow))
+            server = stack.enter_context(mlflow(folder, arguments.mlflow))
             route = "/api/2.0/mlflow/runs/log-parameter"
-            servers["mlflow"] = (url, route, mlflow_bodies(url))
+            servers["mlflow"] = (server, route, mlflow_bodies(server.url))
         rounds: dict[str, dict[int, list[dict[str, float]]]] = {}
         syncs = []
         for _ in range(arguments.rounds):
             syncs.append(sync_alone(folder, event_bodies()(200)))
-            for server, (url, route, bodies) in servers.items():
+            for name, (server, route, bodies) in servers.items():
                 for connections in CONNECTIONS:
                     count = arguments.requests if connections > 1 else arguments.requests // 8
-                    count = count // 8 if server == "mlflow" else count
-                    result = asyncio.run(load(url, route, bodies(count), connections))
-                    rounds.setdefault(server, {}).setdefault(connections, []).append(result)
-                    print(server, connections, result, flush=True)
+                    count = count // 8 if name == "mlflow" else count
+                    drawn, before = bodies(count), cpu_seconds(server.pid)
+                    result = asyncio.run(load(server.url, route, drawn, connections))
+                    # What goes on behind the answers is a part of it.
+                    time.sleep(0.5)
+                    spent = cpu_seconds(server.pid) - before
+                    result["server_cpu_us_a_request"] = spent / count * 1e6
+                    rounds.setdefault(name, {}).setdefault(connections, []).append(result)
+                    print(name, connections, result, flush=True)
         found["fdatasync_per_second"] = round(statistics.median(syncs), 1)
-        for server, by_connections in rounds.items():
-            found[server] = {
+        for name, by_connections in rounds.items():
+            found[name] = {
                 f"{connections} connections": {
                     key: round(statistics.median(one[key] for one in results), 2)
                     for key in results[0]

@@ -8,6 +8,7 @@ and Go's golang.org/x/mod/sumdb/note for the form of private keys.
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 ALGORITHM_ED25519: Final = b"\x01"
 _SIGNATURE_LINE: Final = "— "
+_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _SIGNATURES_MAX: Final = 100  # As Go's note package: more is an attack on the reader.
 _NOTE_BYTES_MAX: Final = 1_000_000
 
@@ -203,7 +205,7 @@ def _check_text(text: str) -> None:
     _check_utf8(text)
     if not text.endswith("\n"):
         raise MalformedNoteError("a note's text ends in a newline")
-    if any(ord(character) < 0x20 and character != "\n" for character in text):
+    if _CONTROL.search(text) is not None:
         raise MalformedNoteError("a note has no control characters but newlines")
 
 
