@@ -192,7 +192,8 @@ class MissingPredictionError(CouldNotTellError):
 
     Attributes:
         prediction: its node identifier.
-        reason: `pending` while its process may still deliver it, else `lost`.
+        reason: `pending` while its process may still deliver it; `sampled` where a rule kept it
+            out and only a summary counts it; else `lost`.
     """
 
     code: ClassVar[str] = "could_not_tell.prediction"
@@ -202,6 +203,8 @@ class MissingPredictionError(CouldNotTellError):
     def __str__(self) -> str:
         if self.reason == "pending":
             why = "its block is reserved, the record is not delivered yet"
+        elif self.reason == "sampled":
+            why = "it was made; a rule of sampling kept a summary of it and others, not its details"
         else:
             why = "its block was reserved, and its process ended without delivering it"
         return f"{self.prediction}: {self.reason}; {why}"

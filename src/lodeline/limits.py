@@ -699,3 +699,7 @@ SPARK_LISTENER_MS_MAX = 10_000
 # Characters of a plan's JSON that are read: a plan of some thousand columns. Reading more would
 # hold the program's interpreter for seconds.
 SPARK_PLAN_CHARACTERS_MAX = 16 * 1024 * 1024
+
+# Columns that a summary of predictions has figures of; models with more features exist, but a
+# summary is to stay smaller than what it stands for.
+SUMMARY_COLUMNS_MAX = 256

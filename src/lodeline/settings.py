@@ -97,6 +97,12 @@ SETTINGS: Final = (
         " configuration file the table `[privacy]`.",
     ),
     Setting(
+        "sampling",
+        ("LODELINE_SAMPLING",),
+        "TOML file that says of which predictions and runs the details are kept; in a configuration"
+        " file the table `[sampling]`.",
+    ),
+    Setting(
         "streams",
         ("LODELINE_STREAMS",),
         "Of `lodeline serve`: sources of streams, separated by spaces; in a configuration file the"
@@ -214,16 +220,30 @@ def privacy_table() -> tuple[Path, Mapping[str, object]] | None:
     Raises:
         UsageError: the file cannot be read, or is no TOML, or the table is none.
     """
-    named = os.environ.get("LODELINE_PRIVACY")
+    return _table_of("privacy", os.environ.get("LODELINE_PRIVACY"))
+
+
+def sampling_table() -> Mapping[str, object] | None:
+    """Find of what the details are kept. Errors as `privacy_table`'s."""
+    found = _table_of("sampling", os.environ.get("LODELINE_SAMPLING"))
+    return None if found is None else found[1]
+
+
+def _table_of(name: str, named: str | None) -> tuple[Path, Mapping[str, object]] | None:
+    """A table with the folder it lies in: of a file of its own, whole, or of the configuration."""
     if named:
-        return Path(named).absolute().parent, _read(Path(named))
+        table = _read(Path(named))
+        own = table.get(name)
+        return Path(named).absolute().parent, own if isinstance(own, dict) else table
     found = find_configuration()
-    table = None if found is None else found.table.get("privacy")
-    if found is None or table is None:
+    value = None if found is None else found.table.get(name)
+    if found is None or value is None:
         return None
-    if not isinstance(table, dict):
-        raise UsageError("privacy: write the rules as a table, or name a file in LODELINE_PRIVACY")
-    return found.path.parent, table
+    if not isinstance(value, dict):
+        raise UsageError(
+            f"{name}: write the rules as a table, or name a file in LODELINE_{name.upper()}"
+        )
+    return found.path.parent, value
 
 
 def bearer_header() -> dict[str, str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from lodeline.capture.drafts import RunDraft
+from lodeline.capture.drafts import RunDraft, stamp
 from lodeline.capture.environment import describe_environment
 from lodeline.capture.journal import (
     SUFFIX,
@@ -27,12 +27,19 @@ from lodeline.capture.journal import (
 )
 from lodeline.capture.privacy import current
 from lodeline.capture.recorder import now_us
+from lodeline.capture.sampling import find_rule
 from lodeline.credentials import redact_text
+from lodeline.errors import UsageError
 
 Append = Callable[[bytes], bool]
 
 # Somebody asked the program to end (a supervisor, a terminal): it did not fail by itself.
 _ASKED_TO_END: Final = (signals.SIGTERM, signals.SIGINT, signals.SIGHUP)
+
+# Of a run whose details are not kept: who the datasets are.
+_SUMMARY_FACETS: Final = frozenset(
+    {"lodeline_digest", "lodeline_model", "lodeline_deployment", "lodeline_features"}
+)
 
 _JOB_TYPE: Final = {"processingType": "BATCH", "integration": "LODELINE", "jobType": "SCRIPT"}
 
@@ -68,6 +75,8 @@ class Told:
     capture: dict[str, Any] = field(default_factory=dict)
     # Run facets as last told: a run's state keeps them, so each is told once for each change.
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # Its details are told only if it fails: events wait for its end.
+    sampled_out: bool = False
 
 
 class Collector:
@@ -182,6 +191,10 @@ class Collector:
         draft = told.draft
         if event_type == "START":
             told.started = True
+            told.sampled_out = self._is_sampled_out(draft)
+        if told.sampled_out:
+            draft.changed = False
+            return
         capture = {**told.capture, "gaps": list(draft.gaps)}
         facets = {**told.facets, "lodeline_capture": capture}
         news = {name: facet for name, facet in facets.items() if told.known.get(name) != facet}
@@ -189,6 +202,31 @@ class Collector:
         event = draft.event(
             event_type, time_us, run_facets=news, job_facets=told.job_facets, whole=whole
         )
+        record = json.dumps({"type": "event", "event": event}, ensure_ascii=False)
+        if not self._append(record.encode("utf-8", "backslashreplace")):
+            self.lost += 1
+
+    def _is_sampled_out(self, draft: RunDraft) -> bool:
+        try:
+            rule = find_rule("runs", f"{draft.header.get('namespace')}:{draft.header.get('job')}")
+        except UsageError as error:
+            draft.add_gap("run", "capture", f"sampling is off, its rules cannot be read: {error}")
+            return False
+        return rule is not None and not rule.keeps(draft.run_id, failed=False)
+
+    def _tell_summary(self, told: Told, time_us: int) -> None:
+        """Append the only event of a run whose details are not kept: what it made of what."""
+        told.sampled_out = False
+        draft = told.draft
+        draft.add_gap("run", "sampled", "it succeeded, and only what it read and wrote is kept")
+        event = draft.event("COMPLETE", time_us, run_facets={}, whole=True)
+        own = {"lodeline_capture": {"gaps": list(draft.gaps)}}
+        kept = {n: f for n, f in event["run"]["facets"].items() if n == "parent"}
+        kept |= {name: stamp("run", name, facet) for name, facet in own.items()}
+        event["run"]["facets"] = kept
+        for dataset in (*event["inputs"], *event["outputs"]):
+            facets = dataset.get("facets") or {}
+            dataset["facets"] = {n: f for n, f in facets.items() if n in _SUMMARY_FACETS}
         record = json.dumps({"type": "event", "event": event}, ensure_ascii=False)
         if not self._append(record.encode("utf-8", "backslashreplace")):
             self.lost += 1
@@ -219,12 +257,35 @@ class Collector:
                 "programmingLanguage": "PYTHON",
             }
         time_us = draft.ended_us or now_us()
+        if told.sampled_out and self._stays_out(draft, event_type, time_us):
+            self._tell_summary(told, time_us)
+            told.finished = True
+            return
+        if told.sampled_out:
+            told.sampled_out = False
+            self._tell_all(told)
         for _ in range(1_000):
             if not draft.changed or not draft.is_long():
                 break
             self.tell(told, "RUNNING", time_us - 1)
         self.tell(told, event_type, time_us, whole=True)
         told.finished = True
+
+    def _stays_out(self, draft: RunDraft, event_type: str, time_us: int) -> bool:
+        rule = find_rule("runs", f"{draft.header.get('namespace')}:{draft.header.get('job')}")
+        failed = event_type != "COMPLETE" or draft.is_long()
+        took_us = time_us - draft.started_us
+        return rule is not None and not rule.keeps(draft.run_id, failed=failed, took_us=took_us)
+
+    def _tell_all(self, told: Told) -> None:
+        """Append the START that was held back; the end follows, with everything."""
+        draft = told.draft
+        event = draft.event("START", draft.started_us, run_facets={}, job_facets=told.job_facets)
+        event |= {"inputs": [], "outputs": []}
+        record = json.dumps({"type": "event", "event": event}, ensure_ascii=False)
+        if not self._append(record.encode("utf-8", "backslashreplace")):
+            self.lost += 1
+        draft.changed = True
 
     def finish(self) -> None:
         """Append the ends of all runs whose processes are gone, and count what they lost."""

@@ -21,6 +21,8 @@ from typing import Any, Final
 import msgspec
 
 from lodeline.capture.prediction_ids import PredictionIds
+from lodeline.capture.sampling import find_rule, split_rows
+from lodeline.errors import UsageError
 from lodeline.limits import (
     PREDICTIONS_BATCH_MAX,
     PREDICTIONS_BATCH_SECONDS,
@@ -45,6 +47,7 @@ class PredictionLog:
         self._describe = describe
         self.ids = PredictionIds(self._reserve)
         self.lost = 0
+        self._owner = ""
         self._start()
         _LIVE.add(self)
 
@@ -121,9 +124,21 @@ class PredictionLog:
             block = drawn.block
             rows.append({"id": str(drawn), "time": drawn.time_us, **_members(write_down)})
         if rows:
-            record = {"type": "predictions", "block": f"{block:010x}", "rows": rows}
+            record = {"type": "predictions", "block": f"{block:010x}", **self._sampled(rows)}
             if not self.spool.append(msgspec.json.encode(record)):
                 self.lost += len(rows)
+
+    def _sampled(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Give the rows that keep their details, and a summary of the rest."""
+        try:
+            rule = find_rule("predictions", self._owner)
+        except UsageError:
+            # Rules that cannot be read leave nothing out.
+            rule = None
+        if rule is None:
+            return {"rows": rows}
+        kept, summary = split_rows(rows, rule)
+        return {"rows": kept} if summary is None else {"rows": kept, "summary": summary}
 
     def _reserve(self, block: int, ticks: int) -> None:
         record = {
@@ -133,6 +148,9 @@ class PredictionLog:
             "writer": self.spool.writer,
             **self._describe(),
         }
+        deployment = record.get("deployment")
+        if isinstance(deployment, dict):
+            self._owner = f"{deployment.get('namespace')}:{deployment.get('name')}"
         self.spool.append(msgspec.json.encode(record))
         # A reservation must outlive even a power loss: without it, identifiers that clients hold
         # would be unknown instead of lost.

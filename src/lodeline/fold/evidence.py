@@ -70,7 +70,9 @@ from lodeline.wire import canonical_bytes, decode_stored, parse_with_tokens
 
 FAILURES_MAX: Final = 1000
 # Gaps that the record itself does not show: an answer may admit more of them, never fewer.
-_ADMITTED: Final = frozenset({"summarised", "permission", "retention", "erased", "pending"})
+_ADMITTED: Final = frozenset(
+    {"summarised", "sampled", "permission", "retention", "erased", "pending"}
+)
 
 _QUESTION: Final = frozenset({"id", "direction", "depth", "columns", "as_of", "valid_at"})
 # What an answer says; more could not be proven.

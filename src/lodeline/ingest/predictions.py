@@ -30,13 +30,14 @@ from lodeline.store.prediction_tables import (
     create_prediction_tables,
     drop_prediction_tables,
     has_prediction_tables,
+    has_summaries,
 )
 from lodeline.wire.facets import PRODUCER, LodelinePredictionBatchDatasetFacet
 
 FACET: Final = "lodeline_prediction_batch"
 _EVENT_SCHEMA: Final = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/DatasetEvent"
 
-Status = Literal["record", "pending", "lost", "unknown"]
+Status = Literal["record", "pending", "lost", "sampled", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,8 @@ class FoundPrediction:
 
     Attributes:
         status: `record`: it is here; `pending`: its block is still open; `lost`: the process that
-            drew it ended without delivering it; `unknown`: nobody reserved its block.
+            drew it ended without delivering it; `sampled`: it was made, counted in a summary, and
+            not kept; `unknown`: nobody reserved its block.
         prediction_id: as asked, in lower case.
         record: as `docs/reference/predictions.md` describes it; only of a `record`.
         block: its block, when reserved.
@@ -104,6 +106,7 @@ def accept_predictions(segment: Segment, records: Iterable[dict[str, Any]]) -> l
         try:
             kind, block = str(record.get("type")), _block_of(record)
             own = _checked_rows(record, block) if kind == "predictions" else []
+            summary = _checked_summary(record) if kind == "predictions" else None
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             outcomes.append(f"malformed: {error}")
             continue
@@ -112,6 +115,8 @@ def accept_predictions(segment: Segment, records: Iterable[dict[str, Any]]) -> l
             rows = []
         if kind == "predictions":
             rows += own
+            if summary is not None:
+                _append_summary(segment, block, summary)
             outcomes.append(None)
         elif kind in {"reservation", "end"}:
             append = _append_reservation if kind == "reservation" else _append_end
@@ -139,6 +144,41 @@ def _checked_rows(record: dict[str, Any], block: int) -> list[dict[str, Any]]:
         own = {key: value for key, value in row.items() if key != "time"}
         checked.append({**own, "id": str(drawn), "time": format_time(drawn.time_us)})
     return checked
+
+
+def _checked_summary(record: dict[str, Any]) -> dict[str, Any] | None:
+    """Check what a summary says of which predictions it stands for."""
+    summary = record.get("summary")
+    if summary is None:
+        return None
+    counters = [(int(first), int(last)) for first, last in summary["counters"]]
+    count = sum(last - first + 1 for first, last in counters)
+    if not counters or any(not 0 <= a <= b < 1 << 22 for a, b in counters):
+        raise ValueError("summary: counters are ranges of a block's counters")
+    if count != summary["count"] or not isinstance(summary["columns"], dict):
+        raise ValueError(f"summary: {summary['count']} predictions, its counters are {count}")
+    _ = int(summary["firstTime"]), int(summary["lastTime"])
+    return dict(summary)
+
+
+def _append_summary(segment: Segment, block: int, summary: dict[str, Any]) -> None:
+    found = _find_block(segment, block, int(summary["lastTime"]))
+    reserved_us = int(summary["firstTime"]) if found is None else found.reserved_us
+    first, last = summary["counters"][0][0], summary["counters"][-1][1]
+    with segment.reading() as connection:
+        known = (
+            has_summaries(connection)
+            and connection.execute(
+                "SELECT 1 FROM prediction_summary WHERE block = ? AND reserved_us = ? AND first = ?"
+                " AND last = ?",
+                (block, reserved_us, first, last),
+            ).fetchone()
+        )
+    if known:
+        return
+    deployment = NodeId("deployment", "default", "unknown") if found is None else found.deployment
+    facet = {"reserved": False, "time": str(reserved_us), "summary": summary}
+    _append(segment, block, int(summary["lastTime"]), deployment, facet)
 
 
 def _fits(rows: Sequence[dict[str, Any]], more: Sequence[dict[str, Any]]) -> bool:
@@ -346,6 +386,8 @@ def _fold_entry(connection: Connection, entry: StoredEntry) -> int:
                 facet.get("run"),
             ),
         )
+    elif facet.get("summary"):
+        _fold_summary(connection, entry.position, (block, reserved_us), facet["summary"])
     else:
         connection.execute(
             "INSERT INTO prediction_batch VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
@@ -363,6 +405,16 @@ def _fold_entry(connection: Connection, entry: StoredEntry) -> int:
             ),
         )
     return 1
+
+
+def _fold_summary(
+    connection: Connection, position: int, block: tuple[int, int], summary: dict[str, Any]
+) -> None:
+    first, last = summary["counters"][0][0], summary["counters"][-1][1]
+    connection.execute(
+        "INSERT INTO prediction_summary VALUES (?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+        (position, *block, first, last, summary["count"], json.dumps(summary)),
+    )
 
 
 # Questions
@@ -406,7 +458,77 @@ def find_prediction(
         return FoundPrediction("unknown", str(drawn))
     if block.next_counter is not None and drawn.counter >= block.next_counter:
         return FoundPrediction("unknown", str(drawn), None, block)
+    if any(
+        first <= drawn.counter <= last
+        for summary in _summaries_of(segment, block, size)
+        for first, last in summary["counters"]
+    ):
+        return FoundPrediction("sampled", str(drawn), None, block)
     return FoundPrediction("lost" if block.ended else "pending", str(drawn), None, block)
+
+
+def _summaries_of(
+    segment: Segment, block: PredictionBlock, size: int | None
+) -> list[dict[str, Any]]:
+    with segment.reading() as connection:
+        if not has_summaries(connection):
+            return []
+        rows = connection.execute(
+            "SELECT body FROM prediction_summary WHERE block = ? AND reserved_us = ?"
+            " AND position < ? ORDER BY first",
+            (block.block, block.reserved_us, _bound(size)),
+        ).fetchall()
+    return [json.loads(row[0]) for row in rows]
+
+
+def summarise_deployment(
+    segment: Segment, deployment: NodeId | None = None, *, size: int | None = None
+) -> dict[str, Any]:
+    """Put the summaries of a deployment's predictions together: exact figures, no sketches.
+
+    Args:
+        segment: where.
+        deployment: any version when it names none; all deployments by default.
+        size: only the first so many entries of the log count.
+
+    Returns:
+        `count`, and `columns` with `count`, `nulls`, `numbers`, `min`, `max`, `sum`, `mean`.
+    """
+    count = 0
+    columns: dict[str, dict[str, Any]] = {}
+    for block in iter_blocks(segment, deployment, size=size):
+        for summary in _summaries_of(segment, block, size):
+            count += summary["count"]
+            for name, figures in summary["columns"].items():
+                _add_figures(columns.setdefault(name, {}), figures)
+    return {"count": count, "columns": columns}
+
+
+def _add_figures(total: dict[str, Any], figures: dict[str, Any]) -> None:
+    for name in ("count", "nulls", "numbers"):
+        total[name] = total.get(name, 0) + int(figures.get(name, 0))
+    if figures.get("numbers"):
+        total["sum"] = total.get("sum", 0.0) + figures["sum"]
+        total["min"] = min(total.get("min", figures["min"]), figures["min"])
+        total["max"] = max(total.get("max", figures["max"]), figures["max"])
+        total["mean"] = total["sum"] / total["numbers"]
+
+
+def count_summarised(segment: Segment, *, size: int | None = None) -> dict[NodeId, int]:
+    """Count the predictions that only summaries stand for, by deployment with its version."""
+    with segment.reading() as connection:
+        if not has_summaries(connection):
+            return {}
+        rows = connection.execute(
+            "SELECT k.deployment_namespace, k.deployment_name, k.deployment_version, sum(s.count)"
+            " FROM prediction_summary s JOIN prediction_block k USING (block, reserved_us)"
+            " WHERE s.position < ? GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+            (_bound(size),),
+        ).fetchall()
+    return {
+        NodeId("deployment", namespace, name, "", version or ""): int(count)
+        for namespace, name, version, count in rows
+    }
 
 
 def _find_batches(segment: Segment, drawn: PredictionId, size: int | None) -> list[tuple[int, str]]:

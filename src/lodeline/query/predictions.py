@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from lodeline.errors import MissingPredictionError, UnknownNodeError
-from lodeline.ingest.predictions import FoundPrediction, PredictionBlock, find_prediction
+from lodeline.ingest.predictions import (
+    FoundPrediction,
+    PredictionBlock,
+    count_summarised,
+    find_prediction,
+)
 from lodeline.model import NodeId, find_prediction_id
 from lodeline.query.answers import Description, Edge, Gap, Graph
 from lodeline.query.asking import Inquiry
+from lodeline.store import Segment
 from lodeline.store.prediction_tables import has_prediction_tables
 
 Answer = dict[str, Any]
@@ -94,6 +100,28 @@ def count_predictions(inquiry: Inquiry, deployment: NodeId) -> int:
         )
         total += int(count)
     return total
+
+
+def sampling_gaps(segment: Segment, *, size: int) -> dict[NodeId, Gap]:
+    """Say of which deployments, with their versions, how many predictions are summaries."""
+    counts = count_summarised(segment, size=size)
+    return {deployment: _sampled(deployment, count) for deployment, count in counts.items()}
+
+
+def sampling_gap(segment: Segment, deployment: NodeId, *, size: int) -> Gap | None:
+    """Say how many predictions of a deployment only summaries stand for; `None` for none."""
+    counts = count_summarised(segment, size=size)
+    count = sum(
+        number
+        for node, number in counts.items()
+        if deployment in {node, node.at("")}  # Without a version: of all.
+    )
+    return _sampled(deployment, count) if count else None
+
+
+def _sampled(deployment: NodeId, count: int) -> Gap:
+    detail = f"{count} predictions are kept as summaries, by a rule of sampling; not one by one"
+    return Gap(str(deployment), "sampled", detail)
 
 
 def describe_prediction(inquiry: Inquiry, node: NodeId) -> Answer:

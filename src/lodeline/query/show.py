@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lodeline.ingest.predictions import summarise_deployment
 from lodeline.limits import SHOW_VERSIONS_MAX
 from lodeline.model import NodeId, format_time
 from lodeline.query.answers import Page
@@ -92,6 +93,10 @@ def _entity(inquiry: Inquiry, node: NodeId) -> Answer:
             },
         )
     answer["version"] = version
+    if node.kind == "deployment":
+        found = summarise_deployment(inquiry.segment, home, size=inquiry.moment.size)
+        if found["count"]:
+            answer["sampled"] = found
     answer["versions"] = list(listed.values())
     answer["versions_total"] = len({one.version for one in writes})
     if node.kind == "dataset":

@@ -26,6 +26,7 @@ from lodeline.query.predictions import (
     add_prediction,
     count_predictions,
     get_prediction,
+    sampling_gap,
     served_by,
 )
 from lodeline.query.reach import Reach, ReachWalk, StoredSteps
@@ -252,6 +253,9 @@ def _walk_from_row(
 def note_predictions(inquiry: Inquiry, graph: Closure) -> None:
     """Say how many predictions stand below the deployments of an answer; they are not listed."""
     for node in filter(inquiry.visibility.may_see, graph.nodes_of({"deployment"})):
+        sampled = sampling_gap(inquiry.segment, node, size=inquiry.moment.size)
+        if sampled is not None:
+            graph.add_gap(sampled)
         count = count_predictions(inquiry, node)
         if count:
             detail = f"{count} predictions, not listed; ask rows or cohort"

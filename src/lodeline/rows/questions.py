@@ -24,7 +24,7 @@ from lodeline.query.asking import Inquiry, find_inquiry, open_page
 from lodeline.query.concealing import conceal
 from lodeline.query.parameters import Question, read_question
 from lodeline.query.permission import OPEN, Authoriser
-from lodeline.query.predictions import get_prediction
+from lodeline.query.predictions import get_prediction, sampling_gap, sampling_gaps
 from lodeline.query.visibility import hidden_gap
 from lodeline.rows.composition import Composer, Composition, FollowedStep, is_memory
 from lodeline.rows.links import LinkReader
@@ -96,6 +96,7 @@ def cohort(
         asking = _Asking(inquiry)
         root = inquiry.resolve(question.id)
         counts: dict[str, int] = {}
+        sampled: Gap | None = None
         model = root
         if root.kind == "prediction":
             prediction = get_prediction(inquiry, root)
@@ -106,6 +107,7 @@ def cohort(
             counts["predictions"] = count_predictions(
                 segment, block.deployment, size=inquiry.moment.size
             )
+            sampled = sampling_gap(segment, block.deployment, size=inquiry.moment.size)
         elif root.kind != "model":
             raise UsageError("cohort: a prediction or a model")
         model = asking.at_version(model)
@@ -120,6 +122,8 @@ def cohort(
             found.steps[step.content] = FollowedStep(step, 1, len(fitted))
         if not found.rows:
             found.add_gap(Gap(str(model), "capture", "the rows that it was fitted on"))
+        if sampled is not None:
+            found.add_gap(sampled)
         answer = asking.write(root, "back", found, set(), page)
         answer["counts"] |= counts
         return answer
@@ -269,6 +273,9 @@ class _Asking:
                 key = (str(node.at("")), node.version)
                 reached[key] = {int(number) for number in numbers}
         segment, size = self.inquiry.segment, self.inquiry.moment.size
+        for deployment, gap in sampling_gaps(segment, size=size).items():
+            if self.may_see(deployment):
+                found.add_gap(gap)
         for _, record in iter_predictions(segment, size=size):
             for row in record.get("featureRows") or ():
                 if int(row["key"]) in reached.get((row["dataset"], row["version"]), ()):

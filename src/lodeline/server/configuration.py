@@ -270,7 +270,7 @@ SERVER_SETTINGS: Final = (
 
 # Tables of the configuration file that other parts of the service read; what they hold is theirs
 # to check.
-OTHER_TABLES: Final = ("personal", "privacy", "segments", "streams")
+OTHER_TABLES: Final = ("personal", "privacy", "sampling", "segments", "streams")
 # Switches and numbers of capture; the other settings that clients read are texts.
 _SCALARS: Final[dict[str, Any]] = dict.fromkeys(
     ("autocapture", "disabled", "rows", "spool_bytes", "spool_days"), str | int | float

@@ -46,8 +46,20 @@ CREATE TABLE IF NOT EXISTS prediction_batch(
 );
 CREATE INDEX IF NOT EXISTS prediction_batch_block
     ON prediction_batch(block, reserved_us, first, last);
+-- Predictions that were made, counted and not kept one by one. `body` has which they are.
+CREATE TABLE IF NOT EXISTS prediction_summary(
+    position INTEGER PRIMARY KEY,
+    block INTEGER NOT NULL,
+    reserved_us INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS prediction_summary_block
+    ON prediction_summary(block, reserved_us, first, last);
 """
-TABLES: Final = ("prediction_state", "prediction_block", "prediction_batch")
+TABLES: Final = ("prediction_state", "prediction_block", "prediction_batch", "prediction_summary")
 
 
 def create_prediction_tables(connection: Connection) -> None:
@@ -62,6 +74,11 @@ def drop_prediction_tables(connection: Connection) -> None:
     exclude_readers(connection)
     for table in TABLES:
         connection.execute(f"DROP TABLE IF EXISTS {table}")
+
+
+def has_summaries(connection: Connection) -> bool:
+    """Whether predictions were ever summarised here; stores of before have no table for it."""
+    return has_table(connection, "prediction_summary")
 
 
 def has_prediction_tables(connection: Connection) -> bool:

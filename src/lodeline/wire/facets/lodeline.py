@@ -241,6 +241,8 @@ class LodelinePredictionBatchDatasetFacet(Facet, frozen=True):
         first_time: time of the first prediction's identifier, microseconds since the epoch.
         last_time: time of the last prediction's identifier, microseconds since the epoch.
         gaps: what of the reservation could not be found out.
+        summary: of predictions that are not kept one by one: ranges of their counters, figures of
+            their columns, a digest of what was left out.
         digest: of the blob that holds the batch.
         root: Merkle root over the salted commitments of its rows.
         ended: no further identifiers come from the block.
@@ -269,6 +271,7 @@ class LodelinePredictionBatchDatasetFacet(Facet, frozen=True):
     next: int | None = None
     run: str | None = None
     gaps: list[CaptureGap] | None = None
+    summary: dict[str, Any] | None = None
 
 
 class FeatureDefinition(Part, frozen=True):
