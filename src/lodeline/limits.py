@@ -555,6 +555,9 @@ FOLDS_MAX = 100
 # Rows of a division whose numbers are digested: about 20 ms. The seed tells larger ones.
 FOLD_ROWS_DIGESTED_MAX = 1_000_000
 
+# Checks of one input that are told. A suite has tens; a generated one of thousands is counted.
+ASSERTIONS_MAX = 500
+
 # Values kept of a metric that is measured again and again, beside the last one.
 METRIC_REPEATS_MAX = 100
 

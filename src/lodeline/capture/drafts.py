@@ -24,7 +24,7 @@ from lodeline.capture.datasets import FILE, Dataset, Stat, find_path_stat
 from lodeline.capture.journal import Line
 from lodeline.capture.models import stem
 from lodeline.capture.privacy import current
-from lodeline.limits import EVENT_DATASETS_MAX, RUN_SQL_MAX, SAMPLINGS_MAX
+from lodeline.limits import ASSERTIONS_MAX, EVENT_DATASETS_MAX, RUN_SQL_MAX, SAMPLINGS_MAX
 from lodeline.model import format_time
 from lodeline.wire.facets import PRODUCER, Scope, type_of
 
@@ -171,6 +171,7 @@ class RunDraft:
             entry = self.inputs[dataset] = Input(time_us, own, stat=_stat(stat))
         entry.facets.update(facets or {})
         self._add_sampling(dataset, entry, input_facets or {})
+        _add_assertions(entry, input_facets or {})
         entry.input_facets.update(input_facets or {})
 
     def _add_sampling(self, dataset: Dataset, entry: Input, input_facets: dict[str, Any]) -> None:
@@ -494,6 +495,19 @@ class RunDraft:
                 "seeds": self.notes["seed"],
             }
         return facets
+
+
+def _add_assertions(entry: Input, input_facets: dict[str, Any]) -> None:
+    """A table may be checked more than once: the last outcome of each check counts."""
+    before = entry.input_facets.get("dataQualityAssertions")
+    if before is None or "dataQualityAssertions" not in input_facets:
+        return
+    later = input_facets.pop("dataQualityAssertions")["assertions"]
+    kept = {
+        tuple(str(one.get(key)) for key in ("assertion", "column", "expected")): one
+        for one in [*before["assertions"], *later]
+    }
+    before["assertions"] = list(kept.values())[:ASSERTIONS_MAX]
 
 
 def _plain_feature(namespace: str, name: str, column: str, kind: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -51,17 +52,27 @@ _FITTED: Final[dict[int, tuple[weakref.ref[Any], Fitted]]] = {}
 LOADED: Final[list[tuple[weakref.ref[Any], LoadedModel]]] = []
 
 
+# Integrations that know models by other signs than an estimator's fit: each is asked in turn.
+FINDERS: Final[list[Callable[[object], Fitted | None]]] = []
+
+
 def find_fitted(estimator: object) -> Fitted | None:
     """What is known of an estimator; `None` when it was not fitted or named here."""
     entry = _FITTED.get(id(estimator))
-    return None if entry is None or entry[0]() is not estimator else entry[1]
+    if entry is not None and entry[0]() is estimator:
+        return entry[1]
+    for find in FINDERS:
+        found = find(estimator)
+        if found is not None:
+            return found
+    return None
 
 
 def note_fitted(estimator: object) -> Fitted | None:
     """Start knowing an estimator; `None` when it can't be referred to weakly."""
-    known = find_fitted(estimator)
-    if known is not None:
-        return known
+    entry = _FITTED.get(id(estimator))
+    if entry is not None and entry[0]() is estimator:
+        return entry[1]
     key = id(estimator)
 
     def forget(_: object, key: int = key) -> None:
@@ -136,6 +147,7 @@ def record_model(
     *,
     estimator: object = None,
     late: bool = False,
+    facets: dict[str, dict[str, Any]] | None = None,
 ) -> Dataset:
     """Record that a model was written to a file or a folder.
 
@@ -146,19 +158,20 @@ def record_model(
         facet: `lodeline_model` without its digest.
         estimator: the model in memory, whose rows may be known.
         late: as for `Recorder.write`.
+        facets: further ones of the model.
 
     Returns:
         The model's name.
     """
     model = Dataset(_namespace(recorder), fitted.name or stem(artifact))
-    facets: dict[str, dict[str, Any]] = {"lodeline_model": facet}
+    told = {**(facets or {}), "lodeline_model": facet}
     features = facet.get("features")
     if features:
-        facets["schema"] = {"fields": [{"name": name} for name in features]}
+        told["schema"] = {"fields": [{"name": name} for name in features]}
     recorder.write(
         model,
         flow=fitted.flow,
-        facets=facets,
+        facets=told,
         output_facets=None if estimator is None else _rows_of(recorder, estimator, model),
         stat=find_stat(artifact),
         late=late,
@@ -215,7 +228,12 @@ def record_load(recorder: Recorder, value: object, target: object, *, file_forma
 
 
 def record_use(
-    recorder: Recorder, artifact: Dataset, estimator: object, facet: dict[str, Any]
+    recorder: Recorder,
+    artifact: Dataset,
+    estimator: object,
+    facet: dict[str, Any],
+    *,
+    name: str = "",
 ) -> int:
     """Record that a model was loaded from a file or a folder.
 
@@ -224,12 +242,13 @@ def record_use(
         artifact: what holds its bytes.
         estimator: the model in memory, to be known from here on.
         facet: `lodeline_model` without its digest.
+        name: of the model; by default the file's.
 
     Returns:
         The flow of the model.
     """
     stat = find_stat(artifact)
-    model = Dataset(_namespace(recorder), stem(artifact))
+    model = Dataset(_namespace(recorder), name or stem(artifact))
     flow = recorder.read(model, facets={"lodeline_model": facet}, stat=stat)
     fitted = note_fitted(estimator)
     if fitted is not None:
@@ -274,7 +293,11 @@ def register_model(recorder: Recorder, estimator: object, name: str) -> ModelVer
     import pickle
 
     namespace = _namespace(recorder)
-    fitted = note_fitted(estimator) or Fitted(flow=recorder.flow.unknown() | BOUND)
+    unknown = recorder.flow.unknown() | BOUND
+    known = find_fitted(estimator) or Fitted(flow=unknown)
+    fitted = note_fitted(estimator) or Fitted(flow=unknown)
+    if fitted is not known:
+        fitted.flow, fitted.parameters = known.flow, known.parameters
     fitted.name = name
     try:
         version = "sha256:" + hashlib.sha256(pickle.dumps(estimator, protocol=5)).hexdigest()

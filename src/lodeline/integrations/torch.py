@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from lodeline.capture.datasets import Dataset, find_dataset
 from lodeline.capture.flow import BOUND
-from lodeline.capture.models import Fitted, find_fitted, record_model, record_use
+from lodeline.capture.models import FINDERS, Fitted, find_fitted, record_model, record_use
 from lodeline.capture.patches import Patches
 from lodeline.capture.recorder import Recorder
 from lodeline.capture.values import plain
@@ -67,6 +67,8 @@ class TorchIntegration:
         observer.patch_models(torch)
         observer.patch_loaders(torch)
         observer.patch_seeds(torch)
+        FINDERS.append(observer.find_module)
+        patches.on_undo(functools.partial(FINDERS.remove, observer.find_module))
         atexit.register(observer.tell_counts)
         patches.on_undo(functools.partial(atexit.unregister, observer.tell_counts))
         return patches.undo
@@ -453,9 +455,8 @@ class _Observer:
             return
         self.tell_counts()
         trainings = self._trainings_of(weights)
-        fitted, late = Fitted(), False
-        named = None if module is None else find_fitted(module)
-        fitted.name = "" if named is None else named.name
+        named = find_fitted(module)
+        fitted, late = Fitted(name="" if named is None else named.name), False
         for training in trainings:
             flow, comes_late = self._total(training)
             fitted.flow |= flow
@@ -464,6 +465,18 @@ class _Observer:
             fitted.flow, late = self._recorder.flow.unknown() | BOUND, True
         facet = self._model(module, weights, trainings, dataset, kind)
         record_model(self._recorder, dataset, fitted, facet, estimator=module, late=late)
+
+    def find_module(self, value: object) -> Fitted | None:
+        """What is known of a module, for whoever writes it by other ways than PyTorch's."""
+        import torch
+
+        if not isinstance(value, torch.nn.Module):
+            return None
+        fitted = Fitted()
+        for training in self._trainings_of(list(value.parameters())):
+            fitted.flow |= self._total(training)[0]
+            fitted.parameters |= training.settings
+        return fitted if fitted.flow else None
 
     def _model(
         self,
