@@ -460,6 +460,16 @@ SPAN_VALUE_DEPTH_MAX = 32
 # Documents that one retrieval names; more than a model's context takes in.
 SPAN_DOCUMENTS_MAX = 500
 
+# A run's messages of a topic are told anew after so many seconds, and at the end: what a killed
+# process loses of its counts.
+MESSAGES_WINDOW_SECONDS = 10.0
+
+# Digests of messages, and runs and predictions named in headers, that one summary keeps.
+MESSAGES_NAMED_MAX = 64
+
+# Partitions that one summary tells apart; of the others only the sum is told.
+MESSAGES_PARTITIONS_MAX = 1_000
+
 # Paths remembered as leading to predictions, so that their failures are records, too.
 PREDICTION_PATHS_MAX = 1_000
 

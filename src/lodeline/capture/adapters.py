@@ -22,6 +22,7 @@ VARIABLE: Final = "LODELINE_INTEGRATIONS"
 
 # The built-in ones, for a source tree that was never installed and so has no entry points.
 BUILT_IN: Final = {
+    "aiokafka": "lodeline.integrations.aiokafka:AiokafkaIntegration",
     "builtins": "lodeline.integrations.files:FilesIntegration",
     "duckdb": "lodeline.integrations.duckdb:DuckdbIntegration",
     "feast": "lodeline.integrations.feast:FeastIntegration",
@@ -29,6 +30,7 @@ BUILT_IN: Final = {
     "joblib": "lodeline.integrations.joblib:JoblibIntegration",
     "lightgbm": "lodeline.integrations.lightgbm:LightgbmIntegration",
     "mlflow": "lodeline.integrations.mlflow:MlflowIntegration",
+    "nats": "lodeline.integrations.nats:NatsIntegration",
     "numpy": "lodeline.integrations.numpy:NumpyIntegration",
     "pandas": "lodeline.integrations.pandas:PandasIntegration",
     "pandera": "lodeline.integrations.pandera:PanderaIntegration",
@@ -50,10 +52,12 @@ BUILT_IN: Final = {
 # Frameworks that read or write without Python's knowing, for which no integration exists yet:
 # a program that imports one gets a gap instead of a silent hole.
 UNOBSERVED: Final = (
+    "confluent_kafka",
     "dask",
     "datasets",
     "fastparquet",
     "h5py",
+    "kafka",
     "netCDF4",
     "pymongo",
     "pymysql",

@@ -626,6 +626,62 @@ class LodelineSamplingInputDatasetFacet(Facet, frozen=True):
     further: list[Sampling] | None = None
 
 
+class MessagePartition(Part, frozen=True):
+    """Messages of one partition that a run saw.
+
+    Attributes:
+        partition: its number; 0 where the broker has none.
+        count: of messages.
+        first: least offset or sequence; without one where the broker has none.
+        last: greatest.
+        bytes: of values.
+    """
+
+    partition: int
+    count: int
+    first: int | None = None
+    last: int | None = None
+    bytes: int | None = None
+
+
+class LodelineMessagesInputDatasetFacet(Facet, frozen=True):
+    """Messages that a run consumed of a topic, summarised.
+
+    Attributes:
+        partitions: counts and ranges.
+        digests: SHA-256 of values in hexadecimal, of the first messages.
+        complete: `digests` holds those of all messages.
+        runs: whose messages they were, as their headers said.
+        predictions: that they were about, likewise.
+    """
+
+    facet_name: ClassVar = "lodeline_messages"
+    facet_scopes: ClassVar = _INPUT
+    facet_schema_url: ClassVar = lodeline_url("LodelineMessagesInputDatasetFacet")
+    partitions: list[MessagePartition]
+    digests: list[str] | None = None
+    complete: bool | None = None
+    runs: list[str] | None = None
+    predictions: list[str] | None = None
+
+
+class LodelineMessagesOutputDatasetFacet(Facet, frozen=True):
+    """Messages that a run produced to a topic, summarised.
+
+    Attributes:
+        partitions: counts and ranges, of messages that the broker acknowledged.
+        digests: SHA-256 of values in hexadecimal, of the first messages.
+        complete: `digests` holds those of all messages.
+    """
+
+    facet_name: ClassVar = "lodeline_messages"
+    facet_scopes: ClassVar = _OUTPUT
+    facet_schema_url: ClassVar = lodeline_url("LodelineMessagesOutputDatasetFacet")
+    partitions: list[MessagePartition]
+    digests: list[str] | None = None
+    complete: bool | None = None
+
+
 class PolicyAnnotation(Part, frozen=True):
     """One statement of policy.
 
@@ -822,6 +878,8 @@ LODELINE_FACETS: tuple[type[Facet], ...] = (
     LodelineEnvironmentRunFacet,
     LodelineFeaturesDatasetFacet,
     LodelineIntentJobFacet,
+    LodelineMessagesInputDatasetFacet,
+    LodelineMessagesOutputDatasetFacet,
     LodelineModelDatasetFacet,
     LodelineObservedOutputDatasetFacet,
     LodelineParametersRunFacet,
