@@ -531,6 +531,19 @@ PACKAGES_MAX = 5_000
 # ones and a gap; its journal stays readable in a second.
 RUN_FILES_MAX = 20_000
 
+# Bytes of a file's beginning whose information is measured: enough to tell a table from its header.
+INFORMATION_BYTES = 65_536
+
+# Information below which equal bytes say nothing of where a file came from: empty files, headers,
+# markers, files of zeros. A line of a table holds some 30 bytes when compressed.
+CONTENT_INFORMATION_MIN = 256
+
+# Datasets with the same bytes that the gap of an ambiguous copy names.
+CONTENT_NAMED_MAX = 5
+
+# Digests that one pass of the fold looks at again for copies.
+CONTENT_DUE_MAX = 500
+
 # Gaps of one run. They tell what is missing; beyond this they tell that much is.
 RUN_GAPS_MAX = 200
 

@@ -280,4 +280,6 @@ def _field_of(target: NodeId, name: str) -> NodeId:
 
 
 def _basis_of(observed: Flow) -> str:
-    return "inferred" if observed.bound else "observed"
+    if observed.bound:
+        return "inferred"
+    return "content" if observed.content else "observed"

@@ -65,6 +65,8 @@ class Flow:
     fields: tuple[tuple[str, tuple[Source, ...]], ...]
     # Capture saw what may have flowed, not what did.
     bound: bool = False
+    # Nobody saw it: the bytes are equal.
+    content: bool = False
 
     @property
     def sources(self) -> list[Source]:
@@ -243,7 +245,8 @@ def observed_flow(raw: bytes) -> Flow:
                 named = {"namespace": whole.namespace, "name": whole.name, **source, "type": None}
                 fields.setdefault(field, []).append(_source(named))
     by_field = tuple((field, tuple(found)) for field, found in fields.items())
-    return Flow(tuple(inputs), by_field, bound=body.get("bound") is True)
+    bound, content = body.get("bound") is True, body.get("content") is True
+    return Flow(tuple(inputs), by_field, bound=bound, content=content)
 
 
 @lru_cache(maxsize=STATEMENTS_CACHED_MAX)

@@ -21,11 +21,13 @@ import msgspec
 from lodeline.fold import FOLD_VERSION
 from lodeline.fold.registers import parent_jobs
 from lodeline.fold.relations import BASES, GroupKey
+from lodeline.ingest import stitching
 from lodeline.ingest.collecting import collector_paused
 from lodeline.ingest.contents import Content, Contents, EventSlice, UsesState, slice_stored
 from lodeline.ingest.groups import Group, GroupEvent
 from lodeline.ingest.interning import Interning
 from lodeline.ingest.rectangles import RectangleWriter
+from lodeline.ingest.stitching import stitch
 from lodeline.limits import (
     CONTENTS_CACHED_MAX,
     CONTENTS_REMEMBERED_MAX,
@@ -71,7 +73,8 @@ def fold_pending(segment: Segment, *, progress: Callable[[int], None] | None = N
     _log_fold_version(segment)
     while True:
         folded_to, unnumbered = _fold_batches(segment, progress)
-        if not unnumbered:
+        # Copies are told by events of their own, which are folded in turn.
+        if not unnumbered and not stitch(segment):
             return folded_to
         for node, number, version in unnumbered:
             segment.append_record("alias", {"node": node, "number": number, "version": version})
@@ -188,6 +191,7 @@ class _Projector:
         self._described: dict[Content, tuple[int, bytes, int]] = {}
         self._parent_jobs: dict[bytes, list[int]] = {}
         self.statistics = Statistics()
+        self._bytes = stitching.Contents()
         self._numbers: dict[str, list[str]] = {}
         self._numbered_ids: set[tuple[str, str]] = set()
         self._load_numbers(connection)
@@ -233,6 +237,7 @@ class _Projector:
                 connection.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)
                 rows.clear()
         self._live.flush(connection)
+        self._bytes.flush(connection)
         self._note_described(connection)
         connection.execute("UPDATE fold_state SET folded_to = ?", (folded_to,))
         self.folded_to = folded_to
@@ -272,6 +277,8 @@ class _Projector:
         if not future:
             self._live.touch(group)
             self._mention(content, position, time_us, digest)
+            if stitching.MARK in payload:
+                self._bytes.note(payload, time_us=time_us, position=position)
         kind = event.event_type or "OTHER"
         if event.run is None:
             kind = "DATASET" if content.job_node is None else "JOB"

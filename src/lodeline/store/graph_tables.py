@@ -137,6 +137,18 @@ TABLES: Final[dict[str, str]] = {
         "(group_id INTEGER NOT NULL, at TEXT NOT NULL, reason TEXT NOT NULL, "
         f"detail TEXT NOT NULL, {_RECTANGLE})"
     ),
+    "content_use": (
+        "(version TEXT NOT NULL, written INTEGER NOT NULL, namespace TEXT NOT NULL, "
+        "name TEXT NOT NULL, run_id TEXT NOT NULL, time_us INTEGER NOT NULL, "
+        "information INTEGER NOT NULL, "
+        "PRIMARY KEY (version, written, namespace, name, run_id, time_us)) WITHOUT ROWID"
+    ),
+    "content_join": (
+        "(version TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, "
+        "time_us INTEGER NOT NULL, conclusion TEXT NOT NULL, "
+        "PRIMARY KEY (version, namespace, name, time_us)) WITHOUT ROWID"
+    ),
+    "content_due": "(version TEXT PRIMARY KEY, position INTEGER NOT NULL)",
     "number": (
         "(node_id INTEGER NOT NULL, number INTEGER NOT NULL, version TEXT NOT NULL, "
         "position INTEGER NOT NULL, PRIMARY KEY (node_id, number)) WITHOUT ROWID"

@@ -101,6 +101,8 @@ class Finisher:
         found = self._digest(pending, at, gaps)
         facet.update(algorithm="sha256", value=found.value, bytes=found.bytes)
         facet["source"] = "bytes" if found.manifest is None else "manifest"
+        if found.information is not None:
+            facet["information"] = found.information
         if found.manifest is not None:
             facet["manifest"] = [
                 {"key": key, "digest": digest, "bytes": size}

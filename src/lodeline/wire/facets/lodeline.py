@@ -98,6 +98,8 @@ class LodelineDigestDatasetFacet(Facet, frozen=True):
         manifest: the files, where there are many.
         logical_schema: the columns under which `logical` was computed.
         logical: hexadecimal digest of the rows as a multiset; an attribute, never the identity.
+        information: how many bytes remain of the file's beginning, its first line left out, when
+            it is compressed: files that hold little are equal by chance.
         pending: only inside the spool; the deliverer replaces it.
     """
 
@@ -112,6 +114,7 @@ class LodelineDigestDatasetFacet(Facet, frozen=True):
     manifest: list[ManifestEntry] | None = None
     logical: str | None = None
     logical_schema: list[LogicalColumn] | None = None
+    information: int | None = None
     pending: PendingFile | None = None
 
 
@@ -339,6 +342,7 @@ class LodelineObservedOutputDatasetFacet(Facet, frozen=True):
     Attributes:
         inputs: the datasets.
         bound: the inputs are an upper bound: ways unknown lead to the output.
+        content: nobody saw it: the bytes of the output are those of the inputs.
     """
 
     facet_name: ClassVar = "lodeline_observed"
@@ -346,6 +350,7 @@ class LodelineObservedOutputDatasetFacet(Facet, frozen=True):
     facet_schema_url: ClassVar = lodeline_url("LodelineObservedOutputDatasetFacet")
     inputs: list[ObservedInput]
     bound: bool | None = None
+    content: bool | None = None
 
 
 class RowGap(Part, frozen=True):
