@@ -91,6 +91,8 @@ _FORMS: Final[tuple[tuple[bytes, bytes, bytes], ...]] = (
     (b"asic ", b"", rb"(?i)(?<=basic )(?=[^\s]*\d)[A-Za-z0-9+/]{12,}=*"),
 )  # fmt: skip
 
+_SHORT_BYTES: Final = 4096
+
 # Words that name a secret, alone or as a pair; compared in lower case, parts of `snake_case`,
 # `kebab-case` and `camelCase` names apart.
 _SECRET_WORDS: Final = frozenset(
@@ -127,6 +129,14 @@ _CANDIDATE: Final = r"(?<![A-Za-z0-9+/_\-])[A-Za-z0-9+/_\-]{20,}={0,2}"
 _BINARY: Final = r"(?m)^(?:literal|delta) \d+\n(?:.+\n)*"
 
 
+@lru_cache(maxsize=1)
+def _first_parts() -> re.Pattern[bytes]:
+    """What begins a look for a form, all in one."""
+    vague = {b"gh": rb"gh[pousr]_", b"gl": rb"gl[a-z]{2,5}-"}
+    firsts = dict.fromkeys(first for first, _, _ in _FORMS)
+    return re.compile(b"|".join(vague.get(first) or re.escape(first) for first in firsts))
+
+
 @lru_cache(maxsize=len(_FORMS))
 def _form(pattern: bytes) -> re.Pattern[bytes]:
     return re.compile(pattern)
@@ -143,6 +153,10 @@ def scrub_bytes(data: bytes) -> bytes:
     Args:
         data: UTF-8 text, such as a line of JSON, which stays valid JSON.
     """
+    # One search instead of forty: a journal has a line for each file that is opened. Over long
+    # texts the forty are faster.
+    if len(data) < _SHORT_BYTES and _first_parts().search(data) is None:
+        return data
     for first, further, pattern in _FORMS:
         if first in data and further in data:
             data = _form(pattern).sub(MARK.encode(), data)

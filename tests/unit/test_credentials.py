@@ -90,3 +90,10 @@ def test_binary_hunks_of_a_patch_stay_as_they_are() -> None:
     hunk = "GIT binary patch\nliteral 30\nzcmaFAfAR7Xq7R8s9T0u1V2w3X4y5Z6a7B8c9D0\n\n"
     patch = f"{hunk}diff --git a/x b/x\n+PASSWORD = '{NAMED}'\n"
     assert redact_text(patch) == f"{hunk}diff --git a/x b/x\n+PASSWORD = '{MARK}'\n"
+
+
+@pytest.mark.parametrize("name", sorted(CORPUS.keys() - GUESSED))
+def test_short_and_long_texts_are_scrubbed_alike(name: str) -> None:
+    # Short ones are searched once for what any form begins with.
+    short = f"a {CORPUS[name]} b"
+    assert scrub(short + " " * 5_000).rstrip() == scrub(short).rstrip() != short
