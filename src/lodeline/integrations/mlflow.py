@@ -62,6 +62,7 @@ class MlflowIntegration:
         ADAPTERS.when_imported("mlflow.pyfunc", observer.patch_pyfunc)
         for flavour in _FLAVOURS:
             ADAPTERS.when_imported(f"mlflow.{flavour}", observer.patch_flavour)
+        ADAPTERS.when_imported("mlflow.utils.requirements_utils", observer.patch_helpers)
         for module in _BOOKS:
             ADAPTERS.when_imported(module, observer.patch_books)
         return patches.undo
@@ -119,6 +120,22 @@ class _Observer:
         for name, method in list(vars(books).items()):
             if inspect.isfunction(method) and (not name.startswith("_") or name == "__init__"):
                 self._patches.door(books, name, lambda *_: None)
+
+    def patch_helpers(self, module: Any) -> None:
+        """Leave out the program that MLflow starts to find out which packages a model imports.
+
+        It loads the model as a user would; as a run of its own it would look like one.
+        """
+        original = getattr(module, "_run_command", None)
+        if original is None:
+            return
+
+        def lodeline(*args: Any, **kwargs: Any) -> Any:
+            if kwargs.get("env") is not None:
+                kwargs["env"] = {**kwargs["env"], "LODELINE_DISABLED": "1"}
+            return original(*args, **kwargs)
+
+        self._patches.replace(module, "_run_command", self._patches.finish(lodeline, original))
 
     def patch_models(self, module: Any) -> None:
         self._observe(module.Model, "log", self.model_logged)
