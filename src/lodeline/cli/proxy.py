@@ -2,8 +2,9 @@
 
 lodeline proxy --upstream http://127.0.0.1:8501 --deployment churn-api --model model:ml:churn#7
 
-Every POST that reaches the upstream is a prediction; its answer carries Lodeline-Prediction-Id. Bodies stream through: JSON is recorded up to a bound, everything
-else as a digest. What `lodeline deployment` decides is honoured. Runs until interrupted.
+Every POST that reaches the upstream is a prediction; its answer carries Lodeline-Prediction-Id.
+Bodies stream through: JSON is recorded up to a bound, everything else as a digest. What `lodeline
+deployment` decides is honoured. Runs until interrupted.
 """
 
 from __future__ import annotations
