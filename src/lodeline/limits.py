@@ -365,6 +365,10 @@ DELIVERY_BYTES_MAX = 8 * 1024 * 1024
 # Failures in a row before a deliverer leaves the rest in the spool for the next one.
 DELIVERY_ATTEMPTS_MAX = 6
 
+# Seconds of failures in a row after which it does so in any case: a receiver that takes connections
+# and never answers would else hold whoever waits for the delivery for a minute.
+DELIVERY_FAILING_SECONDS_MAX = 15.0
+
 # Waiting before another try: doubles from the first to the last, each time a random part of it.
 DELIVERY_RETRY_SECONDS = 0.1
 DELIVERY_RETRY_SECONDS_MAX = 5.0
@@ -392,6 +396,11 @@ REFUSED_BYTES_MAX = 64 * 1024 * 1024
 
 # Files hashed at a time by a deliverer. More only makes a disk seek.
 DIGEST_THREADS_MAX = 4
+
+# Digests of files remembered between deliveries, by device, inode, time and size, and the smallest
+# file that is worth it: a smaller one is hashed in a millisecond.
+DIGEST_MEMORY_MAX = 10_000
+DIGEST_MEMORY_BYTES_MIN = 1024 * 1024
 
 # Files of one dataset that a manifest lists; a larger directory is a gap.
 MANIFEST_FILES_MAX = 10_000
@@ -559,6 +568,9 @@ SQL_TABLES_MAX = 1_000
 
 # Characters of all statements that a run tells of.
 RUN_SQL_MAX = 64_000
+
+# Words of the command line of a program that is not observed which are looked up as files.
+ARGUMENTS_NAMED_MAX = 100
 
 # Datasets of one event that a run tells; more become further RUNNING events.
 EVENT_DATASETS_MAX = 500

@@ -82,6 +82,12 @@ SETTINGS: Final = (
         ("LODELINE_BUILD",),
         "What is deployed here, as `lodeline ci --build-file` wrote it: commit, build, image, run.",
     ),
+    Setting(
+        "digest_bytes",
+        ("LODELINE_DIGEST_BYTES",),
+        "Files larger than so many bytes get no digest, and a gap that says so. Default: none is"
+        " too large.",
+    ),
     Setting("namespace", ("LODELINE_NAMESPACE", "OPENLINEAGE_NAMESPACE"), "Namespace of jobs."),
     Setting("autocapture", ("LODELINE_AUTOCAPTURE",), "`1` starts capture in a Python program."),
     Setting("rows", ("LODELINE_ROWS",), "`1` records row provenance too."),

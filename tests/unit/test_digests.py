@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from lodeline.errors import OutOfTimeError
 from lodeline.transport.digests import (
+    DigestMemory,
     FileState,
     Hasher,
     digest_pending,
@@ -47,6 +48,30 @@ def test_a_digest_covers_every_byte(tmp_path: Path) -> None:
     found = digest_pending(pending_of(path), Hasher())
     assert found.value == hashlib.sha256(path.read_bytes()).hexdigest()
     assert found.bytes == 3_000_001
+
+
+def test_a_large_file_that_looks_the_same_is_not_hashed_again(tmp_path: Path) -> None:
+    path, memory = tmp_path / "data.bin", tmp_path / "digests.json"
+    path.write_bytes(os.urandom(2_000_000))
+    first = Hasher(memory=(kept := DigestMemory(memory)))
+    found = digest_pending(pending_of(path), first)
+    kept.keep()
+    again = Hasher(memory=DigestMemory(memory))
+    assert digest_pending(pending_of(path), again) == found
+    assert (first.hashed, again.hashed) == (1, 0)
+    path.write_bytes(os.urandom(2_000_000))
+    changed = Hasher(memory=DigestMemory(memory))
+    assert digest_pending(pending_of(path), changed).value != found.value
+    assert changed.hashed == 1
+
+
+def test_a_file_beyond_the_bound_has_no_digest_and_a_reason(tmp_path: Path) -> None:
+    path = tmp_path / "data.bin"
+    path.write_bytes(b"x" * 100)
+    found = digest_pending(pending_of(path), Hasher(bytes_max=99))
+    assert found.value is None
+    assert "larger than the 99 bytes" in found.reason
+    assert digest_pending(pending_of(path), Hasher(bytes_max=100)).value is not None
 
 
 def training_file(path: Path, rows: int = 20_000) -> Path:

@@ -119,10 +119,13 @@ class RunDraft:
         self.dialect = ""
         self._find_stat = find_stat
         self._told: dict[tuple[str, Dataset], str] = {}
+        # Files that programs which are not observed were given, as they were then.
+        self._named: dict[str, tuple[int, Stat]] = {}
         self._acts: dict[str, Callable[..., None]] = {
             "read": self._read,
             "write": self._write,
             "open": self._open,
+            "named": self._note_named,
             "rename": self._rename,
             "copy": self._copy,
             "features": self._features,
@@ -230,6 +233,23 @@ class RunDraft:
             self.outputs[dataset] = Output(time_us, bound=True)
         else:
             before.bound = True
+
+    def _note_named(self, time_us: int, path: str, stat: tuple[str, int, int, int] | None) -> None:
+        dataset = Dataset(FILE, path)
+        if stat is None:
+            # Made by that program, if it is there in the end.
+            self.outputs.setdefault(dataset, Output(time_us, bound=True))
+            return
+        self._named[path] = (time_us, Stat(*stat))
+        own = dataset in self.outputs
+        self.inputs.setdefault(dataset, Input(time_us, own, stat=_stat(stat)))
+
+    def _resolve_named(self) -> None:
+        """Count among the outputs what is no longer as it was when a program was given it."""
+        for path, (time_us, stat) in self._named.items():
+            now = self._find_stat(path)
+            if now is not None and now != stat:
+                self.outputs.setdefault(Dataset(FILE, path), Output(time_us, bound=True))
 
     def _rename(self, time_us: int, source: str, target: str) -> None:
         old, new = Dataset(FILE, source), Dataset(FILE, target)
@@ -355,6 +375,7 @@ class RunDraft:
         return len(self.inputs) + len(self.outputs) > EVENT_DATASETS_MAX
 
     def _resolve(self) -> tuple[dict[Dataset, dict[str, Any]], dict[Dataset, dict[str, Any]]]:
+        self._resolve_named()
         vanished = {
             dataset: output
             for dataset, output in self.outputs.items()

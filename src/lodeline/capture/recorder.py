@@ -7,6 +7,7 @@ function in its own context, else the run of the whole process. Nothing here rai
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -253,6 +254,25 @@ class Recorder:
             self.flow.note_read(Dataset("file", path))
         run.opened[path] = before + mode
         run.say(("open", now_us(), path, mode, _or_none(stat)))
+
+    def named(self, path: str) -> None:
+        """Record that a program which is not observed was given a file's name.
+
+        Whether it read or wrote the file is told by how the file looks in the end.
+
+        Args:
+            path: absolute; of a file that need not exist yet.
+        """
+        run = self.run
+        if run is None or len(run.opened) >= RUN_FILES_MAX:
+            return
+        stat = find_path_stat(path)
+        if stat is None and os.path.lexists(path):
+            return
+        if stat is not None:
+            self.flow.note_read(Dataset("file", path))
+        run.opened.setdefault(path, "")
+        run.say_once(("named", now_us(), path, _or_none(stat)), ("named", path, stat))
 
     def moved(self, source: str, target: str, *, copied: bool = False) -> None:
         """Record that a file got another name, or a copy. Paths are absolute."""

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from lodeline.capture.datasets import find_dataset, readable
 from lodeline.capture.recorder import Recorder
+from lodeline.limits import ARGUMENTS_NAMED_MAX
 
 # Not all of /usr: containers keep applications in /usr/src.
 _SYSTEM: Final = (
@@ -101,7 +102,29 @@ class _Watcher:
         path = self._path(target)
         if path is None:
             return
+        if mode is None and not os.path.exists(path) and not os.path.isabs(os.fsdecode(target)):
+            path = self._path(self._below_open_folder(target, flags) or target) or path
         self._recorder.opened(path, _mode(mode, flags))
+
+    def _below_open_folder(self, target: Any, flags: object) -> str | None:
+        """Find a file that `os.open` was given relative to a folder's descriptor.
+
+        The event does not say which; nearly always one folder is open, and holds the file.
+        """
+        name, found = os.fsdecode(target), []
+        for entry in os.listdir("/proc/self/fd"):
+            try:
+                folder = os.readlink(f"/proc/self/fd/{entry}")
+            except OSError:
+                continue
+            path = os.path.join(folder, name)
+            writes = isinstance(flags, int) and flags & os.O_ACCMODE != os.O_RDONLY
+            if os.path.isdir(folder) and (writes or os.path.exists(path)):
+                found.append(path)
+        if len(set(found)) > 1:
+            detail = "opened relative to one of several folders; which, is not known"
+            self._recorder.gap(name, "capture", detail)
+        return found[0] if len(set(found)) == 1 else None
 
     def _path(self, target: object) -> str | None:
         """The absolute path of a file that matters; `None` for the system's and the packages'."""
@@ -163,10 +186,29 @@ class _Watcher:
         name = os.path.basename(os.fsdecode(executable)) if executable else str(words)
         if not _is_python(executable, words):
             self._tell_program(name, "not a Python program")
+            self._name_arguments(words, args[2])
+
+    def _name_arguments(self, words: object, folder: object) -> None:
+        """Note the files that a program is given by name: what became of them, the end shows."""
+        if isinstance(words, (list, tuple)) and len(words) == 3 and words[1] == "-c":
+            words = words[2]
+        if isinstance(words, (str, bytes)):
+            words = os.fsdecode(words).replace(";", " ").replace(">", " ").replace("<", " ").split()
+        if not isinstance(words, (list, tuple)):
+            return
+        base = os.fsdecode(folder) if isinstance(folder, (str, bytes, os.PathLike)) else ""
+        for word in words[1:ARGUMENTS_NAMED_MAX]:
+            if not isinstance(word, (str, bytes, os.PathLike)):
+                continue
+            text = os.fsdecode(word).rpartition("=")[2].strip("'\"")
+            path = self._path(os.path.join(base, text)) if text and text[0] != "-" else None
+            if path is not None and os.path.isdir(os.path.dirname(path)):
+                self._recorder.named(path)
 
     def _shell(self, args: tuple[Any, ...]) -> None:
         command = os.fsdecode(args[0])
         self._tell_program(command.split()[0] if command.split() else "sh", "run by a shell")
+        self._name_arguments("sh " + command, None)
 
     def _spawn(self, args: tuple[Any, ...]) -> None:
         if not _is_python(args[0], args[1]):

@@ -26,6 +26,7 @@ from lodeline.errors import DeliveryError, LodelineError, OutOfTimeError
 from lodeline.limits import (
     DELIVERY_ATTEMPTS_MAX,
     DELIVERY_BYTES_MAX,
+    DELIVERY_FAILING_SECONDS_MAX,
     DELIVERY_RECORDS_MAX,
     DELIVERY_RETRY_SECONDS,
     DELIVERY_RETRY_SECONDS_MAX,
@@ -40,6 +41,7 @@ from lodeline.spool import (
     open_drain,
     replace_file,
 )
+from lodeline.transport.digests import DigestMemory
 from lodeline.transport.finalising import Finished, Finisher
 from lodeline.transport.logical import LogicalMemory
 from lodeline.transport.transports import Transport
@@ -164,7 +166,10 @@ class _Delivery:
         self._report = report
         self._transport: Transport | None = None
         self._logical = LogicalMemory(drain.directory / "logical.json")
-        self._finisher = Finisher(deadline=waiting.deadline, logical=self._logical)
+        self._digests = DigestMemory(drain.directory / "digests.json")
+        self._finisher = Finisher(
+            deadline=waiting.deadline, logical=self._logical, memory=self._digests
+        )
         blocks = drain.notes.setdefault(_BLOCKS, {})
         # Block -> its writer: reserved, delivered, and not ended yet.
         self._blocks: dict[str, str] = blocks if isinstance(blocks, dict) else {}
@@ -179,6 +184,7 @@ class _Delivery:
             self._report.reason = str(error)
         finally:
             self._logical.keep()
+            self._digests.keep()
             if self._transport is not None:
                 self._transport.close()
 
@@ -260,6 +266,7 @@ class _Delivery:
     def _try_until_late(self, records: list[tuple[str, bytes]]) -> Sequence[str | None]:
         if not records:
             return []
+        give_up = time.monotonic() + DELIVERY_FAILING_SECONDS_MAX
         for attempt in range(DELIVERY_ATTEMPTS_MAX):
             try:
                 if self._transport is None:
@@ -268,7 +275,7 @@ class _Delivery:
             except DeliveryError as error:
                 ceiling = min(DELIVERY_RETRY_SECONDS_MAX, DELIVERY_RETRY_SECONDS * 2**attempt)
                 pause = max(error.retry_after, ceiling * self._waiting.jitter())
-                last = attempt + 1 == DELIVERY_ATTEMPTS_MAX
+                last = attempt + 1 == DELIVERY_ATTEMPTS_MAX or time.monotonic() > give_up
                 if last or not error.retriable or self._waiting.is_late(pause):
                     raise
                 self._waiting.sleep(pause)

@@ -7,7 +7,9 @@ and no digest is better than a wrong one.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
 import time
 import zlib
@@ -18,7 +20,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from lodeline.errors import OutOfTimeError
-from lodeline.limits import DIGEST_THREADS_MAX, INFORMATION_BYTES, MANIFEST_FILES_MAX
+from lodeline.limits import (
+    DIGEST_MEMORY_BYTES_MIN,
+    DIGEST_MEMORY_MAX,
+    DIGEST_THREADS_MAX,
+    INFORMATION_BYTES,
+    MANIFEST_FILES_MAX,
+)
+from lodeline.spool import replace_file
 from lodeline.wire import canonical_bytes
 
 _CHUNK: Final = 1024 * 1024
@@ -72,15 +81,71 @@ class DatasetDigest:
     information: int | None = None
 
 
+class DigestMemory:
+    """Digests of large files, kept between deliveries by what the files looked like.
+
+    Whoever changes a file in place and gives it back its modification time deceives it, as he
+    deceives the check at delivery.
+
+    Args:
+        path: of the file that keeps them; `None` to keep none.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._known: dict[str, str] = {}
+        self._changed = False
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            if path is not None:
+                loaded = json.loads(path.read_bytes())
+                self._known = {str(key): str(value) for key, value in loaded.items()}
+
+    def find(self, file: os.stat_result) -> str | None:
+        """Give the digest of a file that looks like this, if it was hashed before."""
+        return self._known.get(_look_of(file))
+
+    def add(self, file: os.stat_result, digest: str) -> None:
+        """Remember a digest, if hashing the file again would take its time."""
+        if file.st_size >= DIGEST_MEMORY_BYTES_MIN:
+            self._known[_look_of(file)] = digest
+            self._changed = True
+
+    def keep(self) -> None:
+        """Write down what came since. A full disk costs hashing again."""
+        if self._changed and self._path is not None:
+            latest = dict(list(self._known.items())[-DIGEST_MEMORY_MAX:])
+            with contextlib.suppress(OSError):
+                replace_file(self._path, json.dumps(latest).encode())
+        self._changed = False
+
+
+def _look_of(file: os.stat_result) -> str:
+    return f"{file.st_dev}:{file.st_ino}:{file.st_mtime_ns}:{file.st_ctime_ns}:{file.st_size}"
+
+
 class Hasher:
     """Hashes files, each state once.
 
     Args:
         deadline: of the monotonic clock; `None` for no bound.
+        memory: digests of earlier deliveries.
+        bytes_max: larger files are not hashed; `None` for no bound.
+
+    Attributes:
+        hashed: files that were read for their digest.
     """
 
-    def __init__(self, *, deadline: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        deadline: float | None = None,
+        memory: DigestMemory | None = None,
+        bytes_max: float | None = None,
+    ) -> None:
         self.deadline = deadline
+        self.hashed = 0
+        self._bytes_max = bytes_max
+        self._memory = memory or DigestMemory()
         self._known: dict[FileState, FileDigest] = {}
 
     def check_time(self, *, needed: float = 0.0) -> None:
@@ -129,6 +194,15 @@ class Hasher:
             with Path(state.path).open("rb", buffering=0) as file:
                 if not _is_still(file.fileno(), state):
                     return FileDigest(None, state.size, "changed after it was closed")
+                if self._bytes_max is not None and state.size > self._bytes_max:
+                    reason = f"larger than the {self._bytes_max:.0f} bytes of digest_bytes"
+                    return FileDigest(None, state.size, reason)
+                before = os.fstat(file.fileno())
+                known = self._memory.find(before)
+                if known is not None:
+                    told = _information(file.read(INFORMATION_BYTES))
+                    return FileDigest(known, state.size, information=told)
+                self.hashed += 1
                 digest, chunk = hashlib.sha256(), bytearray(_CHUNK)
                 view = memoryview(chunk)
                 head = b""
@@ -139,6 +213,7 @@ class Hasher:
                     self.check_time()
                 if not _is_still(file.fileno(), state):
                     return FileDigest(None, state.size, "changed while it was read")
+                self._memory.add(before, digest.hexdigest())
         except FileNotFoundError:
             return FileDigest(None, state.size, "gone before it could be read")
         except OSError as error:

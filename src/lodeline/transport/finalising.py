@@ -7,15 +7,24 @@ nothing was open.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from lodeline.model import NodeId
-from lodeline.transport.digests import DatasetDigest, FileState, Hasher, digest_pending
+from lodeline.settings import number_setting
+from lodeline.transport.digests import (
+    DatasetDigest,
+    DigestMemory,
+    FileState,
+    Hasher,
+    digest_pending,
+)
 from lodeline.transport.logical import Logical, LogicalMemory
 from lodeline.wire import canonical_bytes
 from lodeline.wire.facets import PRODUCER, LodelineCaptureRunFacet
@@ -50,12 +59,18 @@ class Finisher:
     Args:
         deadline: of the monotonic clock; `None` for no bound.
         logical: remembers logical digests.
+        memory: remembers digests of large files.
     """
 
     def __init__(
-        self, *, deadline: float | None = None, logical: LogicalMemory | None = None
+        self,
+        *,
+        deadline: float | None = None,
+        logical: LogicalMemory | None = None,
+        memory: DigestMemory | None = None,
     ) -> None:
-        self.hasher = Hasher(deadline=deadline)
+        bytes_max = number_setting("digest_bytes", otherwise=float("inf"))
+        self.hasher = Hasher(deadline=deadline, memory=memory, bytes_max=bytes_max)
         self._logical = logical or LogicalMemory()
 
     def finish(self, record: bytes) -> Finished:
@@ -81,6 +96,8 @@ class Finisher:
 
     def _finish_event(self, event: dict[str, Any]) -> None:
         gaps: list[dict[str, str]] = []
+        # Several at a time; each is found in memory below.
+        self.hasher.digest_all(dict.fromkeys(_iter_states(event)))
         for dataset in _iter_datasets(event):
             facets = dataset.get("facets")
             if not isinstance(facets, dict):
@@ -171,6 +188,20 @@ def _iter_datasets(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 yield dataset
     if isinstance(event.get("dataset"), dict):
         yield event["dataset"]
+
+
+def _iter_states(event: dict[str, Any]) -> Iterator[FileState]:
+    """The single files of an event that wait for a digest."""
+    for dataset in _iter_datasets(event):
+        facets = dataset.get("facets")
+        for name in (_DIGEST, _MODEL):
+            facet = facets.get(name) if isinstance(facets, dict) else None
+            pending = facet.get("pending") if isinstance(facet, dict) else None
+            if isinstance(pending, dict) and "files" not in pending:
+                with contextlib.suppress(ValueError):
+                    state = FileState.read(pending)
+                    if not Path(state.path).is_dir():
+                        yield state
 
 
 def _node_of(dataset: dict[str, Any], facets: dict[str, Any]) -> str:

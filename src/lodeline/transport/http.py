@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from email.message import Message
+from http.client import HTTPException
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -111,7 +112,7 @@ class HttpTransport:
                 return response.status, response.read()
         except urllib.error.HTTPError as error:
             with error:
-                answer = error.read()
+                answer = _body_of(error)
             if error.code in _AT_FAULT or (error.code in _NO_ROUTE and path != _EVENTS):
                 return error.code, answer
             raise DeliveryError(
@@ -120,8 +121,18 @@ class HttpTransport:
                 retriable=error.code in _RETRY_LATER,
                 retry_after=_retry_after(error.headers),
             ) from error
+        except HTTPException as error:
+            # Its text is what came, whatever it was.
+            raise DeliveryError(self.url, f"no HTTP: {error!r}") from error
         except (OSError, ValueError) as error:
             raise DeliveryError(self.url, str(getattr(error, "reason", error))) from error
+
+
+def _body_of(error: urllib.error.HTTPError) -> bytes:
+    try:
+        return error.read()
+    except (OSError, HTTPException):
+        return b""
 
 
 def _route_of(kind: str) -> str:

@@ -1,0 +1,282 @@
+"""The same programs with capture and without, while something goes wrong: no difference is seen."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from observing import Observed, environment, python, read_events, run_observed, run_plain
+
+PROGRAMS = {
+    "fork in the middle of writing": (
+        "import os\n"
+        "out = open('out.txt', 'w')\n"
+        "out.write('before '); out.flush()\n"
+        "children = []\n"
+        "for n in range(8):\n"
+        "    pid = os.fork()\n"
+        "    if pid == 0:\n"
+        "        open(f'child-{n}.txt', 'w').write(open('in.csv').read()); os._exit(n)\n"
+        "    children.append(pid)\n"
+        "print([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children])\n"
+        "out.write('after'); out.close(); print(open('out.txt').read())\n"
+    ),
+    "threads that fork": (
+        "import os, threading\n"
+        "def work(n):\n"
+        "    open(f'{n}.txt', 'w').write('x')\n"
+        "    pid = os.fork()\n"
+        "    if pid == 0:\n"
+        "        open(f'{n}.child', 'w').write('x'); os._exit(0)\n"
+        "    os.waitpid(pid, 0)\n"
+        "threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\n"
+        "print(sorted(os.listdir('.')) == sorted(os.listdir('.')))\n"
+    ),
+    "os._exit": "import os; open('x.txt', 'w').write(open('in.csv').read()); os._exit(9)",
+    "recursion": (
+        "def deep(n):\n"
+        "    try:\n        return deep(n + 1)\n"
+        "    except RecursionError:\n        return open('in.csv').read()\n"
+        "print(deep(0)[:3])\n"
+    ),
+    "recursion in an operation": (
+        "import pandas as pd\n"
+        "table = pd.read_csv('in.csv')\n"
+        "def deep(n): return table.assign(c=lambda t: deep(n + 1))\n"
+        "try: deep(0)\nexcept RecursionError as error: print(type(error).__name__)\n"
+    ),
+    "closing every descriptor": (
+        "import os\nos.closerange(3, 256)\n"
+        "print(open('in.csv').read(), os.open('in.csv', os.O_RDONLY))\n"
+    ),
+    "becoming a daemon": (
+        "import os, sys, time\n"
+        "if os.fork(): os._exit(0)\n"
+        "os.setsid()\n"
+        "if os.fork(): os._exit(0)\n"
+        "os.closerange(0, 64); open('daemon.txt', 'w').write(open('in.csv').read())\n"
+    ),
+    "no memory": (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))\n"
+        "try: bytearray(1 << 30)\nexcept MemoryError: print('no memory')\n"
+        "print(open('in.csv').read())\n"
+    ),
+    "no descriptors": (
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))\n"
+        "kept = []\n"
+        "try:\n    while True: kept.append(open('in.csv'))\n"
+        "except OSError as error: print(error.errno, len(kept))\n"
+    ),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in.csv").write_text("a,b\n1,2\n")
+    return tmp_path
+
+
+def same(plain: Observed, seen: Observed) -> None:
+    expected = plain.status if plain.status >= 0 else 128 - plain.status
+    assert (seen.status, seen.stdout) == (expected, plain.stdout)
+    assert cut_own(seen.stderr) == plain.stderr
+
+
+def cut_own(text: str) -> str:
+    """What the runner says of itself is on stderr, each line under its name."""
+    return "".join(line for line in text.splitlines(True) if not line.startswith("lodeline: "))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_in_trouble_has_its_own_results(folder: Path, name: str) -> None:
+    (folder / "script.py").write_text(PROGRAMS[name])
+    same(
+        run_plain(folder, sys.executable, "script.py"),
+        run_observed(folder, sys.executable, "script.py"),
+    )
+
+
+def test_children_forked_in_mid_write_are_all_on_the_record(folder: Path) -> None:
+    seen = python(folder, PROGRAMS["fork in the middle of writing"])
+    assert seen.names("outputs") == {"out.txt", *(f"child-{n}.txt" for n in range(8))}
+    assert {event["run"]["runId"] for event in seen.events} == {seen.events[0]["run"]["runId"]}
+
+
+def refusing(connection: socket.socket) -> None:
+    connection.close()
+
+
+def silent(connection: socket.socket) -> None:
+    connection.settimeout(60)
+    try:
+        while connection.recv(65536):
+            pass
+    except OSError:
+        return
+
+
+def garbage(connection: socket.socket) -> None:
+    connection.recv(65536)
+    connection.sendall(b"\x00\xffHTTP? no\r\n\r\n" * 10)
+    connection.close()
+
+
+def lies(connection: socket.socket) -> None:
+    connection.recv(65536)
+    body = b'{"failed_events": [{"index": 10000, "reason": 3}]}'
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    connection.close()
+
+
+@contextmanager
+def server(behaviour: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Something that listens, and is no Lodeline."""
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen()
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=behaviour, args=(connection,), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("behaviour", [refusing, silent, garbage, lies])
+def test_a_server_that_misbehaves_costs_nothing_but_time_and_everything_waits(
+    folder: Path, behaviour: Callable[[socket.socket], None]
+) -> None:
+    (folder / "script.py").write_text("print(open('in.csv').read()); raise SystemExit(3)")
+    plain = run_plain(folder, sys.executable, "script.py")
+    with server(behaviour) as url:
+        words = [sys.executable, "-m", "lodeline", "run", "--to", url, "--"]
+        done = subprocess.run(
+            [*words, sys.executable, "script.py"],
+            cwd=folder,
+            env=environment(LODELINE_STORE=f"sqlite:///{folder}/store/lodeline.db"),
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+    same(plain, Observed(done.returncode, done.stdout, done.stderr))
+    assert "recorded, delivered later" in done.stderr
+    kinds = [event["eventType"] for event in read_events(folder)]
+    assert (kinds[0], kinds[-1]) == ("START", "FAIL")
+
+
+def test_a_spool_that_cannot_be_written_leaves_the_program_alone(folder: Path) -> None:
+    (folder / "script.py").write_text("print(open('in.csv').read())")
+    plain = run_plain(folder, sys.executable, "script.py")
+    (folder / "store" / "lodeline.db.spool").mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(folder / "store")]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a file system")
+    try:
+        seen = run_observed_without_store(folder)
+    finally:
+        subprocess.run(["umount", "-l", str(folder / "store")], check=False)
+    same(plain, seen)
+    assert "capture is off" in seen.stderr
+
+
+def run_observed_without_store(folder: Path) -> Observed:
+    store = f"sqlite:///{folder}/store/lodeline.db"
+    words = [sys.executable, "-m", "lodeline", "run", "--store", store, "--"]
+    done = subprocess.run(
+        [*words, sys.executable, "script.py"],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return Observed(done.returncode, done.stdout, done.stderr)
+
+
+MANY = (
+    "import os, resource\n"
+    "os.mkdir('many')\n"
+    "for n in range({count}):\n"
+    "    with open(f'many/{{n % {files}}}', 'a') as file: file.write('x')\n"
+    "print(len(os.listdir('many')))\n"
+    "open('peak', 'w').write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))\n"
+)
+
+
+@pytest.mark.slow
+def test_fifty_thousand_opens_are_bounded_and_the_bound_is_told(folder: Path) -> None:
+    (folder / "script.py").write_text(MANY.format(count=50_000, files=25_000))
+    plain = run_plain(folder, sys.executable, "script.py")
+    before = int((folder / "peak").read_text())
+    subprocess.run(["rm", "-r", "many", "peak"], cwd=folder, check=True)
+    store = f"sqlite:///{folder}/store/lodeline.db"
+    words = [
+        sys.executable,
+        "-m",
+        "lodeline",
+        "run",
+        "--store",
+        store,
+        "--to",
+        "http://127.0.0.1:9",
+    ]
+    done = subprocess.run(
+        [*words, "--", sys.executable, "script.py"],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    same(plain, Observed(done.returncode, done.stdout, done.stderr))
+    # Kilobytes: the names of 20,000 files, and what capture itself loads.
+    assert int((folder / "peak").read_text()) - before < 32_000
+    gaps = [
+        gap
+        for event in read_events(folder)
+        for gap in event["run"]["facets"].get("lodeline_capture", {}).get("gaps", [])
+    ]
+    assert any(gap["reason"] == "size" and "20000 files" in gap["detail"] for gap in gaps)
+
+
+def test_a_file_of_ten_gigabytes_is_skipped_by_policy_and_the_answer_says_so(
+    folder: Path,
+) -> None:
+    text = "with open('big.bin', 'wb') as file: file.truncate(10 << 30)\nprint('done')\n"
+    seen = python(folder, text, LODELINE_DIGEST_BYTES="1e9")
+    assert (seen.status, seen.stdout) == (0, "done\n")
+    facet = seen.output("big.bin")["facets"]["lodeline_digest"]
+    assert (facet["value"], facet["bytes"]) == (None, 10 << 30)
+    told = [gap["detail"] for event in seen.events for gap in gaps_of(event)]
+    assert any("larger than the 1000000000 bytes of digest_bytes" in detail for detail in told)
+    os.remove(folder / "big.bin")
+
+
+def gaps_of(event: dict[str, object]) -> list[dict[str, str]]:
+    return (
+        json.loads(json.dumps(event))["run"]["facets"].get("lodeline_capture", {}).get("gaps", [])
+    )
