@@ -9,7 +9,14 @@ Floor: the plain process. Pairs alternate their order; medians of the paired dif
 the machine's own noise is larger than what is measured. Threads of numerical libraries are fixed
 to one in both arms. Byte code is cached in both, as it is on any machine that ran a program twice.
 
+Five real programs: the demo's training; a pandas ETL; a polars ETL; a dbt project on DuckDB; an
+epoch of PyTorch. Beside them peers where they apply: MLflow's autolog in the training, and the
+OpenLineage client telling one run. What needs other packages is run by the interpreter of an
+environment that is given, and skipped, by name, where none is:
+
     python bench/capture_overhead.py [--pairs 15] [--data DIR] [--out bench/results/…json]
+        [--dbt .venv-dbt/bin/python] [--torch .venv-torch/bin/python]
+        [--mlflow .venv-mlflow/bin/python] [--openlineage .venv/bin/python]
 """
 
 from __future__ import annotations
@@ -18,6 +25,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import resource
 import shutil
 import statistics
@@ -161,15 +169,161 @@ def prepare_data(folder: Path, given: Path | None) -> None:
         subprocess.run([sys.executable, str(FLIGHTS / script)], cwd=folder, check=True)
 
 
+PANDAS_ETL = """
+import pandas as pd
+flights = pd.read_csv("flights.csv")
+carriers = pd.read_csv("carriers.csv")
+flights = flights[flights.delay.notna()].merge(carriers, on="carrier")
+flights["late"] = flights.delay > 15
+flights["hour"] = flights.minute // 60
+for key in ("carrier", "hour", "name"):
+    flights.groupby(key).agg(late=("late", "mean"), n=("late", "size")).to_csv(f"by_{key}.csv")
+flights.sort_values("delay").to_parquet("flights.parquet")
+"""
+POLARS_ETL = """
+import polars as pl
+flights = pl.scan_csv("flights.csv").join(pl.scan_csv("carriers.csv"), on="carrier")
+flights = flights.with_columns(late=pl.col("delay") > 15, hour=pl.col("minute") // 60)
+for key in ("carrier", "hour", "name"):
+    flights.group_by(key).agg(pl.col("late").mean(), pl.len()).collect().write_csv(f"p_{key}.csv")
+flights.collect().sort("delay").write_parquet("p_flights.parquet")
+"""
+TORCH_EPOCH = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+torch.manual_seed(0); torch.set_num_threads(1)
+rows = [line.split(",") for line in open("flights.csv").read().splitlines()[1:20001]]
+x = torch.tensor([[float(r[1]), float(r[2])] for r in rows]) / 1000
+y = (x[:, 1:] > 0.015).float()
+model = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 1))
+optimizer = torch.optim.Adam(model.parameters())
+for a, b in DataLoader(TensorDataset(x, y), batch_size=64, shuffle=True):
+    optimizer.zero_grad()
+    nn.functional.binary_cross_entropy_with_logits(model(a), b).backward()
+    optimizer.step()
+torch.save(model.state_dict(), "model.pt")
+"""
+FIT = """
+{before}
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+flights = pd.read_csv("flights.csv").dropna()
+LogisticRegression(max_iter=200).fit(flights[["minute", "delay"]], flights.delay > 15)
+"""
+MLFLOW = 'import mlflow; mlflow.set_tracking_uri("sqlite:///mlflow.db"); mlflow.autolog()'
+OPENLINEAGE = """
+from datetime import datetime, timezone
+from openlineage.client import OpenLineageClient
+from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
+from openlineage.client.uuid import generate_new_uuid
+client = OpenLineageClient(config={"transport": {
+    "type": "file", "log_file_path": "openlineage.json", "append": True}})
+run, job = Run(str(generate_new_uuid())), Job("bench", "etl")
+for state in (RunState.START, RunState.COMPLETE):
+    client.emit(RunEvent(eventType=state, eventTime=datetime.now(timezone.utc).isoformat(),
+        run=run, job=job, producer="https://example.org",
+        inputs=[InputDataset("file", "flights.csv")], outputs=[OutputDataset("file", "out")]))
+"""
+
+
+def prepare_tables(folder: Path) -> None:
+    """Tables of the ETL programs and of the dbt project, from one seed."""
+    chance = random.Random(20261127)
+    with (folder / "flights.csv").open("w") as file:
+        file.write("carrier,minute,delay\n")
+        for _ in range(200_000):
+            delay = round(chance.gauss(8, 30), 1)
+            file.write(f"{chance.choice('ABCDE')},{chance.randrange(1440)},{delay}\n")
+    names = "\n".join(f"{letter},Carrier {letter}" for letter in "ABCDE")
+    (folder / "carriers.csv").write_text(f"carrier,name\n{names}\n")
+    project = folder / "project"
+    (project / "models").mkdir(parents=True)
+    (project / "dbt_project.yml").write_text(
+        "name: bench\nversion: '1'\nprofile: bench\nmodel-paths: [models]\n"
+    )
+    (project / "profiles.yml").write_text(
+        "bench:\n  target: dev\n  outputs:\n    dev: {type: duckdb, path: bench.duckdb}\n"
+    )
+    (project / "models" / "flights.sql").write_text(
+        f"{{{{ config(materialized='table') }}}} select * from '{folder}/flights.csv'"
+    )
+    (project / "models" / "late.sql").write_text(
+        "{{ config(materialized='table') }} select carrier, avg((delay > 15)::int) late "
+        "from {{ ref('flights') }} group by 1"
+    )
+
+
+def real_programs(
+    given: argparse.Namespace, folder: Path, plain: dict[str, str], captured: dict[str, str]
+) -> dict[str, object]:
+    """The five programs but the demo's training, each against itself under capture."""
+    dbt = ["-c", "from dbt.cli.main import cli; cli()", "run", "--quiet", "--no-use-colors"]
+    dbt += ["--project-dir", "project", "--profiles-dir", "project"]
+    programs: dict[str, tuple[Path | None, list[str]]] = {
+        "pandas_etl": (Path(sys.executable), ["-c", PANDAS_ETL]),
+        "polars_etl": (Path(sys.executable), ["-c", POLARS_ETL]),
+        "dbt_duckdb": (given.dbt, dbt),
+        "torch_epoch": (given.torch, ["-c", TORCH_EPOCH]),
+    }
+    found: dict[str, object] = {}
+    for name, (interpreter, words) in programs.items():
+        if interpreter is None or not interpreter.exists():
+            found[name] = "skipped: no environment given that has it"
+            continue
+        command = [str(interpreter), *words]
+        found[name] = compare(
+            given.pairs,
+            lambda command=command: measure(command, plain, folder),  # type: ignore[misc]
+            lambda command=command: measure(command, captured, folder),  # type: ignore[misc]
+        )
+    return found
+
+
+def peers(
+    given: argparse.Namespace, folder: Path, plain: dict[str, str], captured: dict[str, str]
+) -> dict[str, object]:
+    """What others add to the same fit: MLflow's autolog, the OpenLineage client; and ourselves."""
+    arms = {
+        "mlflow_autolog": (given.mlflow, MLFLOW),
+        "openlineage": (given.openlineage, OPENLINEAGE),
+    }
+    found: dict[str, object] = {}
+    for name, (interpreter, before) in arms.items():
+        if interpreter is None or not interpreter.exists():
+            found[name] = "skipped: no environment given that has it"
+            continue
+        bare = [str(interpreter), "-c", FIT.format(before="")]
+        theirs = [str(interpreter), "-c", FIT.format(before=before)]
+        found[name] = compare(
+            given.pairs,
+            lambda bare=bare: measure(bare, plain, folder),  # type: ignore[misc]
+            lambda theirs=theirs: measure(theirs, plain, folder),  # type: ignore[misc]
+        )
+        found[f"lodeline_in_the_environment_of_{name}"] = compare(
+            given.pairs,
+            lambda bare=bare: measure(bare, plain, folder),  # type: ignore[misc]
+            lambda bare=bare: measure(bare, captured, folder),  # type: ignore[misc]
+        )
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--data", type=Path, help="an existing data folder of the demo")
+    for name in ("dbt", "torch", "mlflow", "openlineage"):
+        parser.add_argument(f"--{name}", type=Path, help="Python of an environment that has it")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    for name in ("dbt", "torch", "mlflow", "openlineage"):
+        given = getattr(arguments, name)
+        # Not resolved: the link in an environment is what makes it that environment.
+        setattr(arguments, name, None if given is None else Path(os.path.abspath(given)))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare_data(folder, arguments.data)
+        prepare_tables(folder)
         plain = plain_environment(folder / "cache")
         captured = captured_environment(plain, folder)
         train = [sys.executable, str(FLIGHTS / "train.py")]
@@ -194,6 +348,8 @@ def main() -> None:
             "train_with_parent_and_delivery": compare(
                 max(3, pairs // 3), arm(train, plain), arm(runner + train, plain)
             ),
+            **real_programs(arguments, folder, plain, captured),
+            "peers": peers(arguments, folder, plain, captured),
             "operations": small_operations(plain, captured, folder),
         }
         shutil.rmtree(folder / "cache", ignore_errors=True)

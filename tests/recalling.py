@@ -117,7 +117,10 @@ def files_in(folder: Path) -> set[str]:
 def named(seen: Observed, side: str, folder: Path) -> set[str]:
     """Files and folders below a folder that an observed program read or wrote."""
     names = {dataset["name"] for event in seen.events for dataset in event[side]}
-    # What a run moved away or made an alias is told by its later name; models by theirs.
+    # A table of SQLite is told under the address of its file; a model by its own name.
+    for event in seen.events:
+        spaces = {dataset["namespace"] for dataset in event[side]}
+        names |= {one.partition("://")[2] for one in spaces if one.startswith("sqlite://")}
     return {os.path.relpath(name, folder) for name in names if name.startswith(str(folder))} | {
         f"model {dataset['name']}"
         for event in seen.events
