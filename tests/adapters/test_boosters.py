@@ -108,4 +108,7 @@ def test_a_table_that_xgboost_reads_by_itself_is_what_it_learned_from(
     )
     assert done.returncode == 0, done.stderr
     edges = json.loads(done.stdout)["edges"]
-    assert [edge["kind"] for edge in edges if "rows.svm" in edge["source"]] == ["trains"]
+    trained = [edge for edge in edges if edge["kind"] == "trains"]
+    assert [(Path(e["source"].partition("#")[0]).name, e["basis"]) for e in trained] == [
+        ("rows.svm", "observed")
+    ]
