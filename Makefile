@@ -103,10 +103,11 @@ $(VENV)-%/installed: tests/producers/%.txt
 	@$(PYTHON) -m venv $(VENV)-$* || { rm -rf $(VENV)-$* \
 		&& $(PYTHON) -m venv --without-pip $(VENV)-$* \
 		&& $(PYTHON) -m pip --python $(VENV)-$*/bin/python install --quiet pip; }
-	@{ $(VENV)-$*/bin/python -m pip install --quiet -r $< && touch $@; } \
+	@{ $(VENV)-$*/bin/python -m pip install --quiet --no-compile -r $< && touch $@; } \
 		|| { echo "not installed: $*; tests that need it will skip"; rm -rf $(VENV)-$*; }
 
-# The frameworks that are observed, with Lodeline beside them as a user installs it.
+# The frameworks that are observed, with Lodeline beside them as a user installs it. Compiling all
+# of their modules would take longer than the tests that import some.
 frameworks: $(VENV)/bin/python
 	@$(MAKE) --no-print-directory --jobs 3 $(FRAMEWORKS)
 
@@ -115,7 +116,7 @@ $(FRAMEWORKS): $(VENV)-%/installed: tests/adapters/%.txt
 	@$(PYTHON) -m venv $(VENV)-$* || { rm -rf $(VENV)-$* \
 		&& $(PYTHON) -m venv --without-pip $(VENV)-$* \
 		&& $(PYTHON) -m pip --python $(VENV)-$*/bin/python install --quiet pip; }
-	@{ $(VENV)-$*/bin/python -m pip install --quiet --editable . -r $< && touch $@; } \
+	@{ $(VENV)-$*/bin/python -m pip install --quiet --no-compile --editable . -r $< && touch $@; } \
 		|| { echo "not installed: $*; tests that need it will skip"; rm -rf $(VENV)-$*; }
 
 # Only root on a Debian-like machine installs; elsewhere the tests that need a missing program say

@@ -1,4 +1,4 @@
-"""Recall of file access against `strace`, on programs that no adapter was written from.
+"""Recall of file access against `strace`, on programs written as users write them.
 
 A small set; `bench/capture_recall.py` runs all of them.
 """

@@ -7,11 +7,12 @@ and the conversions from and to pandas. A table from any other way may hold what
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, Final
 
-from lodeline.capture.datasets import find_dataset
-from lodeline.capture.patches import Patches
+from lodeline.capture.datasets import find_dataset, local_path
+from lodeline.capture.patches import After, Patches
 from lodeline.capture.process import ADAPTERS
 from lodeline.capture.recorder import Recorder
 
@@ -30,6 +31,10 @@ _WRITERS: Final = {
     "pyarrow.feather": {"write_feather": "dest"},
     "pyarrow.orc": {"write_table": "where"},
     "pyarrow.dataset": {"write_dataset": "base_dir"},
+}
+# Functions that open a plain file by its name, and the mode where none is given.
+_STREAMS: Final = {"memory_map": "r", "create_memory_map": "u", "input_stream": "r"} | {
+    "output_stream": "w"
 }
 _COMPUTE: Final = ("filter", "take", "drop_null", "if_else", "fill_null", "cast", "unique")
 _ACERO: Final = (
@@ -60,13 +65,43 @@ class PyarrowIntegration:
         ADAPTERS.when_imported("pyarrow.acero", observer.patch_acero)
         ADAPTERS.when_imported("pyarrow.pandas_compat", observer.patch_pandas)
         patches.passage(pa, "concat_tables")
+        for name, mode in _STREAMS.items():
+            patches.door(pa, name, observer.opened(mode))
+        patches.replace(pa, "OSFile", _observed_file(pa.OSFile, observer.opened("r")))
         return patches.undo
+
+
+def _observed_file(kind: Any, opened: After) -> Any:
+    """A kind of file whose opening is told: native code opens it, which no audit event shows."""
+
+    def construct(self: Any, *args: Any, **kwargs: Any) -> None:
+        kind.__init__(self)
+        opened(self, args, kwargs)
+
+    names = {"__init__": construct, "__module__": kind.__module__, "__doc__": kind.__doc__}
+    return type(kind.__name__, (kind,), names)
 
 
 class _Observer:
     def __init__(self, recorder: Recorder, patches: Patches) -> None:
         self._recorder = recorder
         self._patches = patches
+
+    def opened(self, mode: str) -> After:
+        """Tell of a plain file; what is read from it or written to it is not followed."""
+
+        def told(result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            del result
+            path = args[0] if args else next(iter(kwargs.values()), None)
+            dataset = find_dataset(path) if isinstance(path, (str, os.PathLike)) else None
+            given = args[1] if len(args) > 1 else kwargs.get("mode")
+            name = None if dataset is None else local_path(dataset)
+            if name is not None:
+                asked = str(given) if isinstance(given, str) else mode
+                how = "u" if "+" in asked else "w" if "w" in asked else asked[:1]
+                self._recorder.opened(name, how)
+
+        return told
 
     def patch_files(self, module: Any) -> None:
         name = module.__name__
