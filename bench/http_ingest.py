@@ -408,8 +408,8 @@ def until_visible(
     rounds: Rounds = {}
     bodies = event_bodies(rentgen.new_run_id)
     deliver = partial(rentgen.deliver, peer)
-    # The first waits for the consumer, too.
-    asyncio.run(deliver(bodies(2), 2))
+    # The consumer comes up, and knows most jobs and datasets, as Lodeline does after its rounds.
+    asyncio.run(deliver(bodies(max(2, arguments.requests // 8 * 2)), arguments.requests))
     for _ in range(arguments.rounds):
         for name in (name for name in servers if name.startswith("lodeline")):
             server, route, _ = servers[name]
