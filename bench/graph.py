@@ -15,7 +15,7 @@ whole; searches are not asked here, so their index is taken for complete and not
 `runs` is apart: real events, folded; ten layers of thirty jobs, fourteen days; the graph of a run
 at depth 10.
 
-At 10 M edges the store takes some 3 GB of disk, in the folder of temporary files; see `peak_rss_mb`.
+At 10 M edges the store takes some 3 GB of disk, among temporary files; see `peak_rss_mb`.
 
     python bench/graph.py --out bench/results/graph.json
     python bench/graph.py --edges 10000000 --no-runs --out bench/results/graph-10m.json

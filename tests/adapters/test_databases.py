@@ -101,7 +101,9 @@ def test_statements_of_psycopg_name_the_tables_and_columns_of_the_server(
 ) -> None:
     seen = observe(tmp_path, "sql_psycopg", interpreter, DSN=database)
     found = tables(seen)
-    assert found.pop("out.csv") == {"?", "shop.shop.totals", "shop.shop.orders", "shop.shop.big"}
+    # A bound: all that was read so far, be it from a table that is gone since.
+    bound = {"?", "shop.shop.totals", "shop.shop.orders", "shop.shop.big"}
+    assert bound <= found.pop("out.csv") <= bound | {"shop.shop.old"}
     assert found == {
         "shop.shop.orders": set(),
         "shop.shop.totals": {"shop.shop.orders", "shop.shop.big"},

@@ -36,6 +36,28 @@ _CODES: Final = {400: 3, 401: 16, 403: 7, 404: 5, 413: 3, 415: 3, 503: 14}
 _UNKNOWN: Final = 2
 
 
+def _told(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    binary = {"type": "string", "format": "binary"}
+    content = {"application/json": {"schema": schema}, _PROTOBUF: {"schema": binary}}
+    return {"description": description, "content": content}
+
+
+# Refusals are google.rpc.Status, as OTLP says, in the encoding of the request.
+_STATUS: Final = {
+    "type": "object",
+    "required": ["code", "message"],
+    "properties": {"code": {"type": "integer"}, "message": {"type": "string"}},
+}
+_OPERATION: Final = {
+    "responses": {
+        "200": _told("Taken; `partialSuccess` says what was not", {"type": "object"}),
+        "400": _told("No request of OTLP", _STATUS),
+        "413": _told("Too large", _STATUS),
+        "503": _told("Not now; `Retry-After` says when to ask again", _STATUS),
+    }
+}
+
+
 class Telemetry:
     """The endpoint.
 
@@ -62,7 +84,7 @@ class Telemetry:
     def endpoints(self) -> Sequence[Endpoint]:
         """Give the one endpoint."""
         summary = "Take OpenTelemetry spans (OTLP)"
-        return [Endpoint("POST", PATH, Permission.INGEST, self.traces, summary)]
+        return [Endpoint("POST", PATH, Permission.INGEST, self.traces, summary, _OPERATION)]
 
     async def traces(self, request: Request, caller: Caller) -> Response:
         """Take spans."""

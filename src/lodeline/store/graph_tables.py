@@ -148,7 +148,9 @@ TABLES: Final[dict[str, str]] = {
         "time_us INTEGER NOT NULL, conclusion TEXT NOT NULL, "
         "PRIMARY KEY (version, namespace, name, time_us)) WITHOUT ROWID"
     ),
-    "content_due": "(version TEXT PRIMARY KEY, position INTEGER NOT NULL)",
+    "content_due": (
+        "(version TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (version)) WITHOUT ROWID"
+    ),
     "number": (
         "(node_id INTEGER NOT NULL, number INTEGER NOT NULL, version TEXT NOT NULL, "
         "position INTEGER NOT NULL, PRIMARY KEY (node_id, number)) WITHOUT ROWID"
