@@ -16,8 +16,9 @@ from lodeline.limits import COMMIT_BYTES_MAX, COMMIT_EVENTS_MAX, SERVED_ATTEMPTS
 from lodeline.questions import ServerQuestions
 from lodeline.settings import find_setting
 
-_ONE: Final = "/api/v1/lineage"
-_BATCH: Final = "/api/v1/lineage/batch?receipt=body"
+# An import returns when its events are in answers, embedded or through a server.
+_ONE: Final = "/api/v1/lineage?wait=folded"
+_BATCH: Final = "/api/v1/lineage/batch?receipt=body&wait=folded"
 # What the service says while it has enough in hand. Sending again is safe.
 _BUSY: Final = frozenset({"could_not_tell.queue_full", "could_not_tell.busy"})
 
