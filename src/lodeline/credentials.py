@@ -92,6 +92,7 @@ _FORMS: Final[tuple[tuple[bytes, bytes, bytes], ...]] = (
 )  # fmt: skip
 
 _SHORT_BYTES: Final = 4096
+_QUOTE: Final = b'"'
 
 # Words that name a secret, alone or as a pair; compared in lower case, parts of `snake_case`,
 # `kebab-case` and `camelCase` names apart.
@@ -154,13 +155,21 @@ def scrub_bytes(data: bytes) -> bytes:
         data: UTF-8 text, such as a line of JSON, which stays valid JSON.
     """
     # One search instead of forty: a journal has a line for each file that is opened. Over long
-    # texts the forty are faster.
-    if len(data) < _SHORT_BYTES and _first_parts().search(data) is None:
+    # texts the forty are faster, and most of these are batches that repeat names and values.
+    if len(data) < _SHORT_BYTES:
+        if _first_parts().search(data) is None:
+            return data
+    elif not _may_hold_form(_QUOTE.join(set(data.split(_QUOTE)))):
         return data
     for first, further, pattern in _FORMS:
         if first in data and further in data:
             data = _form(pattern).sub(MARK.encode(), data)
     return data
+
+
+def _may_hold_form(data: bytes) -> bool:
+    """Whether the parts of some form are there. No part holds a quote, and no form crosses one."""
+    return any(first in data and further in data for first, further, _ in _FORMS)
 
 
 def scrub(text: str) -> str:

@@ -48,8 +48,14 @@ def draft(path: Path) -> dict[str, Any]:
     }
     digest = {"algorithm": "sha256", "source": "bytes", "value": None, "pending": pending}
     model = {"digest": None, "pending": pending, "framework": "sklearn"}
+    first = path.open().readline().rstrip() if path.suffix == ".csv" else ""
+    fields = [{"name": name} for name in first.split(",") if name]
     outputs = [
-        {"namespace": "file", "name": str(path), "facets": {"lodeline_digest": digest}},
+        {
+            "namespace": "file",
+            "name": str(path),
+            "facets": {"lodeline_digest": digest, "schema": {"fields": fields}},
+        },
         {"namespace": "ml", "name": "m", "facets": {"lodeline_model": model}},
     ]
     return run_event(1, outputs=outputs)

@@ -103,6 +103,34 @@ def test_predictions_leave_the_process_as_the_rules_say(
     assert "51234" not in capsys.readouterr().out
 
 
+def test_no_value_of_a_table_without_header_leaves(tmp_path: Path) -> None:
+    rows = "Ann Elm,Elmstreet 7,4111\nBob Oak,Oakstreet 2,5222\n"
+    for name in ("plain", "frame", "named", "lazy", "arrow"):
+        (tmp_path / f"{name}.csv").write_text(rows)
+    done = python(
+        tmp_path,
+        "import csv, pandas, polars, pyarrow.csv as arrow\n"
+        "rows = list(csv.reader(open('plain.csv')))\n"
+        "csv.writer(open('plain_out.csv', 'w')).writerows(rows)\n"
+        "frame = pandas.read_csv('frame.csv', header=None)\n"
+        "frame.to_csv('frame_out.csv', index=False, header=False)\n"
+        "named = pandas.read_csv('named.csv', names=['who', 'where', 'card'])\n"
+        "named.to_csv('named_out.csv', index=False, header=False)\n"
+        "lazy = polars.scan_csv('lazy.csv', has_header=False).collect()\n"
+        "lazy.write_csv('lazy_out.csv', include_header=False)\n"
+        "options = arrow.ReadOptions(autogenerate_column_names=True)\n"
+        "table = arrow.read_csv('arrow.csv', read_options=options)\n"
+        "arrow.write_csv(table, 'arrow_out.csv', arrow.WriteOptions(include_header=False))\n",
+    )
+    assert done.status == 0, done.stderr
+    told = json.dumps(done.events)
+    assert "column_3" in told
+    for value in ("Ann Elm", "Elmstreet", "4111", "Bob Oak", "Oakstreet", "5222"):
+        assert value not in told
+    schema = done.output("named_out.csv")["facets"]["lodeline_digest"]["logicalSchema"]
+    assert {column["name"] for column in schema} == {"column_1", "column_2", "column_3"}
+
+
 def test_a_column_whose_name_is_hidden_is_in_no_event(rules: Path, tmp_path: Path) -> None:
     (tmp_path / "orders.csv").write_text("id,ssn,amount\n1,078,3\n2,079,4\n")
     done = python(

@@ -97,3 +97,17 @@ def test_short_and_long_texts_are_scrubbed_alike(name: str) -> None:
     # Short ones are searched once for what any form begins with.
     short = f"a {CORPUS[name]} b"
     assert scrub(short + " " * 5_000).rstrip() == scrub(short).rstrip() != short
+
+
+@pytest.mark.parametrize("name", sorted(CORPUS.keys() - GUESSED))
+def test_a_credential_in_one_row_of_a_batch_is_taken_out(name: str) -> None:
+    rows = [{"id": f"id-{i}", "name": "ann", "score": i / 7} for i in range(200)]
+    whole = json.dumps({"rows": rows}).encode()
+    assert scrub_bytes(whole) == whole
+    rows[120]["name"] = f"x {CORPUS[name]} y"
+    scrubbed = scrub_bytes(json.dumps({"rows": rows}).encode()).decode()
+    assert not any(trace in scrubbed for trace in TRACES[name])
+    kept = json.loads(scrubbed)["rows"]
+    assert [row for i, row in enumerate(kept) if i != 120] == [
+        row for i, row in enumerate(rows) if i != 120
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -36,10 +37,16 @@ def pending_of(path: Path) -> dict[str, object]:
     }
 
 
-def logical_of(path: Path) -> str:
-    found = logical_digest(str(path), path.stat().st_size)
+def logical_of(path: Path, names: Iterable[str] = ()) -> str:
+    found = logical_digest(str(path), path.stat().st_size, tuple(names))
     assert found is not None
     return found[0]
+
+
+def columns_of(path: Path, names: Iterable[str] = ()) -> set[str]:
+    found = logical_digest(str(path), path.stat().st_size, tuple(names))
+    assert found is not None
+    return {column["name"] for column in found[1]}
 
 
 def test_a_digest_covers_every_byte(tmp_path: Path) -> None:
@@ -187,8 +194,60 @@ def test_csv_and_parquet_of_one_table_have_one_logical_digest(tmp_path: Path) ->
     TABLE.to_csv(tmp_path / "t.csv", index=False, quoting=2)
     TABLE.to_parquet(tmp_path / "t.parquet")
     TABLE.to_feather(tmp_path / "t.feather")
-    digests = {logical_of(tmp_path / f"t.{kind}") for kind in ("csv", "parquet", "feather")}
+    digests = {
+        logical_of(tmp_path / f"t.{kind}", TABLE.columns) for kind in ("csv", "parquet", "feather")
+    }
     assert len(digests) == 1
+
+
+HEADERLESS = "ann,Elm Street 7\nbob,Oak Street 2\n"
+
+
+@pytest.mark.parametrize(
+    "names", [(), ("0", "1"), ("name", "street"), ("ann",), ("name", "Elm Street 7", "x")]
+)
+def test_no_value_of_a_row_stands_in_the_place_of_a_name(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(HEADERLESS)
+    # What the program itself calls a column is in the schema that it tells anyway.
+    assert columns_of(path, names) <= {"column_1", "column_2", *names}
+    assert not {"Elm Street 7"} & (columns_of(path, names) - set(names))
+
+
+def test_a_file_without_header_has_all_its_rows_in_the_digest(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    first.write_text(HEADERLESS)
+    second.write_text("".join(reversed(HEADERLESS.splitlines(keepends=True))))
+    assert logical_of(first) == logical_of(second)
+    assert columns_of(first) == {"column_1", "column_2"}
+
+
+@pytest.mark.parametrize(
+    ("header", "names", "expected"),
+    [
+        ("a,b", ("a", "b"), {"a", "b"}),
+        (",a,b", ("a", "b"), {"", "a", "b"}),  # an index without a name stands first
+        ("a,b,c", ("c",), {"column_1", "column_2", "c"}),  # the others were not read
+        ("\ufeffa,b", ("a", "b"), {"a", "b"}),
+        ("\n\na,b", ("a", "b"), {"a", "b"}),
+        ('"a, b",b', ("a, b", "b"), {"a, b", "b"}),
+        ("# note\na,b", ("a", "b"), None),
+    ],
+)
+def test_names_are_those_that_the_program_found_in_the_first_row(
+    tmp_path: Path, header: str, names: tuple[str, ...], expected: set[str] | None
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(header + "\n" + ",".join("1" for _ in header.rpartition("\n")[2].split(",")))
+    if '"' in header:
+        path.write_text(header + "\n1,2\n")
+    if expected is None:
+        # Rows of different widths are no table.
+        assert logical_digest(str(path), 20, names) is None
+    else:
+        assert columns_of(path, names) == expected
 
 
 @settings(max_examples=20, deadline=None)
@@ -258,7 +317,7 @@ def test_chunked_and_whole_tables_are_equal(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=1)
     pacsv.write_csv(table, tmp_path / "t.csv")
     assert table_digest(chunked) == table_digest(table)
-    assert logical_of(tmp_path / "t.parquet") == logical_of(tmp_path / "t.csv")
+    assert logical_of(tmp_path / "t.parquet") == logical_of(tmp_path / "t.csv", TABLE.columns)
 
 
 def test_a_logical_digest_is_remembered_by_the_bytes_it_follows_from(tmp_path: Path) -> None:
@@ -267,6 +326,7 @@ def test_a_logical_digest_is_remembered_by_the_bytes_it_follows_from(tmp_path: P
     memory = LogicalMemory(tmp_path / "memory.json")
     assert not memory.knows(str(path), "aa")
     found = memory.find(str(path), 4, "aa")
+    assert not memory.knows(str(path), "aa", ("a",))
     memory.keep()
     path.unlink()
     again = LogicalMemory(tmp_path / "memory.json")

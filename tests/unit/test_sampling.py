@@ -182,7 +182,7 @@ def test_rules_of_the_settings_reach_the_spool(
         deployment = {"deployment": {**DEPLOYMENT, "name": name}}
         log = PredictionLog(Spool(spool), lambda told=deployment: told)
         for i in range(20):
-            log.add(log.ids.draw(), lambda i=i: {"status": 200, "output": i})
+            log.add(log.ids.draw(), lambda _, i=i: {"status": 200, "output": i})
         log.close()
         with open_drain(spool) as drain:
             assert drain is not None

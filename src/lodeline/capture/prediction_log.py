@@ -21,6 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from lodeline.capture.prediction_ids import PredictionIds
+from lodeline.capture.privacy import Privacy, current
 from lodeline.capture.sampling import find_rule, split_rows
 from lodeline.errors import UsageError
 from lodeline.limits import (
@@ -30,6 +31,8 @@ from lodeline.limits import (
 )
 from lodeline.model import PredictionId
 from lodeline.spool import Spool
+
+WriteDown = Callable[[Privacy], dict[str, Any]]
 
 _LIVE: Final[weakref.WeakSet[PredictionLog]] = weakref.WeakSet()
 
@@ -52,19 +55,20 @@ class PredictionLog:
         _LIVE.add(self)
 
     def _start(self) -> None:
-        self._waiting: deque[tuple[PredictionId, Callable[[], dict[str, Any]]]] = deque()
+        self._waiting: deque[tuple[PredictionId, WriteDown]] = deque()
         self._wake = threading.Event()
         self._idle = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._pid = os.getpid()
 
-    def add(self, drawn: PredictionId, write_down: Callable[[], dict[str, Any]]) -> None:
+    def add(self, drawn: PredictionId, write_down: WriteDown) -> None:
         """Queue one prediction.
 
         Args:
             drawn: its identifier.
-            write_down: gives the members of its record; called in the writer thread.
+            write_down: gives the members of its record under rules of privacy; called in the
+                writer thread.
         """
         waiting = self._waiting
         if len(waiting) >= PREDICTIONS_WAITING_MAX:
@@ -114,6 +118,7 @@ class PredictionLog:
     def _append_batch(self) -> None:
         """Write one batch of predictions of one block."""
         block = -1
+        rules = _Rules()
         rows: list[dict[str, Any]] = []
         waiting = self._waiting
         while waiting and len(rows) < PREDICTIONS_BATCH_MAX:
@@ -122,7 +127,7 @@ class PredictionLog:
                 break
             waiting.popleft()
             block = drawn.block
-            rows.append({"id": str(drawn), "time": drawn.time_us, **_members(write_down)})
+            rows.append({"id": str(drawn), "time": drawn.time_us, **_members(write_down, rules)})
         if rows:
             record = {"type": "predictions", "block": f"{block:010x}", **self._sampled(rows)}
             if not self.spool.append(msgspec.json.encode(record)):
@@ -157,9 +162,26 @@ class PredictionLog:
         self.spool.flush()
 
 
-def _members(write_down: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+class _Rules:
+    """The rules of privacy, read once a batch: finding them asks the environment and the system."""
+
+    def __init__(self) -> None:
+        self._read: Privacy | None = None
+
+    def get(self) -> Privacy:
+        """Read them, unless they were.
+
+        Raises:
+            UsageError: they cannot be read. Then nothing may be recorded.
+        """
+        if self._read is None:
+            self._read = current()
+        return self._read
+
+
+def _members(write_down: WriteDown, rules: _Rules) -> dict[str, Any]:
     try:
-        return write_down()
+        return write_down(rules.get())
     except Exception as error:  # capture's outermost door in the writer thread
         return {"gaps": [{"reason": "capture", "detail": f"{type(error).__name__}: {error}"[:300]}]}
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from lodeline.capture.model_values import json_value, list_rows
-from lodeline.capture.privacy import current
+from lodeline.capture.privacy import NOTHING, Privacy
 from lodeline.limits import PREDICTION_VALUES_BYTES_MAX
 from lodeline.model import PredictionId
 from lodeline.wire import canonical_bytes
@@ -92,13 +92,16 @@ def _keep(kept: bytes, digest: Any, chunk: bytes, bound: int) -> tuple[bytes, An
     return b"", digest
 
 
-def write_down(request: Request, entity_keys: Sequence[str], owner: str = "") -> dict[str, Any]:
+def write_down(
+    request: Request, entity_keys: Sequence[str], owner: str = "", *, rules: Privacy = NOTHING
+) -> dict[str, Any]:
     """Make the members of a prediction's record, beside `id` and `time`.
 
     Args:
         request: finished.
         entity_keys: names of the entity keys; empty to find them.
         owner: `namespace:name` of the deployment, by which rules of privacy find their columns.
+        rules: of privacy.
     """
     record: dict[str, Any] = {
         "status": request.status,
@@ -116,14 +119,13 @@ def write_down(request: Request, entity_keys: Sequence[str], owner: str = "") ->
     keys = _find_entity_keys(body, record.get("features"), entity_keys)
     if keys:
         record["entityKeys"] = keys
-    _conceal(record, owner)
+    _conceal(record, owner, rules)
     record.update(request.trace)
     return record
 
 
-def _conceal(record: dict[str, Any], owner: str) -> None:
+def _conceal(record: dict[str, Any], owner: str, rules: Privacy) -> None:
     """Withhold what the settings do not let out of the process."""
-    rules = current()
     notes: list[str] = []
     for name in ("features", "entityKeys"):
         if name in record:
@@ -133,7 +135,7 @@ def _conceal(record: dict[str, Any], owner: str) -> None:
             record[name] = rules.conceal(owner, record[name], notes, column="output")
     for name in ("featuresDigest", "outputDigest", "furtherOutputsDigest"):
         # Who knows all but one value finds that one by trying.
-        if name in record and rules.covers(owner):
+        if name in record and rules.rules and rules.covers(owner):
             del record[name]
             notes.append("digests of values are withheld")
     if notes:

@@ -122,10 +122,9 @@ class Privacy:
             notes: gets what was withheld, in words.
             column: the name that values without names go by.
         """
+        if not self.rules:
+            return _without_secrets(values)
         if isinstance(values, Mapping):
-            if not self.rules and {*map(type, values.values())} <= _HARMLESS:
-                # Nothing that could be a secret, and no rule: what most predictions are made of.
-                return values
             members = (self._member(owner, str(k), v, notes) for k, v in values.items())
             return {name: value for name, value in members if name}
         if isinstance(values, list) and any(isinstance(one, Mapping | list) for one in values):
@@ -253,6 +252,30 @@ class Privacy:
             {"columns": columns, "parameters": self.parameters, "variables": self.variables,
              "key": self.key}
         )  # fmt: skip
+
+
+def _without_secrets(values: Any) -> Any:
+    """Values of secret names become marks. What holds none, as most predictions, stays as it is."""
+    kind = type(values)
+    if kind in _HARMLESS or kind is str:
+        return values
+    if isinstance(values, Mapping):
+        changed = {}
+        for name, value in values.items():
+            held = type(value)
+            if held in _HARMLESS:
+                continue
+            if held is str:
+                if is_secret_name(name if type(name) is str else str(name)):
+                    changed[name] = MARK
+            elif (shown := _without_secrets(value)) is not value:
+                changed[name] = shown
+        return {**values, **changed} if changed else values
+    if isinstance(values, list):
+        shown_all = [_without_secrets(one) for one in values]
+        same = all(one is other for one, other in zip(shown_all, values, strict=True))
+        return values if same else shown_all
+    return values
 
 
 NOTHING: Final = Privacy()

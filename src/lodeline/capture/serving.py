@@ -403,7 +403,10 @@ class ServingMiddleware:
         entity_keys = self._entity_keys
         owner = f"{self.deployment.namespace}:{self.deployment.name}"
         with contextlib.suppress(Exception):
-            self.log.add(request.drawn, lambda: write_down(request, entity_keys, owner))
+            self.log.add(
+                request.drawn,
+                lambda rules: write_down(request, entity_keys, owner, rules=rules),
+            )
 
 
 def serving(

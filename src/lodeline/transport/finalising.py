@@ -105,7 +105,7 @@ class Finisher:
             at = _node_of(dataset, facets)
             digest, model = facets.get(_DIGEST), facets.get(_MODEL)
             if isinstance(digest, dict) and "pending" in digest:
-                self._finish_digest(digest, at, gaps)
+                self._finish_digest(digest, at, gaps, _names_of(facets))
             if isinstance(model, dict) and "pending" in model:
                 found = self._digest(model.pop("pending"), at, gaps)
                 model["digest"] = None if found.value is None else f"sha256:{found.value}"
@@ -113,7 +113,9 @@ class Finisher:
                 self._finish_deployment(facets[_DEPLOYMENT], gaps)
         _add_gaps(event, gaps)
 
-    def _finish_digest(self, facet: dict[str, Any], at: str, gaps: list[dict[str, str]]) -> None:
+    def _finish_digest(
+        self, facet: dict[str, Any], at: str, gaps: list[dict[str, str]], names: frozenset[str]
+    ) -> None:
         pending = facet.pop("pending")
         found = self._digest(pending, at, gaps)
         facet.update(algorithm="sha256", value=found.value, bytes=found.bytes)
@@ -127,17 +129,17 @@ class Finisher:
             ]
         # With it would come the names of all columns.
         elif found.value is not None and not pending.get("columnsWithheld"):
-            logical = self._find_logical(FileState.read(pending), found.value)
+            logical = self._find_logical(FileState.read(pending), found.value, names)
             if logical is not None:
                 facet["logical"], facet["logicalSchema"] = logical
 
-    def _find_logical(self, state: FileState, digest: str) -> Logical | None:
-        if not self._logical.knows(state.path, digest):
+    def _find_logical(self, state: FileState, digest: str, names: frozenset[str]) -> Logical | None:
+        if not self._logical.knows(state.path, digest, names):
             self.hasher.check_time(needed=state.size / _LOGICAL_BYTES_PER_SECOND)
-        logical = self._logical.find(state.path, state.size, digest)
+        logical = self._logical.find(state.path, state.size, digest, names)
         # The table was read after the bytes were hashed: it must still be those bytes.
         if not self.hasher.is_still(state):
-            self._logical.forget(state.path, digest)
+            self._logical.forget(state.path, digest, names)
             return None
         return logical
 
@@ -202,6 +204,16 @@ def _iter_states(event: dict[str, Any]) -> Iterator[FileState]:
                     state = FileState.read(pending)
                     if not Path(state.path).is_dir():
                         yield state
+
+
+def _names_of(facets: dict[str, Any]) -> frozenset[str]:
+    """The names of columns that the program used: what its schema facet tells anyway."""
+    schema = facets.get("schema")
+    fields = schema.get("fields") if isinstance(schema, dict) else None
+    if not isinstance(fields, list):
+        return frozenset()
+    names = (field.get("name") for field in fields if isinstance(field, dict))
+    return frozenset(name for name in names if isinstance(name, str))
 
 
 def _node_of(dataset: dict[str, Any], facets: dict[str, Any]) -> str:

@@ -8,13 +8,19 @@ of columns does not count, the number of equal rows does.
 Rows are encoded at a fixed width (text by the digest of each distinct value), hashed one by one,
 and the sorted row digests are hashed together: a sum of row digests would be shorter to compute,
 but lets unequal tables of one sum be constructed.
+
+The first row of a CSV counts as names only where the program that read or wrote the file took it
+for names, too. Nothing in the file tells a header from a row of text, and no value of a row may
+leave in the place of a name; so all other columns are named by position, `column_1` first.
 """
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +36,8 @@ _FORMATS: Final = {
     ".feather": "ipc",
     ".arrow": "ipc",
 }
-
+# What reading a file that only looks like a table may raise.
+_FAULTS: Final = (OSError, ValueError, NotImplementedError, AttributeError)
 
 Logical = tuple[str, list[dict[str, str]]]
 
@@ -54,22 +61,31 @@ class LogicalMemory:
                     for key, found in loaded.items()
                 }
 
-    def find(self, path: str, size: int, byte_digest: str) -> Logical | None:
-        """Compute a file's logical digest, unless the same bytes were met before."""
-        key = f"{byte_digest}{Path(path).suffix.lower()}"
+    def find(
+        self, path: str, size: int, byte_digest: str, names: Collection[str] = ()
+    ) -> Logical | None:
+        """Compute a file's logical digest, unless the same bytes were met before.
+
+        Args:
+            path: of the file.
+            size: in bytes.
+            byte_digest: of its bytes.
+            names: that the program used for the columns of this table.
+        """
+        key = _key(path, byte_digest, names)
         if key not in self._known:
-            self._known[key] = logical_digest(path, size)
+            self._known[key] = logical_digest(path, size, names)
             self._changed = True
         return self._known[key]
 
-    def knows(self, path: str, byte_digest: str) -> bool:
+    def knows(self, path: str, byte_digest: str, names: Collection[str] = ()) -> bool:
         """Whether `find` need not read the file, by its digest or because it is no table."""
         suffix = Path(path).suffix.lower()
-        return suffix not in _FORMATS or f"{byte_digest}{suffix}" in self._known
+        return suffix not in _FORMATS or _key(path, byte_digest, names) in self._known
 
-    def forget(self, path: str, byte_digest: str) -> None:
+    def forget(self, path: str, byte_digest: str, names: Collection[str] = ()) -> None:
         """Take back what was computed from a file that changed meanwhile."""
-        self._known.pop(f"{byte_digest}{Path(path).suffix.lower()}", None)
+        self._known.pop(_key(path, byte_digest, names), None)
 
     def keep(self) -> None:
         """Write down what was computed since. A full disk costs computing it again."""
@@ -80,8 +96,23 @@ class LogicalMemory:
         self._changed = False
 
 
-def logical_digest(path: str, size: int) -> Logical | None:
+def _key(path: str, byte_digest: str, names: Collection[str]) -> str:
+    """What a logical digest follows from: in a CSV, also what counts as a name."""
+    suffix = Path(path).suffix.lower()
+    if _FORMATS.get(suffix) != "csv":
+        return f"{byte_digest}{suffix}"
+    known = hashlib.sha256(canonical_bytes(sorted(set(names)))).hexdigest()
+    return f"{byte_digest}{suffix}:{known[:16]}"
+
+
+def logical_digest(path: str, size: int, names: Collection[str] = ()) -> Logical | None:
     """Compute the logical digest of a table in a file.
+
+    Args:
+        path: of the file.
+        size: in bytes.
+        names: that the program used for the columns of this table; a CSV's first row is taken for
+            names only if they are in it.
 
     Returns:
         SHA-256 (hex) and the canonical schema; `None` where there is none: another format, too
@@ -96,14 +127,14 @@ def logical_digest(path: str, size: int) -> Logical | None:
     except ImportError:
         return None
     try:
-        return table_digest(_read_table(path, kind))
-    except (pa.ArrowException, OSError, ValueError, NotImplementedError, AttributeError):
+        return table_digest(_read_table(path, kind, frozenset(names)))
+    except (pa.ArrowException, csv.Error, *_FAULTS):
         # A file that only looks like a table has no logical digest, and that is no fault; nor is a
         # release of pyarrow that lacks a function: the event must be delivered all the same.
         return None
 
 
-def _read_table(path: str, kind: str) -> Any:
+def _read_table(path: str, kind: str, names: frozenset[str]) -> Any:
     if kind == "parquet":
         import pyarrow.parquet as pq
 
@@ -115,16 +146,43 @@ def _read_table(path: str, kind: str) -> Any:
         from pyarrow import feather
 
         return feather.read_table(path, memory_map=False)
-    from pyarrow import csv
+    return _read_csv(path, names)
 
+
+def _read_csv(path: str, names: frozenset[str]) -> Any:
+    from pyarrow import csv as arrow_csv
+
+    delimiter = "\t" if path.lower().endswith(".tsv") else ","
+    header = _find_header(path, delimiter, names)
     # Only an empty, unquoted field is null: text such as "NA" may be a value.
-    return csv.read_csv(
+    table = arrow_csv.read_csv(
         path,
-        parse_options=csv.ParseOptions(delimiter="\t" if path.lower().endswith(".tsv") else ","),
-        convert_options=csv.ConvertOptions(
+        read_options=arrow_csv.ReadOptions(autogenerate_column_names=header is None),
+        parse_options=arrow_csv.ParseOptions(delimiter=delimiter),
+        convert_options=arrow_csv.ConvertOptions(
             null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
         ),
     )
+    return table.rename_columns(
+        [
+            name if header is not None and name in header else f"column_{position}"
+            for position, name in enumerate(table.column_names, start=1)
+        ]
+    )
+
+
+def _find_header(path: str, delimiter: str, names: frozenset[str]) -> frozenset[str] | None:
+    """The names that a CSV's first row holds; `None` where it may be a row of data.
+
+    It is a header when the program took every cell of it for a name (the empty one stands over an
+    index), or found all its columns in it. Cells that the program did not use stay out.
+    """
+    with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        first = next((row for row in csv.reader(file, delimiter=delimiter) if row), [])
+    cells = {cell for cell in first if cell}
+    if not cells & names or not (cells <= names or names <= cells):
+        return None
+    return frozenset(cells & names) | {""}
 
 
 def table_digest(table: Any) -> Logical | None:
