@@ -17,8 +17,8 @@ WORKERS ?= 2
 ARGS ?=
 # Programs that some tests run, with their package where it has another name: strace is the
 # reference for which files a program touches, softhsm2 a token behind PKCS#11, prometheus reads the
-# service's figures.
-APT_PROGRAMS := git strace npm softhsm2-util:softhsm2 openssl prometheus
+# service's figures, chromium its pages.
+APT_PROGRAMS := chromium git strace npm softhsm2-util:softhsm2 openssl prometheus
 # A file that tells of a package, and the package: Debian's Go lies off the PATH, and its library
 # for transparency logs is no program. Both check what Lodeline writes.
 APT_FILES := /usr/lib/go-1.19/bin/go:golang-1.19-go \
@@ -49,14 +49,16 @@ bench: $(VENV)/installed-bench
 docs: $(VENV)/installed-demo
 	$(BIN)/python docs/generate.py
 
-ui:
-	@echo "The pages are rendered by the server and need no build."
-	@echo "The TypeScript islands (graph, search, verify in the browser) come with the interface;"
-	@echo "there is nothing to build yet."
+# What is built is committed, so that users need no Node; a test compares.
+ui: ui/node_modules/.package-lock.json
+	cd ui && npm run --silent check && npm run --silent build
+
+ui/node_modules/.package-lock.json: ui/package.json ui/package-lock.json
+	cd ui && npm ci --silent --no-audit --no-fund
 
 clean:
 	rm -rf $(VENV) $(VENV)-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
-	rm -rf lodeline-demo tests/javascript/node_modules
+	rm -rf lodeline-demo tests/javascript/node_modules ui/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Debian's python3 may come without ensurepip; pip can then install itself into the environment.
@@ -87,8 +89,10 @@ $(VENV)/installed-bench: pyproject.toml $(VENV)/installed-demo
 # skip; under CI they fail.
 javascript: apt
 	@if command -v npm >/dev/null; then \
-		cd tests/javascript && { [ node_modules/.package-lock.json -nt package-lock.json ] \
-			|| npm ci --silent --no-audit --no-fund || echo "npm ci failed"; }; \
+		for folder in tests/javascript ui; do \
+			( cd $$folder && { [ node_modules/.package-lock.json -nt package-lock.json ] \
+				|| npm ci --silent --no-audit --no-fund || echo "npm ci failed in $$folder"; } ); \
+		done; \
 	else echo "not installed: npm; tests that need it will skip"; fi
 
 # Airflow and dbt, as they come: their requirements exclude each other's, so each has an environment.

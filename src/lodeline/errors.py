@@ -128,6 +128,17 @@ class UnknownEntryError(NoError):
 
 
 @dataclass(eq=False)
+class UnknownPageError(NoError):
+    """The service has nothing at that path."""
+
+    code: ClassVar[str] = "no.route"
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.path} is not served here"
+
+
+@dataclass(eq=False)
 class RunTakenError(UsageError):
     """The identifier belongs to a run of another job."""
 

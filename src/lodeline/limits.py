@@ -741,3 +741,6 @@ SPARK_PLAN_CHARACTERS_MAX = 16 * 1024 * 1024
 # Columns that a summary of predictions has figures of; models with more features exist, but a
 # summary is to stay smaller than what it stands for.
 SUMMARY_COLUMNS_MAX = 256
+
+# A form of the pages: a key, and an address to come back to, which a request line bounds.
+SIGN_IN_BYTES_MAX = 64 * 1024

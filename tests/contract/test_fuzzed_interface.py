@@ -42,7 +42,7 @@ PARTS = {
     "native": ("--include-path-regex", "coverage,fuzzing"),
     "marquez": ("--exclude-path-regex", "fuzzing"),
 }
-NATIVE = r"^/(api/v2/|api/openapi|log/|healthz|readyz|metrics|style|$|api/v1/lineage)"
+NATIVE = r"^/(api/v2/|api/openapi|log/|healthz|readyz|metrics|api/v1/lineage)"
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,7 @@ def test_only_public_routes_need_no_key(document: dict[str, Any]) -> None:
         for operation in operations.values()
         if operation["security"] == []
     }
-    assert open_paths == {"/healthz", "/readyz", "/style.css", "/api/openapi.json"}
+    assert open_paths == {"/healthz", "/readyz", "/api/openapi.json"}
 
 
 QUESTIONS = [

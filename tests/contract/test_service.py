@@ -316,15 +316,6 @@ def test_what_is_spooled_beside_the_store_is_delivered_meanwhile(service: Servic
     assert "dataset:n:spooled" in {node["id"] for node in reply.json["nodes"]}
 
 
-def test_the_page_says_what_runs_here_and_how_to_ask(service: Service) -> None:
-    reply = service.send("GET", "/")
-    assert reply.status == 200
-    assert "default-src 'none'" in reply.headers["content-security-policy"]
-    text = reply.body.decode()
-    assert "lodeline trace" in text
-    assert "/api/v1/lineage" in text
-
-
 def test_the_service_says_that_it_is_alive_and_ready(service: Service) -> None:
     assert service.send("GET", "/healthz").status == 200
     assert service.send("GET", "/readyz").json == {"ready": True, "problems": []}

@@ -195,8 +195,8 @@ def routes_in_code() -> set[str]:
     from lodeline.server.asking import VERBS
 
     path = re.compile(
-        r"/(?:healthz|readyz|style\.css|metrics|api/v\d+(?:/[\w{}-]+)+|api/openapi\.json"
-        r"|log/{segment}/{path:path})?"
+        r"/(?:healthz|readyz|metrics|api/v\d+(?:/[\w{}-]+)+|api/openapi\.json"
+        r"|log/{segment}/{path:path})"
     )
     found = {
         text
@@ -211,6 +211,19 @@ def test_every_route_is_documented_and_the_other_way_round() -> None:
     text = (REFERENCE / "http.md").read_text(encoding="utf-8")
     told = set(re.findall(r"^\| `(?:[A-Z]+ )?(/[^`?]*)`", text, flags=re.MULTILINE))
     assert told == routes_in_code()
+
+
+def test_every_page_is_in_the_guide_of_the_interface_and_the_other_way_round() -> None:
+    made = re.compile(r"page_endpoints?\(\s*(?:service,\s*)?(?:\"[A-Z]+\",\s*)?\"(/[^\"]*)\"")
+    found = {
+        path
+        for source in (SOURCE / "server" / "pages").glob("*.py")
+        for path in made.findall(source.read_text(encoding="utf-8"))
+    }
+    text = (DOCS / "guides" / "interface.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`/[^|]*) \|", text, flags=re.MULTILINE)
+    told = {path for row in rows for path in re.findall(r"`(/[^`?]*)", row)}
+    assert told == found
 
 
 def test_every_relative_link_leads_somewhere() -> None:

@@ -1,4 +1,4 @@
-"""The service as one ASGI application: routes to ingestion, questions, health and the page.
+"""The service as one ASGI application: routes to ingestion, questions, health and the pages.
 
 Every route is an `Endpoint` behind the one gate, and every read of the graph passes `query.ask`,
 the one door; the log's own files hold nothing that needs masking.
@@ -7,14 +7,14 @@ the one door; the log's own files hold nothing that needs masking.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Match, Route
 
 from lodeline.errors import LodelineError
@@ -25,16 +25,10 @@ from lodeline.server.endpoints import ANYONE, Caller, Endpoint, Gate, Permission
 from lodeline.server.noting import KEY
 from lodeline.server.observing import Observing
 from lodeline.server.openapi import Description
-from lodeline.server.pages import STYLE, home_page
+from lodeline.server.pages.refusing import refuse_route, wants_page
 from lodeline.server.refusals import fault_object
 from lodeline.server.taking import PATHS, Receive, Scope, Send, Taking
 from lodeline.server.writing import Writer
-
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 
 
 class EndpointGroup(Protocol):
@@ -134,24 +128,9 @@ class Application:
     def _own_endpoints(self) -> list[Endpoint]:
         public = Permission.PUBLIC
         return [
-            Endpoint("GET", "/", Permission.READ, self._home, "The home page"),
-            Endpoint("GET", "/style.css", public, self._style, "The pages' style sheet"),
             Endpoint("GET", "/healthz", public, self._healthz, "Whether the process answers"),
             Endpoint("GET", "/readyz", public, self._readyz, "Whether events are taken"),
         ]
-
-    async def _home(self, request: Request, caller: Caller) -> Response:
-        stats: Mapping[str, Any] | None = None
-        problem = None
-        try:
-            stats = await asyncio.to_thread(self._ask, caller, "stats", {})
-        except LodelineError as error:
-            problem = str(error)
-        base = str(request.base_url).rstrip("/")
-        return HTMLResponse(home_page(stats=stats, problem=problem, base=base), headers=_HEADERS)
-
-    async def _style(self, _: Request, __: Caller) -> Response:
-        return Response(STYLE, media_type="text/css", headers=_HEADERS)
 
     async def _healthz(self, _: Request, __: Caller) -> Response:
         """Whether the process answers at all."""
@@ -178,6 +157,8 @@ class Application:
         message = f"{request.method} {request.url.path} is not served here"
         headers = {"Allow": ", ".join(self._methods_of(request.scope))} if status == 405 else None
         body = {"code": code, "message": message, "next": None}
+        if status == 404 and wants_page(request):
+            return refuse_route(request, status, body)
         return JSONResponse(body, status_code=status, headers=headers)
 
     def _methods_of(self, scope: Scope) -> list[str]:
@@ -191,4 +172,7 @@ class Application:
 
 async def _fault(request: Request, _: Exception) -> Response:
     """Answer in our form; `Observing` tells the fault in the diagnostics."""
-    return JSONResponse(fault_object(request.scope[KEY].request_id), status_code=500)
+    body = fault_object(request.scope[KEY].request_id)
+    if wants_page(request):
+        return refuse_route(request, 500, body)
+    return JSONResponse(body, status_code=500)

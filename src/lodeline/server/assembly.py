@@ -38,6 +38,7 @@ from lodeline.server.log_files import LogFiles
 from lodeline.server.marquez import Marquez
 from lodeline.server.metrics import STORE_METRICS, Metrics, MetricsPage, read_store
 from lodeline.server.observing import Observing
+from lodeline.server.pages import Pages, PageService
 from lodeline.server.refused_input import RefusedInput
 from lodeline.server.retention import Retention
 from lodeline.server.segments import (
@@ -108,6 +109,7 @@ def build_application(
             EachSegment(events, segment_named, segments.authoriser),
             *_metrics_pages(metrics, configuration),
             *agents,
+            _pages(questions.answer, segments, writer, gate, configuration),
         ],
         gate=gate,
         observing=Observing(metrics, traces, requests=configuration.log_requests),
@@ -117,6 +119,24 @@ def build_application(
         begin_stopping=partial(_stop_streams, events.values()),
         close=_work_behind(list(segments.by_name.values()), tracing, configuration),
     )
+
+
+def _pages(
+    ask: Ask,
+    segments: Segments,
+    writer: Writer,
+    gate: Gate,
+    configuration: ServerConfiguration,
+) -> Pages:
+    service = PageService(
+        ask,
+        segments,
+        gate,
+        keys=not isinstance(gate, OpenGate),
+        waiting=lambda: writer.waiting,
+        configuration=configuration,
+    )
+    return Pages(service)
 
 
 def _open_segments(store: str, configuration: ServerConfiguration) -> Segments:

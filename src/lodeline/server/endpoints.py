@@ -93,18 +93,19 @@ class OpenGate:
         Raises:
             ForbiddenError: a page of another site would change something.
         """
-        if scope["method"] not in _SAFE:
+        if scope["method"] not in SAFE_METHODS:
             sites = {value for name, value in scope["headers"] if name == b"sec-fetch-site"}
-            if not sites <= _OWN_SITE:
+            if not sites <= OWN_SITE:
                 raise ForbiddenError("a page of another site may not bring anything here")
         return ANYONE
 
 
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_OWN_SITE: Final = frozenset({b"same-origin", b"none"})
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+OWN_SITE: Final = frozenset({b"same-origin", b"none"})
 
 
 Handler = Callable[[Request, Caller], Awaitable[Response]]
+Refuse = Callable[[Request, LodelineError], Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,8 @@ class Endpoint:
         serve: answers; a `LodelineError` that it raises becomes the answer.
         summary: one line for the API's description.
         operation: what else OpenAPI says of it.
+        refuse: answers with an error; without it, its JSON object is the answer.
+        described: whether it belongs to the API's description; pages for people do not.
     """
 
     method: str
@@ -127,6 +130,8 @@ class Endpoint:
     serve: Handler
     summary: str
     operation: Mapping[str, Any] = field(default_factory=dict)
+    refuse: Refuse | None = None
+    described: bool = True
 
 
 def route_all(endpoints: Iterable[Endpoint], gate: Gate) -> list[Route]:
@@ -153,6 +158,8 @@ def _guarded(endpoint: Endpoint, gate: Gate) -> Callable[[Request], Awaitable[Re
             return await endpoint.serve(request, caller)
         except LodelineError as error:
             note(request.scope, code=error.code)
+            if endpoint.refuse is not None:
+                return endpoint.refuse(request, error)
             return error_response(error)
 
     return serve

@@ -1,5 +1,8 @@
 """The gate of a service with API keys: `Authorization: Bearer lodeline_…`, or no answer.
 
+Browsers bring their key in a cookie (`server/pages/signing_in.py`). They send cookies along with
+whatever a page asks for, so with a cookie only this service's own pages may change something.
+
 Every request's key is looked up in the store, so that a revocation counts at once; requests that
 come within `API_KEY_CACHE_SECONDS` of each other share a look-up. Why a key does not count is told
 to who has its secret, and to nobody else. Tokens stand in no message and no log.
@@ -22,10 +25,11 @@ from lodeline.errors import (
 from lodeline.limits import API_KEY_CACHE_SECONDS, API_KEY_USE_SECONDS, API_KEYS_CACHED_MAX
 from lodeline.model import format_time
 from lodeline.query.permission import CLOSED, OPEN, NamespaceAuthoriser, NamespacePatterns
-from lodeline.server.endpoints import Caller, Permission, Scope
+from lodeline.server.endpoints import OWN_SITE, SAFE_METHODS, Caller, Permission, Scope
 from lodeline.store import Segment
 from lodeline.store.api_keys import ApiKey, find_api_key, note_uses, split_token
 
+KEY_COOKIE: Final = "lodeline_key"
 NOBODY: Final = Caller(None, frozenset({Permission.PUBLIC}), CLOSED)
 _US: Final = 1_000_000
 
@@ -148,10 +152,25 @@ def caller_of(key: ApiKey) -> Caller:
 def _token_of(scope: Scope) -> str:
     given = [value for name, value in scope["headers"] if name == b"authorization"]
     if not given:
-        raise UnauthenticatedError("a key is needed: Authorization: Bearer lodeline_…")
+        return _token_in_cookie(scope)
     if len(given) > 1:
         raise UnauthenticatedError("one Authorization header, not several", presented=True)
     scheme, _, token = given[0].decode("latin-1").strip().partition(" ")
     if scheme.lower() != "bearer":
         raise UnauthenticatedError("the scheme is Bearer: Authorization: Bearer lodeline_…")
     return str(token.strip())
+
+
+def _token_in_cookie(scope: Scope) -> str:
+    cookies = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
+    pairs = (one.strip().partition("=") for one in cookies.decode("latin-1").split(";"))
+    # An empty one is that of a browser that signed out.
+    tokens = [value for name, _, value in pairs if name == KEY_COOKIE and value]
+    if not tokens:
+        raise UnauthenticatedError("a key is needed: Authorization: Bearer lodeline_…")
+    if scope["method"] not in SAFE_METHODS:
+        sites = {value for name, value in scope["headers"] if name == b"sec-fetch-site"}
+        # Without the header there is no browser of today, which has no need of a cookie.
+        if not sites or not sites <= OWN_SITE:
+            raise ForbiddenError("a page of another site may not bring anything here")
+    return tokens[0]

@@ -1,7 +1,8 @@
 """GET /api/openapi.json: the service described in OpenAPI 3.1, made from its endpoints.
 
 What an endpoint says of itself (`Endpoint.operation`) stands; what it leaves out is filled in here,
-so that no route can be missing. The description is checked in as `schema/openapi.json`.
+so that no route can be missing. The description is checked in as `schema/openapi.json`; pages for
+people are not part of it.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     """Describe endpoints as an OpenAPI 3.1 document."""
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
+        if not endpoint.described:
+            continue
         path = re.sub(r"\{(\w+):\w+\}", r"{\1}", endpoint.path)
         paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, path)
     return {
@@ -263,8 +266,6 @@ _KNOWN: Final[dict[tuple[str, str], dict[str, Any]]] = {
             }
         }
     },
-    ("GET", "/"): {"responses": {"200": _media("The page", "text/html")}},
-    ("GET", "/style.css"): {"responses": {"200": _media("The style sheet", "text/css")}},
     ("GET", "/healthz"): {"responses": {"200": _media("It answers", "text/plain")}},
     ("GET", "/readyz"): {
         "responses": {

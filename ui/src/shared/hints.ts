@@ -1,0 +1,111 @@
+// Search as you type: the first hits under the field, chosen with the arrow keys. Without it the
+// form asks the server, which shows all of them.
+
+import { nodeUrl, shortName, kindWord } from "./nodes";
+
+interface Hit {
+  id: string;
+  kind: string;
+  namespace: string | null;
+}
+
+const PAUSE_MS = 90;
+
+export function hint(form: HTMLFormElement): void {
+  const field = form.querySelector<HTMLInputElement>("input[name=q]");
+  if (!field) return;
+  const list = document.createElement("ul");
+  list.className = "hints";
+  list.id = "hints";
+  list.hidden = true;
+  list.setAttribute("role", "listbox");
+  list.setAttribute("aria-label", "Found");
+  form.append(list);
+  field.setAttribute("role", "combobox");
+  field.setAttribute("aria-autocomplete", "list");
+  field.setAttribute("aria-controls", list.id);
+  field.setAttribute("aria-expanded", "false");
+
+  let hits: Hit[] = [];
+  let chosen = -1;
+  let timer = 0;
+  let asking: AbortController | null = null;
+
+  const choose = (index: number): void => {
+    chosen = index;
+    list.querySelectorAll<HTMLElement>("[role=option]").forEach((option, at) => {
+      option.setAttribute("aria-selected", String(at === index));
+      if (at === index) option.scrollIntoView({ block: "nearest" });
+    });
+    if (index < 0) field.removeAttribute("aria-activedescendant");
+    else field.setAttribute("aria-activedescendant", `hint-${index}`);
+  };
+  const close = (): void => {
+    list.hidden = true;
+    field.setAttribute("aria-expanded", "false");
+    choose(-1);
+  };
+  const show = (found: Hit[]): void => {
+    hits = found;
+    list.replaceChildren(...found.map(option));
+    list.hidden = found.length === 0;
+    field.setAttribute("aria-expanded", String(found.length > 0));
+    choose(-1);
+  };
+  const ask = async (): Promise<void> => {
+    asking?.abort();
+    const words = field.value.trim();
+    if (words === "") return close();
+    asking = new AbortController();
+    try {
+      const asked = `/api/v2/search?limit=8&q=${encodeURIComponent(words)}`;
+      const answer = await fetch(asked, { signal: asking.signal });
+      if (!answer.ok) return close();
+      const found = (await answer.json()) as { results: Hit[] };
+      if (document.activeElement === field) show(found.results);
+    } catch {
+      // Asked again at the next letter; the form works in any case.
+    }
+  };
+  field.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = window.setTimeout(() => void ask(), PAUSE_MS);
+  });
+  field.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !list.hidden) {
+      event.preventDefault();
+      close();
+    } else if ((event.key === "ArrowDown" || event.key === "ArrowUp") && !list.hidden) {
+      event.preventDefault();
+      const step = event.key === "ArrowDown" ? 1 : -1;
+      choose(((chosen + 1 + step + hits.length + 1) % (hits.length + 1)) - 1);
+    } else if (event.key === "Enter" && chosen >= 0) {
+      event.preventDefault();
+      window.location.assign(nodeUrl(hits[chosen]?.id ?? ""));
+    }
+  });
+  field.addEventListener("blur", () => setTimeout(close, 150));
+  list.addEventListener("mousedown", (event) => {
+    const item = (event.target as Element).closest<HTMLElement>("[role=option]");
+    if (!item) return;
+    event.preventDefault();
+    window.location.assign(nodeUrl(hits[Number(item.dataset.at)]?.id ?? ""));
+  });
+}
+
+function option(hit: Hit, at: number): HTMLElement {
+  const item = document.createElement("li");
+  item.id = `hint-${at}`;
+  item.dataset.at = String(at);
+  item.setAttribute("role", "option");
+  item.setAttribute("aria-selected", "false");
+  const shape = document.createElement("span");
+  shape.className = `shape k-${hit.kind}`;
+  const name = document.createElement("bdi");
+  name.textContent = shortName(hit.id);
+  const where = document.createElement("span");
+  where.className = "where";
+  where.textContent = `${kindWord(hit.kind)}${hit.namespace ? ` in ${hit.namespace}` : ""}`;
+  item.append(shape, name, where);
+  return item;
+}
