@@ -614,6 +614,16 @@ ROWS_PAGE_MAX = 100_000
 # Links of row steps kept in memory during one question; the least recently used go first.
 ROW_BLOB_CACHE_BYTES = 512 * 1024 * 1024
 
+# Row groups of one block kept decoded: a question about single rows touches few of them.
+ROW_GROUPS_CACHED_MAX = 16
+
+# Blocks of row steps kept open by one process, over all questions.
+ROW_BLOCKS_OPEN_MAX = 256
+
+# A smaller block is checked against its digest whole when it is opened; of a larger one the end is,
+# and each page when it is read.
+ROW_BLOCK_CHECKED_WHOLE_BYTES = 4 * 1024 * 1024
+
 # A condition of `--where`. People write them by hand.
 WHERE_CHARACTERS_MAX = 2_000
 

@@ -17,6 +17,7 @@ pytest.importorskip("numpy")
 
 from lodeline import ingest  # noqa: E402
 from lodeline.query import ask  # noqa: E402
+from lodeline.rows.committing import commit_blocks  # noqa: E402
 from lodeline.store import Segment, open_segment  # noqa: E402
 
 LAYERS = 4
@@ -114,6 +115,12 @@ def test_composed_rows_are_those_of_brute_force_and_forward_of_backward_comes_ba
     drawn = [random_step(rng, segment, layer, sizes) for layer in range(LAYERS - 1)]
     record(segment, 1, [drawn[0][0]])
     record(segment, 3, [drawn[1][0], drawn[2][0]])
+    if seed % 2:
+        # What programs wrote gives way to committed blocks, which answer alike.
+        blobs = {step["digest"] for step, _ in drawn} - {None}
+        assert commit_blocks(segment) == len(blobs)
+        assert commit_blocks(segment) == 0
+        assert not blobs & set(segment.blobs.list_digests())
     pairs = [pairs for _, pairs in drawn]
     for start in rng.sample(range(sizes[3]), 3):
         at = {start}

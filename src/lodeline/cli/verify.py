@@ -22,7 +22,6 @@ from lodeline.errors import (
     UnreadableFileError,
     UsageError,
 )
-from lodeline.ingest.prediction_blobs import verify_blob
 from lodeline.model.identifiers import KINDS
 from lodeline.settings import shown_store, store_url
 from lodeline.store.verification import Failure, VerifyReport, verify_segment
@@ -53,7 +52,7 @@ def execute(arguments: Namespace) -> int:
         with counting("verify", quiet=arguments.json) as progress:
             report = verify_segment(
                 segment,
-                block_root=verify_blob,
+                block_root=_block_root,
                 timestamp_roots=find_roots(),
                 progress=lambda done, total: progress(done, total, f"{done} entries"),
             )
@@ -90,6 +89,17 @@ def _verify_subject(arguments: Namespace) -> int:
     else:
         print(render(report))
     return 0 if report.ok else 1
+
+
+def _block_root(data: bytes) -> str:
+    """Recompute the root of a batch of predictions, or of a block of row links."""
+    if data.startswith(b"PAR1"):
+        from lodeline.rows.blocks import block_root
+
+        return block_root(data)
+    from lodeline.ingest.prediction_blobs import verify_blob
+
+    return verify_blob(data)
 
 
 def _is_identifier(text: str) -> bool:

@@ -676,7 +676,10 @@ def _reservation(
     for index, entry in entries.items():
         if entry.record.kind != "block" or entry.payload is None or index >= as_of:
             continue
-        facet = _batch_facet(entries, index)
+        event = packs.read_json(entry.payload, f"entry {index}")
+        facet = event["dataset"]["facets"].get("lodeline_prediction_batch")
+        if facet is None:
+            continue  # It commits to links of rows.
         if facet.get("reserved") and facet["block"] == drawn.block_text:
             found.append((int(facet["time"]), -index))
     before = [one for one in found if one[0] <= drawn.time_us]

@@ -29,6 +29,7 @@ from lodeline.wire import DatasetEvent, Event, JobEvent, Run, RunEvent, decode_s
 MAPPED_KINDS: Final = frozenset({"dataset", "job", "run", "model", "deployment", "feature"})
 
 _BATCH: Final = "lodeline_prediction_batch"
+_ROW_BLOCKS: Final = "lodeline_row_blocks"
 
 
 def asserted_nodes(event: Event) -> frozenset[str]:
@@ -165,6 +166,7 @@ def _parsed(identifiers: Iterable[object]) -> Iterator[NodeId]:
 
 
 def _block_nodes(body: Mapping[str, Any]) -> Iterator[NodeId]:
+    yield from _row_block_nodes(body)
     facet: Any = body
     for name in ("dataset", "facets", _BATCH):
         facet = facet.get(name) if isinstance(facet, dict) else None
@@ -176,6 +178,17 @@ def _block_nodes(body: Mapping[str, Any]) -> Iterator[NodeId]:
             yield NodeId(kind, _text(named, "namespace"), name)
     if run_id := _text(facet, "run"):
         yield NodeId("run", "", run_id.lower())
+
+
+def _row_block_nodes(body: Mapping[str, Any]) -> Iterator[NodeId]:
+    """Blocks of row links are filed under what the rows came to be."""
+    facet: Any = body
+    for name in ("dataset", "facets", _ROW_BLOCKS):
+        facet = facet.get(name) if isinstance(facet, dict) else None
+    outputs = facet.get("outputs") if isinstance(facet, dict) else None
+    for one in outputs if isinstance(outputs, list) else ():
+        if isinstance(one, dict) and one.get("kind") in {"dataset", "model"}:
+            yield NodeId(one["kind"], _text(one, "namespace"), _text(one, "name"))
 
 
 _READERS: Final = {"alias": _alias_nodes, "block": _block_nodes, "statement": _statement_nodes}

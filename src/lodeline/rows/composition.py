@@ -115,6 +115,9 @@ class Composer:
         for operator, detail in step.gaps:
             found.add_gap(Gap(str(step.output), "capture", f"{operator}: {detail}"))
         try:
+            erased = self._links.count_erased(step, rows if back else None)
+            if erased:
+                found.add_gap(Gap(str(step.output), "erased", f"links of {erased} rows"))
             if back:
                 return self._links.back(step, rows)
             import numpy as np

@@ -1,27 +1,80 @@
 """The links of one step, followed backward or forward for some rows.
 
-Row numbers are numpy arrays of int64, sorted and unique. Blobs are Parquet; of a large one only
-the row groups that hold the rows asked about are read.
+Row numbers are numpy arrays of int64, sorted and unique. Blocks stay open from one question to the
+next, and of a large one only the row groups that hold the rows asked about are read.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from hashlib import sha256
+from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
-from lodeline.errors import MissingLinksError, UnknownBlobError
-from lodeline.limits import ROW_BLOB_CACHE_BYTES
+from lodeline.errors import MissingLinksError, StoreCorruptError, UnknownBlobError
+from lodeline.limits import (
+    ROW_BLOB_CACHE_BYTES,
+    ROW_BLOCK_CHECKED_WHOLE_BYTES,
+    ROW_BLOCKS_OPEN_MAX,
+)
 from lodeline.rows.steps import StoredStep
 from lodeline.store import Segment
 
 Rows = Any  # numpy.ndarray of int64; numpy is optional and loads late.
 
-# Fewer rows than this are looked up in their row groups instead of in the whole blob.
-_FEW: Final = 256
+
+class OpenBlocks:
+    """Blocks that stay open, by digest: their bytes never change. The least recently used go."""
+
+    def __init__(self) -> None:
+        self._blocks: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        self._lock = Lock()
+
+    def find(self, key: tuple[str, str]) -> Any:
+        """Give an open block, or `None`."""
+        with self._lock:
+            if key in self._blocks:
+                self._blocks.move_to_end(key)
+            return self._blocks.get(key)
+
+    def add(self, key: tuple[str, str], block: Any) -> None:
+        """Keep a block open, for as long as there is room."""
+        with self._lock:
+            self._blocks[key] = block
+
+    def drop(self, digest: str) -> None:
+        """Forget a block whose rows were erased."""
+        with self._lock:
+            for key in [key for key in self._blocks if key[1] == digest]:
+                del self._blocks[key]
+
+    def drop_all(self) -> None:
+        """Close every block."""
+        with self._lock:
+            self._blocks.clear()
+
+    def tidy(self) -> None:
+        """Close what is too much."""
+        with self._lock:
+            size = sum(block.memory_bytes for block in self._blocks.values())
+            while self._blocks and (
+                size > ROW_BLOB_CACHE_BYTES or len(self._blocks) > ROW_BLOCKS_OPEN_MAX
+            ):
+                size -= self._blocks.popitem(last=False)[1].memory_bytes
+
+
+OPEN_BLOCKS: Final = OpenBlocks()
+
+
+def index_folder_of(segment: Segment) -> Path | None:
+    """Give where indexes of blocks by input row lie; `None` where nothing lies beside the store."""
+    path = getattr(segment, "path", None)
+    return path.with_name(path.name + ".rows") if isinstance(path, Path) else None
 
 
 class LinkReader:
-    """Follows steps of one segment; remembers the blobs it read.
+    """Follows steps of one segment.
 
     Args:
         segment: whose blobs.
@@ -29,9 +82,7 @@ class LinkReader:
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
-        self._files: dict[str, Any] = {}
-        self._columns: OrderedDict[str, Any] = OrderedDict()
-        self._bytes = 0
+        OPEN_BLOCKS.tidy()
 
     def back(self, step: StoredStep, rows: Rows | None) -> Rows:
         """Find the input rows behind output rows.
@@ -41,47 +92,16 @@ class LinkReader:
             rows: of the output; `None` for all of it.
 
         Raises:
-            MissingLinksError: the blob is not here.
+            MissingLinksError: the block is not here.
         """
         import numpy as np
 
         if step.shape in {"identity", "range"}:
             mine = np.arange(step.rows) if rows is None else rows[rows < step.rows]
             return mine + step.start
-        if step.shape == "set":
-            if not step.digest:
-                return np.arange(step.count) + step.start
-            return self._values(step)
-        if rows is not None and len(rows) <= _FEW:
-            return self._back_few(step, rows)
-        if step.shape == "array":
-            values = self._values(step)
-            found = values if rows is None else values[rows[rows < len(values)]]
-            return np.unique(found[found >= 0])
-        offsets, values = self._values(step)
-        if rows is None:
-            return np.unique(values)
-        parts = [values[offsets[row] : offsets[row + 1]] for row in rows if row + 1 < len(offsets)]
-        return np.unique(np.concatenate(parts)) if parts else np.empty(0, np.int64)
-
-    def _back_few(self, step: StoredStep, rows: Rows) -> Rows:
-        import numpy as np
-
-        file = self._file(step)
-        found: list[int] = []
-        first = 0
-        for group in range(file.num_row_groups):
-            count = file.metadata.row_group(group).num_rows
-            inside = rows[(rows >= first) & (rows < first + count)] - first
-            if len(inside):
-                column = file.read_row_group(group).column(0)
-                for value in column.take(inside).to_pylist():
-                    if isinstance(value, list):
-                        found.extend(value)
-                    elif value is not None:
-                        found.append(value)
-            first += count
-        return np.unique(np.array(found, dtype=np.int64))
+        if not step.digest:
+            return np.arange(step.count) + step.start
+        return self.block(step).back(rows)
 
     def forward(self, step: StoredStep, rows: Rows) -> Rows:
         """Find the output rows that input rows went into; row 0 stands for the whole of a set."""
@@ -90,50 +110,69 @@ class LinkReader:
         if step.shape in {"identity", "range"}:
             found = rows - step.start
             return found[(found >= 0) & (found < step.rows)]
-        if step.shape == "set":
-            members = (
-                np.isin(rows, self._values(step))
-                if step.digest
-                else (rows >= step.start) & (rows < step.start + step.count)
-            )
+        if not step.digest:
+            members = (rows >= step.start) & (rows < step.start + step.count)
             return np.zeros(1 if members.any() else 0, np.int64)
-        if step.shape == "array":
-            return np.flatnonzero(np.isin(self._values(step), rows))
-        offsets, values = self._values(step)
-        places = np.flatnonzero(np.isin(values, rows))
-        return np.unique(np.searchsorted(offsets, places, side="right") - 1)
+        return self.block(step).forward(rows)
 
-    def _file(self, step: StoredStep) -> Any:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    def count_erased(self, step: StoredStep, rows: Rows | None) -> int:
+        """Count the output rows whose links were erased, among some or (`None`) all."""
+        if not step.block:
+            return 0
+        seals = self.block(step).seals
+        if seals is None or not seals.erased:
+            return 0
+        if rows is None or step.form == "set":
+            return len(seals.erased)
+        return sum(1 for row in rows.tolist() if row in seals.erased)
 
-        if step.digest not in self._files:
-            try:
-                data = self._segment.get_blob(step.digest)
-            except UnknownBlobError as error:
-                raise MissingLinksError(step.digest) from error
-            self._files[step.digest] = pq.ParquetFile(pa.BufferReader(data))
-        return self._files[step.digest]
+    def block(self, step: StoredStep) -> Any:
+        """Open the block of a step.
 
-    def _values(self, step: StoredStep) -> Any:
-        """Read a blob whole: an array, or offsets and values of lists."""
-        import numpy as np
+        Raises:
+            MissingLinksError: it is not here, or not as it was written.
+        """
+        digest = step.block or step.digest
+        # The same bytes may be an array in one step, and a set in another.
+        key = ("" if step.block else step.form, digest)
+        block = OPEN_BLOCKS.find(key)
+        if block is None:
+            block = self._open(step, digest)
+            OPEN_BLOCKS.add(key, block)
+        return block
 
-        if step.digest in self._columns:
-            self._columns.move_to_end(step.digest)
-            return self._columns[step.digest]
-        column = self._file(step).read().column(0).combine_chunks()
-        if step.shape == "lists":
-            offsets = np.asarray(column.offsets, dtype=np.int64)
-            values = np.asarray(column.values, dtype=np.int64)
-            loaded: Any = (offsets - offsets[0], values[offsets[0] : offsets[-1]])
-            self._bytes += offsets.nbytes + values.nbytes
-        else:
-            loaded = np.asarray(column.fill_null(-1), dtype=np.int64)
-            self._bytes += loaded.nbytes
-        self._columns[step.digest] = loaded
-        while self._bytes > ROW_BLOB_CACHE_BYTES and len(self._columns) > 1:
-            _, dropped = self._columns.popitem(last=False)
-            parts = dropped if isinstance(dropped, tuple) else (dropped,)
-            self._bytes -= sum(part.nbytes for part in parts)
-        return loaded
+    def _open(self, step: StoredStep, digest: str) -> Any:
+        from pyarrow import ArrowException
+
+        from lodeline.rows.blocks import Block
+
+        try:
+            source = _checked(self._segment, digest, step.footer)
+            folder = index_folder_of(self._segment)
+            return Block(source, digest, shape=step.form, index_folder=folder)
+        except UnknownBlobError as error:
+            raise MissingLinksError(digest) from error
+        except (ArrowException, OSError, ValueError, KeyError) as error:
+            raise StoreCorruptError(digest, f"no block of links: {error}") from error
+
+
+def _checked(segment: Segment, digest: str, footer: str) -> Path | bytes:
+    """Give a block's file, or its bytes, checked; of a large file what tells its layout."""
+    path = segment.blob_path(digest)
+    if path is None or not footer:
+        return segment.get_blob(digest)
+    try:
+        size = path.stat().st_size
+        if size <= ROW_BLOCK_CHECKED_WHOLE_BYTES:
+            return segment.get_blob(digest)
+        with path.open("rb") as file:
+            file.seek(-8, 2)
+            length = int.from_bytes(file.read(4), "little") + 8
+            file.seek(-min(length, size), 2)
+            found = "sha256:" + sha256(file.read()).hexdigest()
+    except OSError as error:
+        raise UnknownBlobError(digest) from error
+    if found != footer:
+        raise StoreCorruptError(str(path), f"blob {digest} was changed")
+    # Pages carry checksums, which are checked as they are read.
+    return path

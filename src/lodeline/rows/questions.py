@@ -398,7 +398,7 @@ def _step_json(followed: FollowedStep, inquiry: Inquiry) -> dict[str, Any]:
         "operator": step.operator,
         "input": text(step.input),
         "output": text(step.output),
-        "shape": step.shape,
+        "shape": step.block_shape or step.shape,
         "count": step.count,
         "input_rows": followed.input_rows,
         "output_rows": followed.output_rows,

@@ -13,6 +13,7 @@ from lodeline.store.connections import Connection
 from lodeline.store.row_tables import create_row_tables, drop_row_tables, has_row_tables
 
 FACET: Final = "lodeline_rows"
+BLOCKS_FACET: Final = "lodeline_row_blocks"
 MEMORY: Final = "memory"
 
 _COLUMNS: Final = (
@@ -20,6 +21,8 @@ _COLUMNS: Final = (
     "output_kind, output_namespace, output_name, output_version, shape, count, rows, start, "
     "digest, gaps"
 )
+
+_QUALIFIED: Final = ", ".join(f"s.{name}" for name in _COLUMNS.split(", "))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,10 @@ class StoredStep:
         count: links.
         rows: output rows.
         start: first input row of a range.
-        digest: of the blob; empty where the shape needs none.
+        digest: of the blob as the program wrote it; empty where the shape needs none.
         gaps: (operator, detail) of what is not among the links.
+        block: digest of the block that the log commits to; empty before it does.
+        footer: digest of that block's end.
     """
 
     step_id: int
@@ -51,6 +56,14 @@ class StoredStep:
     start: int
     digest: str
     gaps: tuple[tuple[str, str], ...]
+    block: str = ""
+    footer: str = ""
+    block_shape: str = ""
+
+    @property
+    def form(self) -> str:
+        """How the program's blob is to be read: array, lists or set."""
+        return self.shape
 
     @property
     def content(self) -> tuple[object, ...]:
@@ -104,8 +117,11 @@ class StepIndex:
         if not self._known:
             return []
         found = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM row_step WHERE {clause} AND position < :size "
-            "AND (:valid IS NULL OR event_time <= :valid) ORDER BY step_id",
+            f"SELECT {_QUALIFIED}, coalesce(b.block, ''), coalesce(b.footer, ''), "
+            "coalesce(b.block_shape, '') FROM row_step s LEFT JOIN row_block b "
+            "ON b.source = s.digest AND b.form = s.shape "
+            f"WHERE {clause} AND s.position < :size "
+            "AND (:valid IS NULL OR s.event_time <= :valid) ORDER BY s.step_id",
             {
                 **self._masks,
                 "namespace": node.namespace,
@@ -133,6 +149,9 @@ def _step(row: tuple[Any, ...]) -> StoredStep:
         start=row[15],
         digest=row[16],
         gaps=tuple((name, detail) for name, detail in json.loads(row[17])),
+        block=row[18],
+        footer=row[19],
+        block_shape=row[20],
     )
 
 
@@ -147,15 +166,19 @@ def fold_steps(segment: Segment) -> int:
         start = _folded_to(connection)
     if start >= size:
         return 0
+    marks = {"event": FACET.encode(), "block": BLOCKS_FACET.encode()}
     entries = [
         entry
-        for entry in segment.iter_entries(start, size, kinds={"event"})
-        if entry.payload is not None and FACET.encode() in entry.payload
+        for entry in segment.iter_entries(start, size, kinds=set(marks))
+        if entry.payload is not None and marks[entry.kind] in entry.payload
     ]
     with segment.writing(durable=False) as connection:
         create_row_tables(connection)
         # Someone else may have folded between the two looks; every insert can be repeated.
         for entry in entries:
+            if entry.kind == "block":
+                _fold_blocks(connection, entry)
+                continue
             for values in _iter_rows(entry):
                 places = ", ".join("?" * len(values))
                 connection.execute(
@@ -166,6 +189,25 @@ def fold_steps(segment: Segment) -> int:
         connection.execute("DELETE FROM row_state")
         connection.execute("INSERT INTO row_state VALUES (?)", (size,))
     return size - start
+
+
+def _fold_blocks(connection: Connection, entry: StoredEntry) -> None:
+    """Note which blocks an entry commits to; the first that commits to a source counts."""
+    assert entry.payload is not None
+    facets = json.loads(entry.payload).get("dataset", {}).get("facets", {})
+    for block in facets.get(BLOCKS_FACET, {}).get("blocks", ()):
+        connection.execute(
+            "INSERT INTO row_block VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (
+                str(block["source"]),
+                str(block["form"]),
+                entry.position,
+                str(block["digest"]),
+                str(block["shape"]),
+                str(block["root"]),
+                str(block["footer"]),
+            ),
+        )
 
 
 def rebuild_steps(segment: Segment) -> None:

@@ -1,8 +1,8 @@
 """Background publishing of the log's map, while its store is served.
 
-A thread with a segment of its own keeps the map up and appends a `map` leaf at most once a minute,
-and only after new entries. A leaf that is under way is appended or not, never half; the log is
-whole without.
+A thread with a segment of its own commits to what arrived of row provenance, keeps the map up and
+appends a `map` leaf at most once a minute, and only after new entries. A leaf that is under way is
+appended or not, never half; the log is whole without.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from lodeline.ingest import publish_map
 from lodeline.limits import MAP_INTERVAL_US
+from lodeline.rows.committing import commit_blocks
 from lodeline.server.recurring import Recurring
 from lodeline.store import open_segment
 
@@ -38,4 +39,6 @@ class MapPublishing(Recurring):
 
 def _publish(store: str) -> None:
     with open_segment(store, create=False) as segment:
+        # Before the map, which then covers them.
+        commit_blocks(segment)
         publish_map(segment)

@@ -30,6 +30,12 @@ class Blobs(Protocol):
     def list_digests(self) -> list[str]:
         """List the stored blobs."""
 
+    def find_path(self, digest: str) -> Path | None:
+        """Give the file of a blob, where blobs are files."""
+
+    def remove(self, digest: str, *, overwrite: bool = False) -> None:
+        """Remove a blob that nothing needs any more, or, over its bytes, one that must go."""
+
 
 class BlobFolder:
     """Files below `<store>.blobs/`, two levels deep."""
@@ -100,6 +106,32 @@ class BlobFolder:
         if sha256(data).hexdigest() != digest.removeprefix(_PREFIX):
             raise StoreCorruptError(self._url, f"blob {digest} was changed: {path}")
         return data
+
+    def find_path(self, digest: str) -> Path | None:
+        """Give the file of a blob."""
+        return self.path_of(digest)
+
+    def remove(self, digest: str, *, overwrite: bool = False) -> None:
+        """Remove a blob's file, durably; nothing where there is none."""
+        path = self.path_of(digest)
+        if not path.exists():
+            return
+        if overwrite:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                # Whoever holds the file open for an answer reads zeros, which no checksum fits.
+                left = os.fstat(descriptor).st_size
+                while left > 0:
+                    left -= os.write(descriptor, bytes(min(left, 1 << 20)))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        path.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def list_digests(self) -> list[str]:
         """List the stored blobs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from pathlib import Path
 from typing import Final
 
 from lodeline.errors import StoreCorruptError, UnknownBlobError
@@ -46,6 +47,16 @@ class PostgresBlobs:
         if sha256(data).hexdigest() != value:
             raise StoreCorruptError(self._database.url, f"blob {digest} was changed")
         return data
+
+    def find_path(self, digest: str) -> Path | None:  # noqa: ARG002  # as `Blobs` has it
+        """Blobs of a table are no files."""
+        return None
+
+    def remove(self, digest: str, *, overwrite: bool = False) -> None:  # noqa: ARG002  # as above
+        """Remove a blob; what the server's files still hold of it goes with its next vacuum."""
+        with self._database.aside() as connection:
+            value = bytes.fromhex(digest.removeprefix(_PREFIX))
+            connection.execute("DELETE FROM blob WHERE digest = ?", (value,))
 
     def list_digests(self) -> list[str]:
         """List the stored blobs."""

@@ -1,7 +1,8 @@
 """Tables of recorded row steps: which blob says how which rows went into which.
 
 A view, as the graph's tables are: every row follows from the `lodeline_rows` facets of events in
-the log. `rows.steps` is the only writer. Times are microseconds since the epoch, UTC.
+the log, and the blocks of links from `block` entries. `rows.steps` is the only writer. Times are
+microseconds since the epoch, UTC.
 """
 
 from __future__ import annotations
@@ -36,9 +37,19 @@ CREATE TABLE IF NOT EXISTS row_step(
 );
 CREATE INDEX IF NOT EXISTS row_step_output
     ON row_step(output_namespace, output_name, output_version);
+CREATE TABLE IF NOT EXISTS row_block(
+    source TEXT NOT NULL,
+    form TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    block TEXT NOT NULL,
+    block_shape TEXT NOT NULL,
+    root TEXT NOT NULL,
+    footer TEXT NOT NULL,
+    PRIMARY KEY(source, form)
+) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS row_step_input ON row_step(input_namespace, input_name, input_version);
 """
-TABLES: Final = ("row_state", "row_step")
+TABLES: Final = ("row_state", "row_step", "row_block")
 
 
 def create_row_tables(connection: Connection) -> None:
@@ -57,4 +68,5 @@ def drop_row_tables(connection: Connection) -> None:
 
 def has_row_tables(connection: Connection) -> bool:
     """Whether row steps were ever folded here."""
-    return has_table(connection, "row_state")
+    # The youngest of the tables: a store of before is folded once more.
+    return has_table(connection, "row_block")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -267,6 +268,12 @@ class Segment(Protocol):
             UnknownBlobError: not stored.
             StoreCorruptError: stored bytes have another digest.
         """
+
+    def blob_path(self, digest: str) -> Path | None:
+        """Give the file of a blob, where blobs are files; whoever reads a part checks it."""
+
+    def remove_blob(self, digest: str) -> None:
+        """Remove a blob that another has taken the place of."""
 
     def add_dead_letters(
         self, refused: Sequence[Refusal], *, connection: Connection | None = None

@@ -705,6 +705,14 @@ class SqlSegment:
         """Read a blob and check it against its digest."""
         return self.blobs.get(digest)
 
+    def blob_path(self, digest: str) -> Path | None:
+        """Give the file of a blob, where blobs are files, to read a part of it."""
+        return self.blobs.find_path(digest)
+
+    def remove_blob(self, digest: str) -> None:
+        """Remove a blob that another has taken the place of."""
+        self.blobs.remove(digest)
+
     def add_dead_letters(
         self, refused: Sequence[Refusal], *, connection: Connection | None = None
     ) -> list[DeadLetter]:

@@ -221,18 +221,19 @@ def _verify(
         _verify_endorsements(connection, timestamp_roots, report)
         # 9.
         verify_maps(connection, report)
-    _verify_blobs(segment, walk.references, block_root, report)
+    _verify_blobs(segment, walk, block_root, report)
 
 
 def _verify_blobs(
     segment: SqlSegment,
-    references: Mapping[str, tuple[str, str | None]],
+    walk: _Walk,
     block_root: Callable[[bytes], str] | None,
     report: VerifyReport,
 ) -> None:
     stored = set(segment.blobs.list_digests())
+    references = walk.references
     for digest, (at, _) in references.items():
-        if digest not in stored:
+        if digest not in stored and digest not in walk.superseded:
             report.fail("blob.missing", at, digest, "no such blob")
     for digest in sorted(stored):
         try:
@@ -246,7 +247,7 @@ def _verify_blobs(
         try:
             found = block_root(blob)
         except (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error):
-            found = "not a batch of predictions"
+            found = "no block that can be read"
         if found != root:
             report.fail("block.root", at, root, found)
 
@@ -353,6 +354,8 @@ class _Walk:
         self._subject_keys: dict[str, bytes | None] = {}
         # Digest of a blob -> the entry that refers to it, and the root that it gives.
         self.references: dict[str, tuple[str, str | None]] = {}
+        # Digests of blobs that a block of the log has taken the place of.
+        self.superseded: set[str] = set()
         (size,) = connection.execute("SELECT count(*) FROM entry").fetchone()
         self.size: int = size
 
@@ -646,10 +649,15 @@ class _Walk:
     def _note_references(
         self, payload: bytes, leaf: LeafRecord, at: str, report: VerifyReport
     ) -> None:
+        roots = []
         for reference in iter_blob_references(payload):
             self.references[reference.digest] = (at, reference.root)
-            if reference.root is not None and leaf.roots != (reference.root,):
-                report.fail("block.root", at, reference.root, " ".join(leaf.roots) or "no root")
+            if reference.source is not None:
+                self.superseded.add(reference.source)
+            if reference.root is not None:
+                roots.append(reference.root)
+        if roots and leaf.roots != tuple(roots):
+            report.fail("block.root", at, " ".join(roots), " ".join(leaf.roots) or "no root")
 
     def _stored_hash(self, position: int) -> bytes | None:
         number, offset = divmod(position, TILE_WIDTH)

@@ -393,17 +393,75 @@ class RowStep(Part, frozen=True):
     gaps: list[RowGap] | None = None
 
 
+class RowKeys(Part, frozen=True):
+    """The columns that name the rows of a dataset.
+
+    Attributes:
+        dataset: with the version whose rows they name.
+        columns: in the order of the key.
+        digest: of the blob that holds the keys, a row each; without one they are read from the
+            dataset itself, as long as it is there.
+    """
+
+    dataset: NodeReference
+    columns: list[str]
+    digest: str | None = None
+
+
+class RowBlock(Part, frozen=True):
+    """A block that holds the links of a step, or the keys of rows, each row committed to.
+
+    Attributes:
+        source: digest of the blob that the event of the step names.
+        form: what that blob holds: `array`, `lists`, `set` or `keys`.
+        digest: of the block, as it was first written.
+        shape: of the block.
+        rows: of the block; of a set, its members.
+        count: of links.
+        root: Merkle root over the salted commitments of the rows.
+        footer: digest of the block's end, which tells its layout.
+    """
+
+    source: str
+    form: str
+    digest: str
+    shape: str
+    rows: int
+    count: int
+    root: str
+    footer: str
+
+
+class LodelineRowBlocksDatasetFacet(Facet, frozen=True):
+    """Blocks of row provenance that the log commits to, of one event.
+
+    Attributes:
+        entry: position of that event in the log, as text.
+        outputs: what its steps lead to, each with `kind`, `namespace` and `name`.
+        blocks: in the order of the leaf's roots.
+    """
+
+    facet_name: ClassVar = "lodeline_row_blocks"
+    facet_scopes: ClassVar = _DATASET
+    facet_schema_url: ClassVar = lodeline_url("LodelineRowBlocksDatasetFacet")
+    entry: str
+    outputs: list[dict[str, str]]
+    blocks: list[RowBlock]
+
+
 class LodelineRowsOutputDatasetFacet(Facet, frozen=True):
     """The steps along which rows of inputs became rows of this output.
 
     Attributes:
         steps: in no particular order; what lies in memory between them is named, too.
+        keys: declared keys of datasets among them.
     """
 
     facet_name: ClassVar = "lodeline_rows"
     facet_scopes: ClassVar = _OUTPUT
     facet_schema_url: ClassVar = lodeline_url("LodelineRowsOutputDatasetFacet")
     steps: list[RowStep]
+    keys: list[RowKeys] | None = None
 
 
 class Interpreter(Part, frozen=True):
@@ -892,6 +950,7 @@ LODELINE_FACETS: tuple[type[Facet], ...] = (
     LodelinePredictionBatchDatasetFacet,
     LodelineQualityDatasetFacet,
     LodelineReplayRunFacet,
+    LodelineRowBlocksDatasetFacet,
     LodelineRowsOutputDatasetFacet,
     LodelineSamplingInputDatasetFacet,
 )
