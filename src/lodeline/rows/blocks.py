@@ -48,6 +48,8 @@ CONTAINER_BITS: Final = 16
 _CONTAINER: Final = 1 << CONTAINER_BITS
 # Rows by which the encoding of a large block is chosen.
 _SAMPLED: Final = 8 * GROUP_ROWS
+# Row groups read one by one before a block is read whole.
+_BUSY_GROUPS: Final = 12
 # Fewer links than this are searched whole; an index of them would not pay for its file.
 _INDEXED_MIN: Final = 1 << 16
 _ARRAYS: Final = frozenset({"array", "delta", "permutation"})
@@ -421,7 +423,7 @@ class Block:
         """
         if self.shape in _SETS:
             return self.whole().values
-        if rows is None or len(rows) > self.rows // 8:
+        if rows is None or self._is_busy() or len(rows) > self.rows // 8:
             links = self.whole()
             picked = np.arange(links.rows) if rows is None else rows[rows < links.rows]
             return _behind(links, picked)
@@ -432,6 +434,10 @@ class Block:
             for number in np.unique(groups).tolist()
         ]
         return np.unique(np.concatenate(parts)) if parts else np.empty(0, np.int64)
+
+    def _is_busy(self) -> bool:
+        """Whether it is asked so often that reading it whole costs less than single groups."""
+        return self._all is not None or self.groups_read >= _BUSY_GROUPS
 
     def forward(self, rows: Array) -> Array:
         """Find the output rows that input rows went into; row 0 stands for the whole of a set."""
