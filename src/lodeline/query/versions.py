@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from lodeline.model import NodeId
@@ -38,6 +39,9 @@ class Written(NamedTuple):
     version: str
     tie: tuple[str, str, str, str, bool, bytes] | tuple[()]
     group: int
+
+
+_TIME: Final = attrgetter("time_us")
 
 
 @dataclass(frozen=True, slots=True)
@@ -470,19 +474,14 @@ class Versions:
         stated = self.stated_read(group, node)
         if stated is not None:
             return stated
-        writes = self.writes_of(node.dataset)
-        end = bisect_right(writes, group.start_us, key=lambda one: one.time_us)
-        for one in reversed(writes[:end]):
-            if one.group != group.number:
-                return one.version
-        # Nothing was there before: what the run read is what it wrote itself.
-        own = [one.version for one in writes if one.group == group.number]
-        return own[-1] if own else None
+        return _resolve(group, self.writes_of(node.dataset))
 
     def stated_read(self, group: Group, node: NodeId) -> str | None:
         """Give the version that a group itself says it read; a deployment does without a run."""
-        self.load([group.number])
-        stated = self._reads[group.number].get(node.dataset, ())
+        self.load((group.number,))
+        stated = self._reads[group.number].get(node.dataset)
+        if stated is None:
+            return None
         return max((version for version in stated if version is not None), default=None)
 
     def readers(self, node: NodeId) -> list[int]:
@@ -499,20 +498,37 @@ class Versions:
             return
         by_number = {number: home for home in missing for number in self.view.members(home)}
         sql = (
-            f"SELECT r.node_id, r.group_id FROM read r WHERE r.node_id {_AMONG}"
+            f"SELECT r.node_id, r.group_id, r.version FROM read r WHERE r.node_id {_AMONG}"
             f" AND {self.view.rectangle('r')}"
         )
-        found: dict[NodeId, set[int]] = {home: set() for home in missing}
-        for node, number in self.view.select_among(sql, by_number):
-            found[by_number[node]].add(number)
-        numbers = set().union(*found.values())
-        groups = self.groups.load(numbers)
-        self.load(numbers)
+        # What each group itself says it read of each node; all else of the groups is not needed.
+        stated: dict[NodeId, dict[int, str | None]] = {home: {} for home in missing}
+        for node, number, version in self.view.select_among(sql, by_number):
+            versions = stated[by_number[node]]
+            known = versions.get(number)
+            if known is None or (version is not None and version > known):
+                versions[number] = version
+        groups = self.groups.load(set[int]().union(*stated.values()))
         self.load_writes(missing)
-        for home, readers in found.items():
-            known = self._readers[home] = defaultdict(list)
-            for number in sorted(readers):
-                known[self.read_version(groups[number], home) or ""].append(number)
+        for home, versions in stated.items():
+            readers = self._readers[home] = defaultdict(list)
+            writes = self.writes_of(home)
+            for number in sorted(versions):
+                version = versions[number]
+                if version is None:
+                    version = _resolve(groups[number], writes)
+                readers[version or ""].append(number)
+
+
+def _resolve(group: Group, writes: Sequence[Written]) -> str | None:
+    """Give the version of an input that its group does not state: the last written before it."""
+    end = bisect_right(writes, group.start_us, key=_TIME)
+    for one in reversed(writes[:end]):
+        if one.group != group.number:
+            return one.version
+    # Nothing was there before: what the run read is what it wrote itself.
+    own = [one.version for one in writes if one.group == group.number]
+    return own[-1] if own else None
 
 
 def newest_version(groups: Groups, node: NodeId) -> str | None:
