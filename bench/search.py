@@ -37,6 +37,7 @@ from lodeline.query import ask
 from lodeline.query.search_index import catch_up, index_state
 from lodeline.settings import store_path
 from lodeline.store import Segment, SqlSegment, open_segment
+from lodeline.store.planning import Statistics
 
 SYLLABLES = (
     *("ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu", "na", "pe", "qui", "ro", "su"),
@@ -130,6 +131,8 @@ def fill(segment: Segment, entities: int, seed: int) -> int:
             "INSERT INTO sighting VALUES (?, 0, 0)",
             [(number,) for number in range(last + 1, last + 1 + len(new))],
         )
+        # What the fold does as the graph grows; these rows did not come through it.
+        Statistics().follow(connection, segment.size())
         (count,) = connection.execute("SELECT count(*) FROM node").fetchone()
     return int(count)
 

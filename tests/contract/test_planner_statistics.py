@@ -10,7 +10,9 @@ import psycopg
 from lodeline.ingest import accept
 from lodeline.ingest.projection import rebuild
 from lodeline.limits import STATISTICS_GROWTH, STATISTICS_ROWS_MIN
+from lodeline.query.search_index import catch_up
 from lodeline.store.graph_tables import TABLES
+from lodeline.store.search_tables import TABLES as SEARCH_TABLES
 from stores import Place
 
 
@@ -43,7 +45,7 @@ def looks(place: Place) -> dict[str, tuple[float, int]]:
             " WHERE n.nspname = %s AND c.relkind = 'r'",
             (place.schema,),
         ).fetchall()
-    return {name: (known, count) for name, known, count in rows if name in TABLES}
+    return {name: (known, count) for name, known, count in rows}
 
 
 def test_the_planner_knows_the_graph_once_it_is_large(place: Place) -> None:
@@ -54,12 +56,26 @@ def test_the_planner_knows_the_graph_once_it_is_large(place: Place) -> None:
                 sql = "SELECT count(*) FROM sqlite_master WHERE name = 'sqlite_stat1'"
                 assert connection.execute(sql).fetchone() == (0,)
             return
-        assert all(count == 0 for _, count in looks(place).values()), "few rows: nothing to know"
+        few = looks(place)
+        assert all(few[name][1] == 0 for name in TABLES), "few rows: nothing to know"
         accept(segment, events(40, 400, datasets=3))
         known = looks(place)
         assert known["derivation"][0] >= STATISTICS_ROWS_MIN
-        assert known.keys() == TABLES.keys()
-        assert all(count == 1 for _, count in known.values())
+        assert all(known[name][1] == 1 for name in TABLES)
+
+
+def test_the_planner_knows_the_index_of_searches_once_it_is_large(place: Place) -> None:
+    if place.server is None:
+        return
+    with place.open() as segment:
+        accept(segment, events(0, 10, datasets=2))
+        assert catch_up(segment, seconds=60)
+        assert looks(place)["search_document"][1] == 0, "few words: nothing to know"
+        accept(segment, events(10, 1200, datasets=1))
+        assert catch_up(segment, seconds=60)
+        known = looks(place)
+        assert known["search_document"][0] > 0
+        assert all(known[name][1] == 1 for name in (*SEARCH_TABLES, "search_document"))
 
 
 def test_the_planner_looks_once_for_each_doubling(place: Place) -> None:

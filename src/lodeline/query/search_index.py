@@ -30,6 +30,7 @@ from lodeline.query.search_terms import (
 )
 from lodeline.store import Segment
 from lodeline.store.connections import Connection, has_table
+from lodeline.store.planning import follow_search
 from lodeline.store.search_tables import (
     PARTS_FROM,
     SEARCHED_FACETS,
@@ -135,6 +136,7 @@ def index_batch(connection: Connection) -> None:
         )
     with overwriting(connection):
         _Batch(connection, state.indexed_node).run()
+    follow_search(connection)
 
 
 class _Batch:

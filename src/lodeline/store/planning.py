@@ -11,11 +11,13 @@ SQLite needs none of it: our statements leave its planner no choice that statist
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from typing import Final
 
 from lodeline.limits import STATISTICS_GROWTH, STATISTICS_PAUSE_ENTRIES, STATISTICS_ROWS_MIN
 from lodeline.store.connections import Connection
 from lodeline.store.graph_tables import TABLES
+from lodeline.store.search_tables import TABLES as SEARCH_TABLES
 
 # Tables whose rows are numbered without gaps, so that the greatest number says how many there are.
 _NUMBERED: Final = {"node": "node_id", "derivation": "derivation_id", "run_group": "group_id"}
@@ -42,10 +44,31 @@ class Statistics:
         self._due = folded_to + STATISTICS_PAUSE_ENTRIES
         if not any(_is_outgrown(connection, *one) for one in _NUMBERED.items()):
             return False
-        names = ", ".join(f'"{name}"' for name in TABLES)
-        # A table that autovacuum is at right now is left to it.
-        connection.execute(f"ANALYZE (SKIP_LOCKED) {names}")
+        _look_at(connection, TABLES)
         return True
+
+
+def follow_search(connection: Connection) -> bool:
+    """Have the tables of the index of searches looked at, if they have grown; after a batch of it.
+
+    Args:
+        connection: the writer's, in its transaction.
+
+    Returns:
+        Whether they were looked at.
+    """
+    if isinstance(connection, sqlite3.Connection):
+        return False
+    if not _is_outgrown(connection, "search_word", "word_id"):
+        return False
+    _look_at(connection, [*SEARCH_TABLES, "search_document"])
+    return True
+
+
+def _look_at(connection: Connection, tables: Iterable[str]) -> None:
+    names = ", ".join(f'"{name}"' for name in tables)
+    # A table that autovacuum is at right now is left to it.
+    connection.execute(f"ANALYZE (SKIP_LOCKED) {names}")
 
 
 def _is_outgrown(connection: Connection, table: str, key: str) -> bool:
