@@ -540,6 +540,10 @@ PACKAGES_MAX = 5_000
 # ones and a gap; its journal stays readable in a second.
 RUN_FILES_MAX = 20_000
 
+# Objects put into stores whose versions wait for the frame's writer that put them. A writer tells
+# of its own at once.
+STORED_OBJECTS_MAX = 1_000
+
 # Bytes of a file's beginning whose information is measured: enough to tell a table from its header.
 INFORMATION_BYTES = 65_536
 

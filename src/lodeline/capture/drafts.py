@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lodeline.capture.datasets import FILE, Dataset, Stat, find_path_stat
+from lodeline.capture.datasets import FILE, MEMORY, Dataset, Stat, find_path_stat
 from lodeline.capture.journal import Line
 from lodeline.capture.models import stem
 from lodeline.capture.privacy import current
@@ -82,6 +82,8 @@ _SCRATCH: Final = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  # compared, no
 
 def _is_scratch(dataset: Dataset) -> bool:
     """Whether a file stands where files live that are gone when a program has ended."""
+    if dataset.namespace == MEMORY:
+        return True
     if dataset.namespace != FILE:
         return False
     folder, _, _ = dataset.name.rpartition("/")
@@ -126,6 +128,7 @@ class RunDraft:
             "write": self._write,
             "open": self._open,
             "named": self._note_named,
+            "put": self._put,
             "rename": self._rename,
             "copy": self._copy,
             "features": self._features,
@@ -218,6 +221,12 @@ class RunDraft:
         entry.output_facets = dict(output_facets or {})
         entry.stat = _stat(stat)
         self.outputs[dataset] = entry
+
+    def _put(self, time_us: int, namespace: str, name: str, facets: dict[str, Any] | None) -> None:
+        """An object that a frame was written into is in its store now."""
+        entry = self.outputs.setdefault(Dataset(namespace, name), Output(time_us, bound=True))
+        entry.time_us = time_us
+        entry.facets.update(facets or {})
 
     def _open(
         self, time_us: int, path: str, mode: str, stat: tuple[str, int, int, int] | None
@@ -379,9 +388,12 @@ class RunDraft:
         vanished = {
             dataset: output
             for dataset, output in self.outputs.items()
-            if dataset.namespace == FILE
-            and "lodeline_model" not in output.facets
-            and not self._exists(dataset, output)
+            if dataset.namespace == MEMORY
+            or (
+                dataset.namespace == FILE
+                and "lodeline_model" not in output.facets
+                and not self._exists(dataset, output)
+            )
         }
         for output in self.outputs.values():
             self._settle(output)
@@ -397,10 +409,10 @@ class RunDraft:
         inputs = {
             dataset: self._input(dataset, entry)
             for dataset, entry in self.inputs.items()
-            if not entry.own and dataset not in vanished
+            if not entry.own and dataset not in vanished and dataset.namespace != MEMORY
         }
         for dataset in sorted(needed - inputs.keys()):
-            if dataset not in self.outputs:
+            if dataset not in self.outputs and dataset.namespace != MEMORY:
                 inputs[dataset] = {"namespace": dataset.namespace, "name": dataset.name}
         return inputs, outputs
 

@@ -224,6 +224,7 @@ def _door(original: Any, after: After) -> Any:
         if local.suspended:
             return original(*args, **kwargs)
         local.suspended = 1
+        local.stored = RECORDER.stored
         try:
             result = original(*args, **kwargs)
         finally:

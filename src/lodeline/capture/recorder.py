@@ -15,8 +15,10 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from lodeline.capture.datasets import (
+    FILE,
     Dataset,
     Stat,
+    find_dataset,
     find_path_stat,
     find_stat,
     list_datasets,
@@ -27,7 +29,7 @@ from lodeline.capture.journal import Journal, Line
 from lodeline.capture.privacy import NOTHING
 from lodeline.capture.values import plain
 from lodeline.credentials import redact_text, redact_value
-from lodeline.limits import RUN_FILES_MAX, RUN_GAPS_MAX
+from lodeline.limits import RUN_FILES_MAX, RUN_GAPS_MAX, STORED_OBJECTS_MAX
 
 Facets = Mapping[str, Mapping[str, Any]]
 
@@ -66,12 +68,14 @@ class _Local(threading.local):
     """Per thread: how deep inside observed calls we are, and whether plain files are ignored.
 
     Attributes:
+        stored: how many objects the process had put into stores when the observed call began.
         sql_flow: what the statements of an observed call have read so far; `None` before any.
         incoming: flow of what an observed call is writing by SQL; `None` where that is unknown.
     """
 
     depth = 0
     suspended = 0
+    stored = 0
     sql_flow: int | None = None
     incoming: int | None = None
 
@@ -86,6 +90,8 @@ class Recorder:
         rows: row provenance is wanted.
         privacy: which values and columns may be recorded.
         deterministic: seeds are fixed on import.
+        connecting: whether the connection that is being made belongs to what is observed.
+        stored: how many objects this process has put into stores, such as S3.
     """
 
     def __init__(self) -> None:
@@ -96,6 +102,12 @@ class Recorder:
         self.deterministic = False
         self.privacy = NOTHING
         self.troubles: dict[str, int] = {}
+        self.connecting: ContextVar[bool] = ContextVar("lodeline.connecting", default=False)
+        self.stored = 0
+        # What stores said of objects that were put last, until a frame's writer tells of them.
+        self._stored: dict[Dataset, tuple[int, Facets]] = {}
+        # Objects that frames were written into, and that are not put yet.
+        self._unstored: set[Dataset] = set()
         self._nested: ContextVar[RunContext | None] = ContextVar("lodeline.run", default=None)
 
     # The current run
@@ -148,6 +160,15 @@ class Recorder:
             line = ("read", now_us(), *dataset, _copy(facets), _copy(input_facets), _or_none(stat))
             run.say_once(line, ("read", dataset, stat, repr(facets), repr(input_facets)))
         return flow
+
+    def find_source(self, target: object) -> Dataset | None:
+        """Name what a reader was given. What an adapter knows of an open file precedes its name."""
+        known = None if isinstance(target, (str, os.PathLike)) else self.flow.find(target)
+        if known and not known & BOUND:
+            found = self.flow.datasets(known)
+            if len(found) == 1:
+                return found[0]
+        return find_dataset(target)
 
     def read_all(self, target: object, *, facets: Facets | None = None) -> int:
         """Record that everything which a path, a pattern or a list of them names was read.
@@ -203,6 +224,7 @@ class Recorder:
             return
         if flow is None:
             flow = self.flow.unknown() | BOUND if inputs is None else 0
+        facets = self._with_version(dataset, facets, is_open=is_open)
         sources = [tuple(source) for source in inputs or ()]
         sources += [tuple(source) for source in self.flow.datasets(flow)]
         run.wrote.add(dataset)
@@ -227,6 +249,56 @@ class Recorder:
                 None if is_open else _or_none(stat or find_stat(dataset)),
             )
         )
+
+    def put(
+        self,
+        dataset: Dataset,
+        *,
+        version: Facets | None = None,
+        flow: int | None = None,
+        inputs: Iterable[Dataset] | None = None,
+    ) -> None:
+        """Record that a store took an object.
+
+        A frame's writer may stand behind it, and know more: what it told of the open object
+        stays, and what it tells when it has ended gets the version.
+
+        Args:
+            dataset: the object.
+            version: its `version` facet, as the store states it.
+            flow: what flowed in, where that is known.
+            inputs: the same as datasets.
+        """
+        run = self.run
+        if run is None:
+            return
+        if dataset in self._unstored:
+            self._unstored.discard(dataset)
+            run.say(("put", now_us(), *dataset, _copy(version)))
+            return
+        self.write(dataset, flow=flow, inputs=inputs, facets=version)
+        self.stored += 1
+        if version is not None:
+            if len(self._stored) >= STORED_OBJECTS_MAX:
+                self._stored.clear()
+            self._stored[dataset] = (self.stored, version)
+
+    def put_file(self, dataset: Dataset, source: Dataset) -> None:
+        """Record that the object which was put last is a file, and nothing else."""
+        self.read(source)
+        self.local.stored = 0
+        self.write(dataset, inputs=[source])
+
+    def _with_version(
+        self, dataset: Dataset, facets: Facets | None, *, is_open: bool
+    ) -> Facets | None:
+        """Add the version of an object that was put while the call ran which tells of it now."""
+        if is_open and dataset.namespace != FILE:
+            self._unstored.add(dataset)
+        if dataset not in self._stored:
+            return facets
+        number, version = self._stored.pop(dataset)
+        return {**version, **(facets or {})} if number > self.local.stored else facets
 
     def opened(self, path: str, mode: str) -> None:
         """Record that a plain file was opened.

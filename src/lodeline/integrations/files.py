@@ -163,6 +163,8 @@ class _Watcher:
 
     def _connect(self, args: tuple[Any, ...]) -> None:
         address = args[1]
+        if self._recorder.connecting.get():
+            return
         if not isinstance(address, tuple) or len(address) < 2:
             return
         host = str(address[0])

@@ -184,7 +184,7 @@ class _Observer:
 
     def _after_read(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         target = args[0] if args else next(iter(kwargs.values()), None)
-        dataset = find_dataset(target)
+        dataset = self._recorder.find_source(target)
         if dataset is None:
             self._recorder.tag(result, self._recorder.flow.unknown())
             return

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
-from lodeline.capture.datasets import find_dataset, local_path
+from lodeline.capture.datasets import find_dataset, in_filesystem, local_path
 from lodeline.capture.patches import After, Patches
 from lodeline.capture.process import ADAPTERS
 from lodeline.capture.recorder import Recorder
@@ -121,7 +121,9 @@ class _Observer:
 
         def opened(result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             del result
-            target = args[1] if len(args) > 1 else kwargs.get("source")
+            # One of them names it first `source`, the other `path_or_paths`.
+            target = args[1] if len(args) > 1 else next(iter(kwargs.values()), None)
+            target = in_filesystem(target, kwargs.get("filesystem"))
             recorder.tag(args[0], recorder.read_all(target))
 
         patches.door(reader, "__init__", opened)
@@ -136,7 +138,7 @@ class _Observer:
             del result
             target = args[1] if len(args) > 1 else kwargs.get("where")
             recorder.tag(args[0], 0)
-            targets[id(args[0])] = target
+            targets[id(args[0])] = in_filesystem(target, kwargs.get("filesystem"))
 
         def ended(result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             del result, kwargs
@@ -164,6 +166,7 @@ class _Observer:
 
     def _after_read(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         target = args[0] if args else next(iter(kwargs.values()), None)
+        target = in_filesystem(target, kwargs.get("filesystem"))
         self._recorder.tag(result, self._recorder.read_all(target, facets=schema_of(result)))
 
 
@@ -178,7 +181,7 @@ class _Writer:
         del result
         target = args[1] if len(args) > 1 else kwargs.get(self._keyword)
         table = args[0] if args else next(iter(kwargs.values()), None)
-        dataset = find_dataset(target)
+        dataset = find_dataset(in_filesystem(target, kwargs.get("filesystem")))
         if dataset is None:
             return
         rows = getattr(table, "num_rows", None)

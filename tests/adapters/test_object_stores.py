@@ -1,0 +1,275 @@
+"""Objects in S3 through boto3, s3fs and frames, and files of fsspec, against a real store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from object_stores import access, s3_server
+from observing import Observed, python, run_plain
+
+BUCKET = "s3://lake"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with s3_server(tmp_path_factory.mktemp("s3"), "lake", "kept") as endpoint:
+        yield access(endpoint)
+
+
+def client(text: str) -> str:
+    """A program with a client of boto3; releases of 2023 do not read its address themselves."""
+    begin = (
+        "import os, boto3\ns3 = boto3.client('s3', endpoint_url=os.environ['AWS_ENDPOINT_URL'])\n"
+    )
+    return begin + text
+
+
+def filesystem(text: str) -> str:
+    begin = "import os, s3fs\nwhere = {'endpoint_url': os.environ['AWS_ENDPOINT_URL']}\n"
+    return begin + "fs = s3fs.S3FileSystem(client_kwargs=where)\n" + text
+
+
+def named(done: Observed, side: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """All datasets of one side, as last told."""
+    return {(d["namespace"], d["name"]): d for e in done.events for d in e[side]}
+
+
+def version(dataset: dict[str, Any]) -> str:
+    return str(dataset["facets"]["version"]["datasetVersion"])
+
+
+def sources(dataset: dict[str, Any]) -> tuple[set[tuple[str, str]], bool]:
+    facet = dataset["outputFacets"]["lodeline_observed"]
+    return {(one["namespace"], one["name"]) for one in facet["inputs"]}, bool(facet.get("bound"))
+
+
+def quiet(done: Observed) -> None:
+    """It did what it does, and nothing went wrong on our side."""
+    assert done.status == 0, done.stderr
+    assert not [gap for gap in done.gaps if "Error" in gap["detail"]], done.gaps
+    assert not [gap for gap in done.gaps if "network" in gap["detail"]], done.gaps
+
+
+BOTO = """
+s3.put_object(Bucket='lake', Key='b/small.txt', Body=b'one')
+print(s3.get_object(Bucket='lake', Key='b/small.txt')['Body'].read())
+open('local.csv', 'w').write('a,b\\n1,2\\n')
+s3.upload_file('local.csv', 'lake', 'b/up.csv')
+s3.put_object(Bucket='lake', Key='b/body.csv', Body=open('local.csv', 'rb'))
+s3.download_file('lake', 'b/up.csv', 'down.csv')
+s3.copy_object(Bucket='lake', Key='b/copy.csv', CopySource={'Bucket': 'lake', 'Key': 'b/up.csv'})
+try:
+    s3.get_object(Bucket='lake', Key='b/none')
+except s3.exceptions.NoSuchKey as error:
+    print(type(error).__name__)
+print(open('down.csv').read())
+"""
+
+
+def test_calls_of_boto3_name_objects_with_the_versions_that_the_store_states(
+    tmp_path: Path, interpreter: str, store: dict[str, str]
+) -> None:
+    done = python(tmp_path, client(BOTO), interpreter, **store)
+    quiet(done)
+    inputs, outputs = named(done, "inputs"), named(done, "outputs")
+    assert (BUCKET, "b/none") not in inputs
+    # Without versions of the bucket's, a tag tells the contents; for one part it is their MD5.
+    assert version(outputs[BUCKET, "b/small.txt"]) == "etag:f97c5d29941bfb1b2fdab0874906ab82"
+    local = ("file", str(tmp_path / "local.csv"))
+    for key in ("b/up.csv", "b/body.csv"):
+        assert sources(outputs[BUCKET, key]) == ({local}, False), key
+        assert version(outputs[BUCKET, key]).startswith("etag:")
+    assert sources(outputs[BUCKET, "b/copy.csv"]) == ({(BUCKET, "b/up.csv")}, False)
+    assert sources(outputs["file", str(tmp_path / "down.csv")]) == ({(BUCKET, "b/up.csv")}, False)
+    assert run_plain(tmp_path, interpreter, "script.py", **store).stdout == done.stdout
+
+
+VERSIONED = """
+s3.put_bucket_versioning(Bucket='kept', VersioningConfiguration={'Status': 'Enabled'})
+first = s3.put_object(Bucket='kept', Key='v.csv', Body=b'a\\n1\\n')['VersionId']
+second = s3.put_object(Bucket='kept', Key='v.csv', Body=b'a\\n2\\n')['VersionId']
+import pandas
+frame = pandas.read_csv(s3.get_object(Bucket='kept', Key='v.csv', VersionId=first)['Body'])
+frame.to_csv('out.csv')
+print(first, second, len(frame))
+"""
+
+
+def test_a_version_identifier_of_the_store_is_the_version(
+    tmp_path: Path, interpreter: str, store: dict[str, str]
+) -> None:
+    done = python(tmp_path, client(VERSIONED), interpreter, **store)
+    quiet(done)
+    first, second, _ = done.stdout.split()
+    assert version(named(done, "outputs")["s3://kept", "v.csv"]) == second
+    assert sources(done.output("out.csv")) == ({("s3://kept", "v.csv")}, False)
+    reader = python(
+        tmp_path,
+        client(f"s3.get_object(Bucket='kept', Key='v.csv', VersionId={first!r})['Body'].read()"),
+        interpreter,
+        **store,
+    )
+    quiet(reader)
+    assert version(named(reader, "inputs")["s3://kept", "v.csv"]) == first
+
+
+PARTS = """
+from boto3.s3.transfer import TransferConfig
+small = TransferConfig(multipart_threshold=5 * 2**20, multipart_chunksize=5 * 2**20)
+open('large.bin', 'wb').write(os.urandom(2**20) * 11)
+s3.upload_file('large.bin', 'lake', 'p/large.bin', Config=small)
+s3.download_file('lake', 'p/large.bin', 'again.bin', Config=small)
+open('begun.bin', 'wb').write(b'x')
+part = s3.create_multipart_upload(Bucket='lake', Key='p/begun.bin')
+s3.upload_part(Bucket='lake', Key='p/begun.bin', PartNumber=1, UploadId=part['UploadId'], Body=b'x')
+s3.abort_multipart_upload(Bucket='lake', Key='p/begun.bin', UploadId=part['UploadId'])
+print(open('large.bin', 'rb').read() == open('again.bin', 'rb').read())
+"""
+
+
+def test_an_upload_in_parts_is_one_object_once_it_is_complete(
+    tmp_path: Path, interpreter: str, store: dict[str, str]
+) -> None:
+    done = python(tmp_path, client(PARTS), interpreter, **store)
+    quiet(done)
+    assert done.stdout == "True\n"
+    outputs = named(done, "outputs")
+    local = ("file", str(tmp_path / "large.bin"))
+    assert sources(outputs[BUCKET, "p/large.bin"]) == ({local}, False)
+    # The tag of three parts.
+    assert version(outputs[BUCKET, "p/large.bin"]).endswith("-3")
+    assert (BUCKET, "p/begun.bin") not in outputs
+    # The run's own object is no input of it.
+    assert (BUCKET, "p/large.bin") not in named(done, "inputs")
+
+
+FRAMES = """
+import pandas, pyarrow.parquet as pq
+where = {'client_kwargs': where}
+frame = pandas.DataFrame({'a': [1, 2], 'b': [3, 4]})
+frame.to_csv('s3://lake/f/in.csv', index=False, storage_options=where)
+frame = pandas.read_csv('s3://lake/f/in.csv', storage_options=where)
+frame.to_parquet('s3://lake/f/out.parquet', storage_options=where)
+with fs.open('lake/f/open.parquet', 'wb') as file:
+    frame.to_parquet(file)
+with fs.open('lake/f/open.parquet', 'rb') as file:
+    pandas.read_parquet(file).to_csv('local.csv')
+table = pq.read_table('lake/f/out.parquet', filesystem=fs)
+pq.write_table(table, 'lake/f/arrow.parquet', filesystem=fs)
+with fs.open('lake/f/note.txt', 'w') as file:
+    file.write('hello')
+with fs.open('lake/f/note.txt', 'r') as file:
+    print(file.read())
+fs.pipe('lake/f/piped', b'bytes')
+print(fs.cat('lake/f/piped'))
+fs.put('local.csv', 'lake/f/put.csv')
+fs.get('lake/f/put.csv', 'got.csv')
+fs.cp_file('lake/f/put.csv', 'lake/f/cp.csv')
+"""
+
+
+def test_frames_through_s3fs_are_objects_with_versions_and_exact_sources(
+    tmp_path: Path, interpreter: str, store: dict[str, str]
+) -> None:
+    done = python(tmp_path, filesystem(FRAMES), interpreter, **store)
+    quiet(done)
+    outputs = named(done, "outputs")
+    table = (BUCKET, "f/in.csv")
+    expected = {
+        "f/out.parquet": table, "f/open.parquet": table, "f/arrow.parquet": (BUCKET, "f/out.parquet"),
+        "f/cp.csv": (BUCKET, "f/put.csv"), "f/put.csv": ("file", str(tmp_path / "local.csv")),
+    }  # fmt: skip
+    for key, source in expected.items():
+        assert sources(outputs[BUCKET, key]) == ({source}, False), key
+        assert version(outputs[BUCKET, key]), key
+    for key in ("f/out.parquet", "f/open.parquet", "f/arrow.parquet"):
+        fields = outputs[BUCKET, key]["facets"]["schema"]["fields"]
+        assert [field["name"] for field in fields] == ["a", "b"], key
+    for key in ("f/note.txt", "f/piped"):
+        assert sources(outputs[BUCKET, key])[1], key
+    assert sources(done.output("local.csv")) == ({(BUCKET, "f/open.parquet")}, False)
+    assert sources(done.output("got.csv")) == ({(BUCKET, "f/put.csv")}, False)
+    reader = python(tmp_path, filesystem("print(fs.cat('lake/f/in.csv'))"), interpreter, **store)
+    assert version(named(reader, "inputs")[table]) == version(outputs[table])
+
+
+VIEWS = """
+import fsspec, pandas, zipfile
+pandas.DataFrame({'a': [1]}).to_csv('plain.csv', index=False)
+with zipfile.ZipFile('archive.zip', 'w') as archive:
+    archive.write('plain.csv')
+frame = pandas.read_csv('plain.csv')
+frame.to_csv('memory://kept/x.csv', index=False)
+pandas.read_csv('memory://kept/x.csv').to_csv('through.csv', index=False)
+with fsspec.open('memory://raw.txt', 'w') as file:
+    file.write(open('plain.csv').read())
+with fsspec.open('memory://raw.txt') as file, open('raw.txt', 'wb') as copy:
+    copy.write(file.read())
+pandas.read_csv('zip://plain.csv::archive.zip', compression=None).to_csv('unpacked.csv', index=False)
+with fsspec.open('simplecache::s3://lake/c/x.csv', 'w', s3={'client_kwargs': where}) as file:
+    file.write('a\\n1\\n')
+with fsspec.open('simplecache::s3://lake/c/x.csv', s3={'client_kwargs': where}) as file:
+    pandas.read_csv(file).to_csv('cached.csv', index=False)
+with fsspec.open('plain.csv', 'r') as file:
+    print(file.read())
+"""
+
+
+def test_memory_archives_and_caches_lead_to_what_is_behind_them(
+    tmp_path: Path, interpreter: str, store: dict[str, str]
+) -> None:
+    done = python(tmp_path, filesystem(VIEWS), interpreter, **store)
+    quiet(done)
+    assert not [
+        d
+        for e in done.events
+        for s in ("inputs", "outputs")
+        for d in e[s]
+        if d["namespace"] == "memory"
+    ]
+    plain = ("file", str(tmp_path / "plain.csv"))
+    assert sources(done.output("through.csv")) == ({plain}, False)
+    assert plain in sources(done.output("raw.txt"))[0]
+    archive = ("file", str(tmp_path / "archive.zip"))
+    assert sources(done.output("unpacked.csv")) == ({archive}, False)
+    assert sources(done.output("cached.csv")) == ({(BUCKET, "c/x.csv")}, False)
+    outputs = named(done, "outputs")
+    assert (BUCKET, "c/x.csv") in outputs
+    # The oldest release leaves its cache behind, in a folder for temporary files.
+    written = {Path(name) for space, name in outputs if space == "file"}
+    assert {path for path in written if path.parent == tmp_path} == {
+        tmp_path / name
+        for name in (
+            "plain.csv",
+            "archive.zip",
+            "through.csv",
+            "raw.txt",
+            "unpacked.csv",
+            "cached.csv",
+        )
+    }
+
+
+def test_a_program_that_undoes_capture_is_alone_with_the_store(
+    tmp_path: Path, interpreter: str, store: dict[str, str]
+) -> None:
+    done = python(
+        tmp_path,
+        client(
+            "from lodeline.capture.process import ADAPTERS\n"
+            "s3.put_object(Bucket='lake', Key='u/one', Body=b'1')\n"
+            "ADAPTERS.stop()\n"
+            "s3 = boto3.session.Session().client('s3', endpoint_url=os.environ['AWS_ENDPOINT_URL'])\n"
+            "s3.put_object(Bucket='lake', Key='u/two', Body=b'2')\n"
+        ),
+        interpreter,
+        **store,
+    )
+    quiet(done)
+    outputs = named(done, "outputs")
+    assert (BUCKET, "u/one") in outputs
+    assert (BUCKET, "u/two") not in outputs
