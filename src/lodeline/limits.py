@@ -628,6 +628,10 @@ ROW_BLOCKS_OPEN_MAX = 256
 # and each page when it is read.
 ROW_BLOCK_CHECKED_WHOLE_BYTES = 4 * 1024 * 1024
 
+# Claims about single rows in one evidence pack, three kilobytes each. What has more rows behind it
+# is proven as far as this, and says so.
+EVIDENCE_CLAIMS_MAX = 2_000
+
 # A condition of `--where`. People write them by hand.
 WHERE_CHARACTERS_MAX = 2_000
 

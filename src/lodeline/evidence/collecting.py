@@ -19,17 +19,26 @@ from functools import partial
 from hashlib import sha256
 from importlib.resources import files as resources
 from importlib.resources.abc import Traversable
+from importlib.util import find_spec
 from typing import Any, Final
 
 from lodeline.errors import EvidenceError, UsageError
 from lodeline.evidence.summary import render_certificate, render_summary
 from lodeline.fold.completeness import visited_nodes
-from lodeline.fold.evidence import disclosure_gap, recompute, verify_pack
+from lodeline.fold.evidence import (
+    disclosed_events,
+    disclosure_gap,
+    recompute,
+    row_json,
+    starting_rows,
+    verify_pack,
+)
+from lodeline.fold.row_claims import MEMORY, iter_steps, walk_back
 from lodeline.ingest.mapping import prove_nodes, publish_map
 from lodeline.ingest.prediction_blobs import read_blob
 from lodeline.ingest.predictions import find_prediction
 from lodeline.ingest.projection import fold_pending
-from lodeline.limits import ANSWER_NODES_MAX, EVIDENCE_ENTRIES_MAX
+from lodeline.limits import ANSWER_NODES_MAX, EVIDENCE_CLAIMS_MAX, EVIDENCE_ENTRIES_MAX
 from lodeline.model import find_prediction_id
 from lodeline.proof import (
     CompactRange,
@@ -44,6 +53,8 @@ from lodeline.proof import (
 from lodeline.proof.dsse import envelope_from_json, format_envelope
 from lodeline.query import ask
 from lodeline.query.moments import read_moment
+from lodeline.rows.claims import RowClaims
+from lodeline.rows.committing import commit_blocks
 from lodeline.store.disclosure import disclosed_fields
 from lodeline.store.sql_segment import SqlSegment
 
@@ -98,6 +109,7 @@ def build_pack(
     if unknown:
         raise UsageError(f"evidence takes {', '.join(sorted(_ASKED))}; not {', '.join(unknown)}")
     # 1.
+    commit_blocks(segment)
     map_position = publish_map(segment, force=True)
     assert map_position is not None  # A log begins with a key entry, so there is always news.
     fold_pending(segment)
@@ -169,6 +181,7 @@ class _Collector:
         self._add_entries([question["as_of"] - 1])
         if answer["root"].startswith("prediction:"):
             files["prediction.json"] = self._prediction(answer["root"], question["as_of"])
+        self._add_rows(files, question)
         visited = set(visited_nodes(answer))
         for _ in range(_ROUNDS_MAX):
             self._add_nodes(sorted(visited - set(self.nodes)))
@@ -187,6 +200,38 @@ class _Collector:
         nodes = [self.nodes[name] for name in sorted(self.nodes)]
         files["map.json"] = packs.write_json({"entry": self.map_position, "nodes": nodes})
         return files
+
+    def _add_rows(self, files: dict[str, bytes], question: Answer) -> None:
+        """Prove the rows behind the root, as far as claims fit into a pack."""
+        starts = starting_rows(files, question)
+        if not starts or any(find_spec(name) is None for name in ("numpy", "pyarrow")):
+            return
+        claims = RowClaims(self.segment)
+        for _ in range(EVIDENCE_CLAIMS_MAX):
+            steps = [
+                step
+                for event in disclosed_events(self.checked, question)
+                for step in iter_steps(event)
+            ]
+            reached = walk_back(steps, starts, claims.behind)
+            nodes = {str(node.at("")) for node in reached if node.namespace != MEMORY}
+            if nodes <= set(self.nodes):
+                break
+            self._add_nodes(sorted(nodes - set(self.nodes)))
+        self._add_entries(sorted(claims.entries))
+        rows = sorted(
+            (str(node.at("")), node.version, number)
+            for node, numbers in reached.items()
+            if node.namespace != MEMORY
+            for number in numbers
+        )
+        stated = {
+            "claims": list(claims.proven.values()),
+            "missing": list(claims.missing.values()),
+            "rows": [row_json(*row) for row in rows],
+            "complete": not claims.missing,
+        }
+        files["rows.json"] = packs.write_json(stated)
 
     def _with_entries(self, answer: Answer, expected: Answer) -> Answer:
         """Give of the live answer what can be proven, each edge with the entries behind it."""

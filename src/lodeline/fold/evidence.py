@@ -8,7 +8,9 @@
 3. *Non-omission.* A `map` leaf under the checkpoint says which entries assert something about a
    node. Every entry about every node that the answer visits is in the pack, and so is every entry
    after those that the map covers.
-4. *Prediction.* Its record is a row of the batch whose root a leaf carries.
+4. *Prediction and rows.* The record of a prediction is a row of the batch whose root a leaf
+   carries, and each claim about a row one of a block whose root a leaf carries; the rows that the
+   pack names behind the root are those that steps and claims lead to.
 5. *Answer.* Folding the entries and asking again gives the answer: each node, edge and gap of it,
    and for each edge the entries that assert it. What is not disclosed stands as a gap.
 
@@ -21,7 +23,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
@@ -38,6 +40,8 @@ from lodeline.fold.answer import supported_trace
 from lodeline.fold.completeness import required_nodes
 from lodeline.fold.entries import Entry, group_key
 from lodeline.fold.graph import fold
+from lodeline.fold.row_claims import FACET as ROWS_FACET
+from lodeline.fold.row_claims import RowsFound, feature_rows, is_valid_by, recompute_rows
 from lodeline.model import (
     NodeId,
     PredictionId,
@@ -385,10 +389,28 @@ class _Verification:
         for name in ("nodes", "edges"):
             self._compare(name, expected[name], answer[name])
         self._compare_gaps(expected["gaps"], answer["gaps"])
+        self._verify_rows(question)
         if answer.get("complete") is not (not answer["gaps"]):
             self.report.fail("answer.complete", "complete", not answer["gaps"], answer["complete"])
         if answer.get("next") is not None:
             self.report.fail("answer.next", "next", "the whole answer", "a page of it")
+
+    def _verify_rows(self, question: Answer) -> None:
+        """The rows that the pack names are those that steps and claims lead to."""
+        if "rows.json" not in self.files:
+            return
+        stated = packs.read_json(self.files["rows.json"], "rows.json")
+        if set(stated) != {"claims", "missing", "rows", "complete"}:
+            raise MalformedPackError("rows.json: other members than it has")
+        try:
+            found = find_rows(self.entries, self.files, question, stated)
+        except ProofError as error:
+            self.report.fail(error.code, "rows.json", "claims that the log commits to", error)
+            return
+        self.report.proofs += len(stated["claims"])
+        expected = [row_json(*row) for row in found.rows]
+        _expect(self.report, "rows", expected, stated["rows"])
+        _expect(self.report, "rows.complete", not found.gaps, stated["complete"])
 
     def _verify_tree(self, answer: Answer, head: TreeHead) -> None:
         """The answer's tree head is the checkpoint's, or one that the checkpoint extends."""
@@ -500,7 +522,60 @@ def recompute(
     else:
         answer, visited = _trace(events, root, direction=direction, depth=depth, **options)
     answer["gaps"] += gaps
+    if "rows.json" in files:
+        stated = packs.read_json(files["rows.json"], "rows.json")
+        visited |= find_rows(entries, files, question, stated).nodes
     return answer, visited
+
+
+def find_rows(
+    entries: Mapping[int, DisclosedEntry],
+    files: Mapping[str, bytes],
+    question: Answer,
+    stated: Answer,
+) -> RowsFound:
+    """Walk back from the root's rows, with the claims that a pack states.
+
+    Raises:
+        ProofError: a claim is not what the log commits to, or is missing and not said to be.
+    """
+    events = disclosed_events(entries, question)
+    return recompute_rows(entries, events, stated, starting_rows(files, question))
+
+
+def disclosed_events(
+    entries: Mapping[int, DisclosedEntry], question: Answer
+) -> Iterator[dict[str, Any]]:
+    """Give the events with row steps that count for a question, as far as they are disclosed."""
+    for index, entry in sorted(entries.items()):
+        if entry.record.kind != "event" or index >= int(question["as_of"]):
+            continue
+        if not any(one.pointer.endswith(f"/{ROWS_FACET}") for one in entry.fields):
+            continue
+        canonical = assemble([(one.pointer, one.value) for one in entry.fields])
+        event = None if canonical is None else json.loads(canonical)
+        if event is not None and is_valid_by(event, question.get("valid_at")):
+            yield event
+
+
+def starting_rows(files: Mapping[str, bytes], question: Answer) -> dict[NodeId, list[int]]:
+    """Give the rows that a question is about: the root, or what a prediction's model was given."""
+    root = parse_identifier(str(question["id"]))
+    if root.kind == "row":
+        home = NodeId("dataset", root.namespace, root.name, "", root.version)
+        return {home: [int(root.part)]} if root.part.isdigit() else {}
+    if "prediction.json" not in files:
+        return {}
+    line = packs.read_json(files["prediction.json"], "prediction.json")["line"]
+    starts: dict[NodeId, list[int]] = {}
+    for dataset, version, number in feature_rows(json.loads(line)):
+        starts.setdefault(parse_identifier(dataset).at(version), []).append(number)
+    return starts
+
+
+def row_json(dataset: str, version: str, number: int) -> Answer:
+    """Write one row as a pack names it."""
+    return {"dataset": dataset, "version": version, "key": str(number)}
 
 
 def _trace(events: Sequence[Entry], root: NodeId, **options: Any) -> tuple[Answer, set[str]]:

@@ -18,10 +18,11 @@ from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from lodeline.errors import StoreCorruptError, UnknownBlobError
+from lodeline.fold.row_claims import BLOCKS_FACET, MEMORY
 from lodeline.model import format_time
 from lodeline.proof import SECRET_BYTES
 from lodeline.proof.row_blocks import Seals
-from lodeline.rows.steps import BLOCKS_FACET, MEMORY, fold_steps
+from lodeline.rows.steps import fold_steps
 from lodeline.store import Segment
 from lodeline.wire.facets import PRODUCER, LodelineRowBlocksDatasetFacet
 

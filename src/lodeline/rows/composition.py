@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lodeline.errors import MissingLinksError
+from lodeline.fold.row_claims import MEMORY
 from lodeline.model import NodeId
 from lodeline.query.answers import Gap
 from lodeline.query.bounds import Budget
 from lodeline.query.visibility import hidden_gap
 from lodeline.rows.links import LinkReader
-from lodeline.rows.steps import MEMORY, StepIndex, StoredStep
+from lodeline.rows.steps import StepIndex, StoredStep
 
 Rows = Any
 

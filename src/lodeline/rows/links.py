@@ -132,24 +132,31 @@ class LinkReader:
         Raises:
             MissingLinksError: it is not here, or not as it was written.
         """
-        digest = step.block or step.digest
+        if step.block:
+            return self.open_block(step.block, step.footer)
         # The same bytes may be an array in one step, and a set in another.
-        key = ("" if step.block else step.form, digest)
+        return self._find((step.form, step.digest), "")
+
+    def open_block(self, digest: str, footer: str) -> Any:
+        """Open a block that the log commits to. Errors as `block`'s."""
+        return self._find(("", digest), footer)
+
+    def _find(self, key: tuple[str, str], footer: str) -> Any:
         block = OPEN_BLOCKS.find(key)
         if block is None:
-            block = self._open(step, digest)
+            block = self._open(*key, footer)
             OPEN_BLOCKS.add(key, block)
         return block
 
-    def _open(self, step: StoredStep, digest: str) -> Any:
+    def _open(self, form: str, digest: str, footer: str) -> Any:
         from pyarrow import ArrowException
 
         from lodeline.rows.blocks import Block
 
         try:
-            source = _checked(self._segment, digest, step.footer)
+            source = _checked(self._segment, digest, footer)
             folder = index_folder_of(self._segment)
-            return Block(source, digest, shape=step.form, index_folder=folder)
+            return Block(source, digest, shape=form, index_folder=folder)
         except UnknownBlobError as error:
             raise MissingLinksError(digest) from error
         except (ArrowException, OSError, ValueError, KeyError) as error:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from lodeline.fold.row_claims import BLOCKS_FACET, FACET, iter_steps
 from lodeline.model import NodeId, parse_time
 from lodeline.store import Segment, StoredEntry
 from lodeline.store.connections import Connection
 from lodeline.store.row_tables import create_row_tables, drop_row_tables, has_row_tables
-
-FACET: Final = "lodeline_rows"
-BLOCKS_FACET: Final = "lodeline_row_blocks"
-MEMORY: Final = "memory"
 
 _COLUMNS: Final = (
     "step_id, position, event_time, run_id, operator, input_namespace, input_name, input_version, "
@@ -71,6 +68,20 @@ class StoredStep:
         return (self.input, self.output, self.shape, self.start, self.digest)
 
 
+class CommittedBlock(NamedTuple):
+    """A block that the log commits to.
+
+    Attributes:
+        position: of its `block` entry.
+        block: its digest, as it was first written.
+        footer: digest of its end.
+    """
+
+    position: int
+    block: str
+    footer: str
+
+
 class StepIndex:
     """Steps at one moment.
 
@@ -112,6 +123,16 @@ class StepIndex:
             {**self._masks, "namespace": node.namespace, "name": node.name},
         )
         return [version for version, _ in found]
+
+    def find_block(self, source: str, form: str) -> CommittedBlock | None:
+        """Find the block that took the place of a blob."""
+        if not self._known:
+            return None
+        row = self._connection.execute(
+            "SELECT position, block, footer FROM row_block WHERE source = ? AND form = ?",
+            (source, form),
+        ).fetchone()
+        return None if row is None else CommittedBlock(*row)
 
     def _find(self, clause: str, node: NodeId) -> list[StoredStep]:
         if not self._known:
@@ -230,46 +251,12 @@ def _iter_rows(entry: StoredEntry) -> Iterator[tuple[Any, ...]]:
     event = json.loads(entry.payload)
     time_us = parse_time(event["eventTime"])[0]
     run_id = str((event.get("run") or {}).get("runId", "")).lower()
-    for output in event.get("outputs") or ():
-        for holder in ("outputFacets", "facets"):
-            facet = (output.get(holder) or {}).get(FACET)
-            if not isinstance(facet, Mapping):
-                continue
-            kind = "model" if "lodeline_model" in (output.get("facets") or {}) else "dataset"
-            for step in facet.get("steps") or ():
-                try:
-                    yield (entry.position, time_us, run_id, *_values(step, output, kind))
-                except (KeyError, TypeError, ValueError, AttributeError):
-                    continue
-
-
-def _values(step: Mapping[str, Any], output: Mapping[str, Any], kind: str) -> tuple[Any, ...]:
-    into, out_of = step["output"], step["input"]
-    written = (into["namespace"], into["name"]) == (output["namespace"], output["name"])
-    version = str(into.get("version") or "")
-    if written and not version:
-        version = _version_of(output)
-    gaps = [(str(gap["operator"]), str(gap["detail"])) for gap in step.get("gaps") or ()]
-    return (
-        str(step["operator"]),
-        *(str(out_of["namespace"]), str(out_of["name"]), str(out_of.get("version") or "")),
-        *(kind if written else "dataset", str(into["namespace"]), str(into["name"]), version),
-        str(step["shape"]),
-        int(step["count"]),
-        int(step.get("rows") or 0),
-        int(step.get("start") or 0),
-        str(step.get("digest") or ""),
-        json.dumps(gaps),
-    )
-
-
-def _version_of(output: Mapping[str, Any]) -> str:
-    """The version that an event states for its output: a model's digest, or the bytes'."""
-    facets = output.get("facets") or {}
-    model = facets.get("lodeline_model")
-    if isinstance(model, Mapping) and model.get("digest"):
-        return str(model["digest"])
-    digest = facets.get("lodeline_digest")
-    if isinstance(digest, Mapping) and digest.get("value"):
-        return f"sha256:{digest['value']}"
-    return ""
+    for step in iter_steps(event):
+        source, target = step.input, step.output
+        yield (
+            *(entry.position, time_us, run_id, step.operator),
+            *(source.namespace, source.name, source.version),
+            *(target.kind, target.namespace, target.name, target.version),
+            *(step.shape, step.count, step.rows, step.start, step.digest),
+            json.dumps(step.gaps),
+        )
