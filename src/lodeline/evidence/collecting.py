@@ -109,10 +109,7 @@ def build_pack(
     if unknown:
         raise UsageError(f"evidence takes {', '.join(sorted(_ASKED))}; not {', '.join(unknown)}")
     # 1.
-    commit_blocks(segment)
-    map_position = publish_map(segment, force=True)
-    assert map_position is not None  # A log begins with a key entry, so there is always news.
-    fold_pending(segment)
+    map_position = _publish(segment)
     # 2.
     checkpoint = segment.checkpoint()
     asked = {"as_of": checkpoint.size, **{k: v for k, v in parameters.items() if v is not None}}
@@ -142,6 +139,15 @@ def build_pack(
         first = report.failures[0]
         raise EvidenceError(f"{first.at}: {first.code}: expected {first.expected}")
     return files
+
+
+def _publish(segment: SqlSegment) -> int:
+    """Commit to what arrived, and map it."""
+    commit_blocks(segment)
+    map_position = publish_map(segment, force=True)
+    assert map_position is not None  # A log begins with a key entry, so there is always news.
+    fold_pending(segment)
+    return map_position
 
 
 def _question(answer: Answer, asked: Mapping[str, object]) -> Answer:
