@@ -34,10 +34,10 @@ from lodeline.model import NodeId
 from lodeline.proof.row_blocks import Seals
 from lodeline.query import ask
 from lodeline.query.bounds import Budget
-from lodeline.rows import blocks
 from lodeline.rows.composition import Composer
 from lodeline.rows.links import OPEN_BLOCKS, LinkReader
 from lodeline.rows.steps import StepIndex
+from lodeline.store import link_blocks as blocks
 from lodeline.store import open_segment
 
 STEPS = 10

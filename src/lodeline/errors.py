@@ -204,7 +204,7 @@ class MissingPredictionError(CouldNotTellError):
     Attributes:
         prediction: its node identifier.
         reason: `pending` while its process may still deliver it; `sampled` where a rule kept it
-            out and only a summary counts it; else `lost`.
+            out and only a summary counts it; `erased` with the person it was about; else `lost`.
     """
 
     code: ClassVar[str] = "could_not_tell.prediction"
@@ -216,6 +216,8 @@ class MissingPredictionError(CouldNotTellError):
             why = "its block is reserved, the record is not delivered yet"
         elif self.reason == "sampled":
             why = "it was made; a rule of sampling kept a summary of it and others, not its details"
+        elif self.reason == "erased":
+            why = "its record was erased; the log still commits to it"
         else:
             why = "its block was reserved, and its process ended without delivering it"
         return f"{self.prediction}: {self.reason}; {why}"

@@ -29,7 +29,6 @@ from lodeline.fold import Entry, fold
 from lodeline.fold.evidence import verify_pack
 from lodeline.ingest import accept, fold_pending, graph_state, rebuild
 from lodeline.ingest.mapping import publish_map
-from lodeline.ingest.prediction_blobs import verify_blob
 from lodeline.ingest.predictions import accept_predictions, find_prediction, rebuild_predictions
 from lodeline.limits import NAME_BYTES_MAX
 from lodeline.model import PredictionId
@@ -48,6 +47,7 @@ from lodeline.store import AcceptedEvent, SqlSegment, open_segment
 from lodeline.store.api_keys import create_api_key, list_api_keys
 from lodeline.store.erasing import erase
 from lodeline.store.graph_tables import drop_graph_tables
+from lodeline.store.prediction_blobs import verify_blob
 from lodeline.store.prediction_tables import create_prediction_tables
 from lodeline.store.row_tables import create_row_tables
 from lodeline.store.stream_tables import create_stream_tables

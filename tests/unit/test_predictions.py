@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from lodeline.cli.main import main
-from lodeline.ingest.prediction_blobs import encode_blob, read_blob, verify_blob
 from lodeline.ingest.predictions import (
     accept_predictions,
     count_predictions,
@@ -22,6 +21,7 @@ from lodeline.ingest.predictions import (
 )
 from lodeline.model import NodeId, PredictionId
 from lodeline.store import Segment, open_segment
+from lodeline.store.prediction_blobs import encode_blob, read_blob, verify_blob
 from lodeline.store.prediction_tables import drop_prediction_tables
 
 BLOCK = 0x12345678AB

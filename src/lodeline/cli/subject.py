@@ -4,7 +4,8 @@ lodeline subject find alice@example.com
 lodeline subject export alice@example.com > alice.json
 lodeline subject erase alice@example.com
 
-Declared values are erased by destroying the subject's key; every proof stays valid. Where the
+Declared values are erased by destroying the subject's key, and predictions about the subject by
+writing their batch again without them; every proof stays valid. Where the
 subject's text stands in the clear, in fields that nobody declared, `find` lists it, and
 `erase --undeclared` takes out those facets whole; `erase` alone tells what it leaves, which may be
 right for an opaque identifier. Exit status: 0 yes, 1 nothing is known of the subject.
@@ -77,7 +78,8 @@ def _erase(segment: SqlSegment, record: SubjectRecord, arguments: Namespace) -> 
         print(f"erased before: {len(record.fields)} values")
     else:
         erased = sum(by is None for by in record.fields.values())
-        print(f"erased: {erased} values, by entry {position}")
+        rows = sum(map(len, record.rows.values()))
+        print(f"erased: {erased} values and {rows} rows, by entry {position}")
     if not arguments.json:
         _print_rest(left)
     return 0
@@ -89,8 +91,10 @@ def _print(record: SubjectRecord) -> None:
     for (position, pointer), erased_by in record.fields.items():
         state = "sealed" if erased_by is None else f"erased by entry {erased_by}"
         print(f"entry {position} {pointer}: {state}")
+    for digest, numbers in record.rows.items():
+        print(f"blob {digest}: {len(numbers)} rows of the subject's")
     _print_rest(record)
-    if any(erased_by is None for erased_by in record.keys.values()):
+    if record.rows or any(erased_by is None for erased_by in record.keys.values()):
         print(f"  next: lodeline subject erase {record.subject}")
 
 

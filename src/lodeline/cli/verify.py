@@ -94,10 +94,10 @@ def _verify_subject(arguments: Namespace) -> int:
 def _block_root(data: bytes) -> str:
     """Recompute the root of a batch of predictions, or of a block of row links."""
     if data.startswith(b"PAR1"):
-        from lodeline.rows.blocks import block_root
+        from lodeline.store.link_blocks import block_root
 
         return block_root(data)
-    from lodeline.ingest.prediction_blobs import verify_blob
+    from lodeline.store.prediction_blobs import verify_blob
 
     return verify_blob(data)
 

@@ -35,7 +35,6 @@ from lodeline.fold.evidence import (
 )
 from lodeline.fold.row_claims import MEMORY, iter_steps, walk_back
 from lodeline.ingest.mapping import prove_nodes, publish_map
-from lodeline.ingest.prediction_blobs import read_blob
 from lodeline.ingest.predictions import find_prediction
 from lodeline.ingest.projection import fold_pending
 from lodeline.limits import ANSWER_NODES_MAX, EVIDENCE_CLAIMS_MAX, EVIDENCE_ENTRIES_MAX
@@ -44,8 +43,6 @@ from lodeline.proof import (
     CompactRange,
     TreeHead,
     Verifier,
-    commit_field,
-    derive_salts,
     hash_leaf,
     inclusion_path,
     packs,
@@ -56,6 +53,7 @@ from lodeline.query.moments import read_moment
 from lodeline.rows.claims import RowClaims
 from lodeline.rows.committing import commit_blocks
 from lodeline.store.disclosure import disclosed_fields
+from lodeline.store.prediction_blobs import line_commitments, read_blob, salts_of
 from lodeline.store.sql_segment import SqlSegment
 
 Answer = dict[str, Any]
@@ -307,12 +305,13 @@ class _Collector:
         [entry] = self.segment.iter_entries(found.position, found.position + 1)
         facet = json.loads(entry.payload or b"{}")["dataset"]["facets"]["lodeline_prediction_batch"]
         head, lines = read_blob(self.segment.get_blob(facet["digest"]))
-        salts = derive_salts(bytes.fromhex(head["secret"]), len(lines))
+        salts = salts_of(head, len(lines))
         drawn = find_prediction_id(found.prediction_id)
         index = next(i for i, line in enumerate(lines) if json.loads(line).get("id") == str(drawn))
-        hashes = [
-            hash_leaf(commit_field(salt, "", line)) for salt, line in zip(salts, lines, strict=True)
-        ]
+        hashes = [hash_leaf(one) for one in line_commitments(lines, salts)]
+        salt = salts[index]
+        if salt is None:
+            raise EvidenceError(f"{root}: its record is erased")
         path = inclusion_path(index, len(lines), partial(_range_root, hashes))
         reservation = None if found.block is None else found.block.position
         self._add_entries([found.position, *([] if reservation is None else [reservation])])
@@ -322,7 +321,7 @@ class _Collector:
                 "reservation": reservation,
                 "leaf": index,
                 "line": lines[index].decode(),
-                "salt": salts[index].hex(),
+                "salt": salt.hex(),
                 "path": [one.hex() for one in path],
             }
         )

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from lodeline.errors import CouldNotTellError, UnknownBlobError
-from lodeline.ingest.prediction_blobs import encode_blob, iter_rows
 from lodeline.limits import PREDICTION_BLOB_ROWS_MAX
 from lodeline.model import NodeId, PredictionId, find_prediction_id, format_time
 from lodeline.store import Segment, StoredEntry
 from lodeline.store.connections import Connection
+from lodeline.store.prediction_blobs import encode_blob, erased_counters, iter_rows
 from lodeline.store.prediction_tables import (
     create_prediction_tables,
     drop_prediction_tables,
@@ -37,7 +37,7 @@ from lodeline.wire.facets import PRODUCER, LodelinePredictionBatchDatasetFacet
 FACET: Final = "lodeline_prediction_batch"
 _EVENT_SCHEMA: Final = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/DatasetEvent"
 
-Status = Literal["record", "pending", "lost", "sampled", "unknown"]
+Status = Literal["record", "pending", "lost", "sampled", "erased", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,12 @@ class FoundPrediction:
     Attributes:
         status: `record`: it is here; `pending`: its block is still open; `lost`: the process that
             drew it ended without delivering it; `sampled`: it was made, counted in a summary, and
-            not kept; `unknown`: nobody reserved its block.
+            not kept; `erased`: its record was erased with the person it was about; `unknown`:
+            nobody reserved its block.
         prediction_id: as asked, in lower case.
         record: as `docs/reference/predictions.md` describes it; only of a `record`.
         block: its block, when reserved.
-        position: of the batch in the log; only of a `record`.
+        position: of the batch in the log; only of a `record`, or where one was.
     """
 
     status: Status
@@ -454,6 +455,8 @@ def find_prediction(
         for row in iter_rows(blob):
             if row["id"] == str(drawn):
                 return FoundPrediction("record", str(drawn), row, block, position)
+        if drawn.counter in erased_counters(blob):
+            return FoundPrediction("erased", str(drawn), None, block, position)
     if block is None:
         return FoundPrediction("unknown", str(drawn))
     if block.next_counter is not None and drawn.counter >= block.next_counter:

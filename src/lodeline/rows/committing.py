@@ -100,7 +100,7 @@ def _block_of(segment: Segment, waiting: _Waiting) -> tuple[_Waiting, dict[str, 
     """Write the block of a blob; `None` where the blob is not here, or holds no links."""
     from pyarrow import ArrowException
 
-    from lodeline.rows.blocks import encode_block, footer_digest, read_links, shaped
+    from lodeline.store.link_blocks import encode_block, footer_digest, read_links, shaped
 
     try:
         links = read_links(segment.get_blob(waiting.digest), waiting.form)

@@ -20,6 +20,7 @@ from lodeline.limits import (
 )
 from lodeline.rows.steps import StoredStep
 from lodeline.store import Segment
+from lodeline.store.blob_successors import current_of, index_folder_of
 
 Rows = Any  # numpy.ndarray of int64; numpy is optional and loads late.
 
@@ -67,12 +68,6 @@ class OpenBlocks:
 OPEN_BLOCKS: Final = OpenBlocks()
 
 
-def index_folder_of(segment: Segment) -> Path | None:
-    """Give where indexes of blocks by input row lie; `None` where nothing lies beside the store."""
-    path = getattr(segment, "path", None)
-    return path.with_name(path.name + ".rows") if isinstance(path, Path) else None
-
-
 class LinkReader:
     """Follows steps of one segment.
 
@@ -82,6 +77,10 @@ class LinkReader:
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
+        # Once a question: a block that lost rows must not answer from what is still open.
+        self._successors = segment.blob_successors()
+        for digest in self._successors:
+            OPEN_BLOCKS.drop(digest)
         OPEN_BLOCKS.tidy()
 
     def back(self, step: StoredStep, rows: Rows | None) -> Rows:
@@ -139,7 +138,9 @@ class LinkReader:
 
     def open_block(self, digest: str, footer: str) -> Any:
         """Open a block that the log commits to. Errors as `block`'s."""
-        return self._find(("", digest), footer)
+        current = current_of(self._successors, digest)
+        # The log tells the layout of the block as it was first written; another is checked whole.
+        return self._find(("", current), footer if current == digest else "")
 
     def _find(self, key: tuple[str, str], footer: str) -> Any:
         block = OPEN_BLOCKS.find(key)
@@ -151,7 +152,7 @@ class LinkReader:
     def _open(self, form: str, digest: str, footer: str) -> Any:
         from pyarrow import ArrowException
 
-        from lodeline.rows.blocks import Block
+        from lodeline.store.link_blocks import Block
 
         try:
             source = _checked(self._segment, digest, footer)

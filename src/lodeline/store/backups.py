@@ -36,6 +36,7 @@ from lodeline.limits import DEAD_LETTER_BYTES_MAX, ENTRIES_PAGE, EVENT_BYTES_MAX
 from lodeline.proof import Verifier, hash_leaf, verify_checkpoint
 from lodeline.store.accounts import ACCOUNT_TABLE
 from lodeline.store.api_keys import API_KEY_TABLES
+from lodeline.store.blob_successors import SUCCESSOR_TABLE
 from lodeline.store.connections import Connection, has_table
 from lodeline.store.database import translate_os_error
 from lodeline.store.senders import SENDER_TABLES
@@ -58,7 +59,13 @@ Progress = Callable[[int, int], None]
 
 
 # Scripts of tables that come into being when they are first needed.
-_LATER_SCRIPTS: Final = (API_KEY_TABLES, STREAM_TABLES, SENDER_TABLES, ACCOUNT_TABLE)
+_LATER_SCRIPTS: Final = (
+    API_KEY_TABLES,
+    STREAM_TABLES,
+    SENDER_TABLES,
+    ACCOUNT_TABLE,
+    SUCCESSOR_TABLE,
+)
 
 
 def _tables() -> dict[str, tuple[str, ...]]:

@@ -7,7 +7,8 @@ next opened:
 2. Keys are overwritten and removed. Ciphertext stays where it is, and so does every proof.
 3. Fields and payloads are taken out; the salts of what is left, and the commitments of what is
    not, take the place of the record secret. Views that were made of them are emptied.
-4. Freed pages are overwritten, and the write-ahead log is emptied.
+4. Blobs of predictions and of row links are written again without the rows that go.
+5. Freed pages are overwritten, and the write-ahead log is emptied.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from lodeline.errors import StoreCorruptError, UnknownPositionError, UsageError
 from lodeline.proof import commit_field, derive_salts
+from lodeline.store.blob_successors import erase_in_blob
 from lodeline.store.connections import Connection, has_table
 from lodeline.store.graph_tables import create_graph_tables, drop_graph_tables
 from lodeline.store.map_tables import map_all
@@ -44,6 +46,7 @@ def erase(
     keys: Sequence[str] = (),
     fields: Mapping[int, Sequence[str]] | None = None,
     entries: Sequence[int] = (),
+    rows: Mapping[str, Sequence[int]] | None = None,
 ) -> int:
     """Log an erasure and carry it out.
 
@@ -53,6 +56,7 @@ def erase(
         keys: identifiers of keys to destroy.
         fields: position -> pointers of facets or sealed values to take out.
         entries: positions whose payload goes whole.
+        rows: digest of a blob, as the log names it -> numbers of its rows to take out.
 
     Returns:
         The position of the `erasure` entry.
@@ -80,6 +84,10 @@ def erase(
         record["fields"] = [
             {"entry": str(position), "pointers": sorted(pointers)}
             for position, pointers in sorted(named.items())
+        ]
+    if rows:
+        record["rows"] = [
+            {"blob": digest, "rows": sorted(numbers)} for digest, numbers in sorted(rows.items())
         ]
     # 1.
     position = segment.append_record("erasure", record).position
@@ -115,6 +123,10 @@ def apply_erasures(segment: SqlSegment, *, again: bool = False) -> None:
         if changed:
             _empty_views(connection)
     # 4.
+    for position, record in pending:
+        for digest, numbers in record.rows.items():
+            erase_in_blob(segment, digest, numbers, erased_by=position)
+    # 5.
     if not segment.database.purge():
         return  # A reader held it; the next opening tries again.
     with segment.writing() as connection:

@@ -146,12 +146,14 @@ class ErasureRecord(NamedTuple):
         fields: position -> pointers of fields that are gone.
         keys: identifiers of keys that are destroyed.
         subjects: digests of subjects; values dated before this entry don't come back.
+        rows: digest of a blob, as it was first written -> its rows that are gone.
     """
 
     entries: frozenset[int] = frozenset()
     fields: Mapping[int, frozenset[str]] = MappingProxyType({})
     keys: frozenset[str] = frozenset()
     subjects: frozenset[str] = frozenset()
+    rows: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
 
 def read_erasure(payload: bytes) -> ErasureRecord:
@@ -166,6 +168,10 @@ def read_erasure(payload: bytes) -> ErasureRecord:
             },
             frozenset(str(key_id) for key_id in record.get("keys", ())),
             frozenset(str(digest) for digest in record.get("subjects", ())),
+            {
+                str(one["blob"]): tuple(int(row) for row in one["rows"])
+                for one in record.get("rows", ())
+            },
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ErasureRecord()
@@ -180,6 +186,7 @@ class Erasures:
         generations: subject digest -> positions of all its erasures.
         fields: position -> pointer of an erased field -> the entry that erased it.
         entries: position -> the entry that erased its payload.
+        rows: of each erasure that took rows out of blobs, digest -> row numbers.
     """
 
     def __init__(self) -> None:
@@ -188,6 +195,7 @@ class Erasures:
         self.generations: dict[str, list[int]] = {}
         self.fields: dict[int, dict[str, int]] = {}
         self.entries: dict[int, int] = {}
+        self.rows: list[Mapping[str, tuple[int, ...]]] = []
         self._seen = -1
 
     def refresh(self, connection: Connection) -> bool:
@@ -215,6 +223,8 @@ class Erasures:
                 known.setdefault(pointer, position)
         for entry in record.entries:
             self.entries.setdefault(entry, position)
+        if record.rows:
+            self.rows.append(record.rows)
 
     def erased_by(self, position: int, sealed: SealedField) -> int | None:
         """Give the entry that erased a sealed value; as far as was read."""

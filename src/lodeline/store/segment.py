@@ -262,12 +262,15 @@ class Segment(Protocol):
         """Keep bytes durably under their digest, `sha256:<hex>`."""
 
     def get_blob(self, digest: str) -> bytes:
-        """Read a blob and check it against its digest.
+        """Read a blob and check it; where rows of it were erased, the one in its place.
 
         Raises:
             UnknownBlobError: not stored.
             StoreCorruptError: stored bytes have another digest.
         """
+
+    def blob_successors(self) -> dict[str, str]:
+        """Give which blob took the place of which, once rows of it were erased."""
 
     def blob_path(self, digest: str) -> Path | None:
         """Give the file of a blob, where blobs are files; whoever reads a part checks it."""

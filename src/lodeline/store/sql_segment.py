@@ -20,6 +20,7 @@ from lodeline.errors import (
     InvalidEventError,
     LodelineError,
     StoreCorruptError,
+    UnknownBlobError,
     UnknownPositionError,
     UsageError,
 )
@@ -39,6 +40,7 @@ from lodeline.proof import (
 )
 from lodeline.store import dead_letters, endorsements
 from lodeline.store.appending import LogWriter, NewRecord, Outcome, to_records
+from lodeline.store.blob_successors import current_of, read_successors
 from lodeline.store.blobs import Blobs
 from lodeline.store.connections import Connection, Database, has_table
 from lodeline.store.database import translate_os_error
@@ -702,8 +704,19 @@ class SqlSegment:
         return self.blobs.put(data)
 
     def get_blob(self, digest: str) -> bytes:
-        """Read a blob and check it against its digest."""
-        return self.blobs.get(digest)
+        """Read a blob and check it; where rows of it were erased, the one in its place."""
+        try:
+            return self.blobs.get(digest)
+        except UnknownBlobError:
+            current = current_of(self.blob_successors(), digest)
+            if current == digest:
+                raise
+            return self.blobs.get(current)
+
+    def blob_successors(self) -> dict[str, str]:
+        """Give which blob took the place of which, once rows of it were erased."""
+        with self.reading() as connection:
+            return read_successors(connection)
 
     def blob_path(self, digest: str) -> Path | None:
         """Give the file of a blob, where blobs are files, to read a part of it."""

@@ -1,8 +1,9 @@
 """What a store holds of one data subject, and how it goes.
 
 Declared values are found by the keys they are sealed under. What was never declared lies in the
-clear: it is found by searching every payload for the subject's own text. Records of predictions
-and blobs of rows are not searched.
+clear: it is found by searching every payload for the subject's own text. A record of a prediction
+is the subject's where one of its values is the subject, and so is a row whose declared key holds
+the subject: those rows are erased with the keys, and the blocks they lie in written again.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import Any
 
 import msgspec
 
-from lodeline.errors import StoreCorruptError
+from lodeline.errors import StoreCorruptError, UnknownBlobError
 from lodeline.limits import SUBJECT_PLACES_MAX
 from lodeline.store.connections import Connection
 from lodeline.store.erasing import apply_erasures, erase
+from lodeline.store.prediction_blobs import read_blob
 from lodeline.store.prediction_tables import has_prediction_tables
-from lodeline.store.row_tables import has_row_tables
 from lodeline.store.sql_segment import SqlSegment
 from lodeline.store.subjects import subject_digest
 from lodeline.wire import canonical_bytes, commitment_fields, parse_with_tokens
@@ -36,6 +37,8 @@ class SubjectRecord:
         fields: (position, pointer) of each sealed value -> the entry that erased it, if one did.
         undeclared: position -> pointers of committed fields that hold the subject's text.
         dead_letters: numbers of refused inputs that hold it.
+        rows: digest of a blob, as the log names it -> numbers of the subject's rows in it.
+        mentions: the same, of rows that only mention the subject's text within a longer one.
         gaps: what was not searched, or not listed.
     """
 
@@ -45,12 +48,15 @@ class SubjectRecord:
     fields: dict[tuple[int, str], int | None] = field(default_factory=dict)
     undeclared: dict[int, list[str]] = field(default_factory=dict)
     dead_letters: list[int] = field(default_factory=list)
+    rows: dict[str, list[int]] = field(default_factory=dict)
+    mentions: dict[str, list[int]] = field(default_factory=dict)
     gaps: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def known(self) -> bool:
         """Whether anything is, or was, kept of the subject."""
-        return bool(self.keys or self.undeclared or self.dead_letters)
+        places = (self.keys, self.undeclared, self.dead_letters, self.rows, self.mentions)
+        return any(places)
 
     def to_json(self) -> dict[str, object]:
         """Give the documented keys."""
@@ -67,6 +73,8 @@ class SubjectRecord:
                 for position, pointers in self.undeclared.items()
             ],
             "dead_letters": self.dead_letters,
+            "rows": [{"blob": blob, "rows": rows} for blob, rows in self.rows.items()],
+            "mentions": [{"blob": blob, "rows": rows} for blob, rows in self.mentions.items()],
             "complete": not self.gaps,
             "gaps": [
                 {"at": self.subject, "reason": reason, "detail": detail}
@@ -131,12 +139,39 @@ def _search(segment: SqlSegment, connection: Connection, record: SubjectRecord) 
         record.gaps.append(("capture", detail))
     if len(record.fields) + len(record.undeclared) >= SUBJECT_PLACES_MAX:
         record.gaps.append(("size", f"only {SUBJECT_PLACES_MAX} places are listed"))
-    for there, table, name in (
-        (has_prediction_tables(connection), "prediction_batch", "records of predictions"),
-        (has_row_tables(connection), "row_step", "blobs of row provenance"),
-    ):
-        if there and connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone():
-            record.gaps.append(("capture", f"{name} are not searched"))
+    _search_rows(segment, connection, record, text)
+
+
+def _search_rows(
+    segment: SqlSegment, connection: Connection, record: SubjectRecord, text: bytes
+) -> None:
+    """Find the subject's rows in batches of predictions, and by declared keys."""
+    if has_prediction_tables(connection):
+        for (digest,) in connection.execute(
+            "SELECT digest FROM prediction_batch ORDER BY position"
+        ).fetchall():
+            try:
+                lines = read_blob(segment.get_blob(digest))[1]
+            except UnknownBlobError:
+                record.gaps.append(("pending", f"the batch {digest} of predictions is not here"))
+                continue
+            for number, line in enumerate(lines):
+                if text in line:
+                    own = _holds(msgspec.json.decode(line), record.subject)
+                    place = record.rows if own else record.mentions
+                    place.setdefault(digest, []).append(number)
+    if record.mentions:
+        count = sum(map(len, record.mentions.values()))
+        record.gaps.append(("capture", f"{count} predictions mention the subject's text"))
+
+
+def _holds(value: object, subject: str) -> bool:
+    """Whether a value, or one within it, is the subject itself."""
+    if isinstance(value, dict):
+        return any(_holds(one, subject) for one in value.values())
+    if isinstance(value, list):
+        return any(_holds(one, subject) for one in value)
+    return value == subject
 
 
 def iter_values(segment: SqlSegment, record: SubjectRecord) -> Iterator[dict[str, Any]]:
@@ -157,6 +192,12 @@ def iter_values(segment: SqlSegment, record: SubjectRecord) -> Iterator[dict[str
                     "pointer": pointer,
                     "value": value_at(event, pointer),
                 }
+    for places in (record.rows, record.mentions):
+        for digest, numbers in places.items():
+            data = segment.get_blob(digest)
+            lines = [] if data.startswith(b"PAR1") else read_blob(data)[1]
+            for number in numbers if lines else ():
+                yield {"blob": digest, "row": number, "value": msgspec.json.decode(lines[number])}
 
 
 def erase_subject(
@@ -176,14 +217,17 @@ def erase_subject(
     """
     keys = [key_id for key_id, erased_by in record.keys.items() if erased_by is None]
     fields = {}
+    rows = dict(record.rows)
     if undeclared:
+        for digest, numbers in record.mentions.items():
+            rows[digest] = sorted({*rows.get(digest, ()), *numbers})
         for position, pointers in record.undeclared.items():
             facets = [pointer for pointer in pointers if pointer]
             if facets:
                 fields[position] = facets
     erased_by = None
-    if keys or fields:
-        erased_by = erase(segment, subjects=[record.digest], keys=keys, fields=fields)
+    if keys or fields or rows:
+        erased_by = erase(segment, subjects=[record.digest], keys=keys, fields=fields, rows=rows)
     else:
         # Keys may have come back with a backup, or a crash left a step undone.
         apply_erasures(segment, again=True)

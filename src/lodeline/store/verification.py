@@ -56,6 +56,7 @@ from lodeline.proof import (
     verify_checkpoint,
 )
 from lodeline.store.blob_references import iter_blob_references
+from lodeline.store.blob_successors import current_of, erased_rows
 from lodeline.store.connections import Connection
 from lodeline.store.endorsement_checks import iter_cosignature_faults, iter_timestamp_faults
 from lodeline.store.keys import KeyRing
@@ -231,7 +232,22 @@ def _verify_blobs(
     report: VerifyReport,
 ) -> None:
     stored = set(segment.blobs.list_digests())
-    references = walk.references
+    successors = segment.blob_successors()
+    named: dict[str, set[int]] = {}
+    for record in walk.erased_rows:
+        for digest, rows in record.items():
+            named.setdefault(digest, set()).update(rows)
+    # Of a blob that was written again, what the log calls it.
+    firsts: dict[str, str] = {}
+    references = dict(walk.references)
+    for digest, reference in walk.references.items():
+        current = current_of(successors, digest)
+        if current != digest and digest in named:
+            references[current] = reference
+            firsts[current] = digest
+            del references[digest]
+            if digest in stored:
+                report.fail("blob.erased", reference[0], "no such blob", digest)
     for digest, (at, _) in references.items():
         if digest not in stored and digest not in walk.superseded:
             report.fail("blob.missing", at, digest, "no such blob")
@@ -246,6 +262,9 @@ def _verify_blobs(
             continue
         try:
             found = block_root(blob)
+            lost = erased_rows(blob) - named.get(firsts.get(digest, digest), set())
+            if lost:
+                report.fail("salt.missing", at, "salts of all rows", f"row {min(lost)}: no erasure")
         except (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error):
             found = "no block that can be read"
         if found != root:
@@ -356,6 +375,8 @@ class _Walk:
         self.references: dict[str, tuple[str, str | None]] = {}
         # Digests of blobs that a block of the log has taken the place of.
         self.superseded: set[str] = set()
+        # Of each erasure, the blobs that lost rows.
+        self.erased_rows = list(self._erasures.rows)
         (size,) = connection.execute("SELECT count(*) FROM entry").fetchone()
         self.size: int = size
 

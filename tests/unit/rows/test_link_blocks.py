@@ -11,7 +11,7 @@ np = pytest.importorskip("numpy")
 pq = pytest.importorskip("pyarrow.parquet")
 
 from lodeline.proof.row_blocks import Seals, prove_row, verify_row  # noqa: E402
-from lodeline.rows.blocks import (  # noqa: E402
+from lodeline.store.link_blocks import (  # noqa: E402
     GROUP_ROWS,
     Block,
     Links,

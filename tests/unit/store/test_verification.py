@@ -11,9 +11,9 @@ import pytest
 
 from lodeline.errors import LodelineError
 from lodeline.ingest import accept
-from lodeline.ingest.prediction_blobs import encode_blob, verify_blob
 from lodeline.proof import Signer, TreeHead, format_tree_head, sign_note
 from lodeline.store import SqliteSegment, open_segment
+from lodeline.store.prediction_blobs import encode_blob, verify_blob
 from lodeline.store.verification import VerifyReport, verify_segment
 
 
