@@ -844,6 +844,17 @@ class UnsupportedQueryError(InvalidInputError):
 
 
 @dataclass(eq=False)
+class UnfollowedRowsError(CouldNotTellError):
+    """What an operation on a table does to its rows is not certain; capture makes a gap of it."""
+
+    code: ClassVar[str] = "could_not_tell.rows"
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(eq=False)
 class MissingLinksError(CouldNotTellError):
     """The blob with the links of a row step is not in the store."""
 

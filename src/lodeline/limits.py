@@ -638,6 +638,10 @@ WHERE_CHARACTERS_MAX = 2_000
 # Rows named in the record of one prediction; a larger batch is a job, not a decision.
 FEATURE_ROWS_MAX = 1_000
 
+# Links of one step over windows of a table in memory: 400 MB while they are written. A program
+# with more of them gets a gap.
+ROW_WINDOW_LINKS_MAX = 50_000_000
+
 # Labels of personal values in one facet; one label names many values by a wildcard. A facet with
 # more is sealed whole.
 PERSONAL_LABELS_MAX = 100

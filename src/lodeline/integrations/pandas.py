@@ -8,13 +8,14 @@ passed through with one comparison.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from types import FunctionType
 from typing import Any, Final
 
 from lodeline.capture.datasets import Dataset, find_dataset
+from lodeline.capture.frame_kinds import kind
 from lodeline.capture.patches import Patches
 from lodeline.capture.recorder import Recorder
 from lodeline.capture.sql_sessions import reading, writing
@@ -51,18 +52,11 @@ _LEFT_ALONE: Final = frozenset(
     | {"equals", "set_flags", "get", "pop", "itertuples", "iterrows", "bool", "item", "to_dict"}
     | {"to_clipboard", "to_sql", "to_gbq", "to_iceberg", *_WRITERS}
 )
-# Types that stand for a frame's data, and where releases before 2.1, which had no public name for
-# them, keep them.
-_CARRIERS: Final = {
-    "DataFrameGroupBy": "pandas.core.groupby.generic",
-    "SeriesGroupBy": "pandas.core.groupby.generic",
-    "Rolling": "pandas.core.window",
-    "Expanding": "pandas.core.window",
-    "ExponentialMovingWindow": "pandas.core.window",
-    "Window": "pandas.core.window.rolling",
-    "Resampler": "pandas.core.resample",
-}
-_HOMES: Final = {**_CARRIERS, "JsonReader": "pandas.io.json._json"}
+# Types that stand for a frame's data.
+_CARRIERS: Final = (
+    *("DataFrameGroupBy", "SeriesGroupBy", "Rolling", "Expanding", "ExponentialMovingWindow"),
+    *("Window", "Resampler"),
+)
 _SQL_DETAIL: Final = "pandas reads and writes SQL through a connection that is not observed"
 
 
@@ -101,19 +95,11 @@ def _declare(recorder: Recorder) -> None:
     # The accessor of categories keeps the values and not the series that it was made from.
     flow.holds_data(pd.DataFrame, pd.Series, CategoricalAccessor)
     for name in _CARRIERS:
-        flow.carries(_kind(name), _object)
+        flow.carries(kind(name), _object)
     flow.carries(indexing._LocationIndexer, _object)  # pandas has no public name for it
     flow.carries(indexing._ScalarAccessIndexer, _object)
     flow.carries(StringMethods, lambda methods: getattr(methods, "_orig", None))
     flow.carries(PandasDelegate, lambda properties: getattr(properties, "_parent", None))
-
-
-def _kind(name: str) -> Any:
-    try:
-        home = import_module("pandas.api.typing")
-    except ModuleNotFoundError:
-        home = import_module(_HOMES[name])
-    return getattr(home, name)
 
 
 def _object(carrier: Any) -> object:
@@ -136,7 +122,7 @@ class _Observer:
             self._patches.wrap(
                 pd, name, vars(pd)[name], lambda f: reading(self._recorder, f, self._after_query)
             )
-        for reader in (TextFileReader, _kind("JsonReader")):
+        for reader in (TextFileReader, kind("JsonReader")):
             self._recorder.flow.holds_data(reader)
             for name in ("read", "get_chunk", "__next__"):
                 self._patches.passage(reader, name)
@@ -148,7 +134,8 @@ class _Observer:
         for owner in (pd.DataFrame, pd.Series, NDFrame):
             for name in _WRITERS:
                 if isinstance(vars(owner).get(name), FunctionType):
-                    self._patches.door(owner, name, self._after_write)
+                    after = functools.partial(self._after_write, name)
+                    self._patches.door(owner, name, after)
             to_sql = vars(owner).get("to_sql")
             if isinstance(to_sql, FunctionType):
                 self._patches.wrap(
@@ -162,7 +149,7 @@ class _Observer:
             self._patches.passage(pd, name)
         for owner, name in _iter_operations(pd):
             self._patches.passage(owner, name, data=name in _DATA, mutates=name in _MUTATING)
-        for owner in _kind("DataFrameGroupBy").__mro__:
+        for owner in kind("DataFrameGroupBy").__mro__:
             self._patches.iteration(owner, "__iter__")
         for indexer in (
             indexing._LocationIndexer,
@@ -195,7 +182,9 @@ class _Observer:
         for frame in frames:
             self._recorder.tag(frame, flow)
 
-    def _after_write(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _after_write(
+        self, method: str, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         del result
         frame = args[0]
         target = args[1] if len(args) > 1 else next(iter(kwargs.values()), None)
@@ -214,15 +203,24 @@ class _Observer:
             facets=schema_of(frame),
             output_facets={
                 "outputStatistics": {"rowCount": len(frame)},
-                **self._rows_of(frame, dataset),
+                **self._rows_of(method, frame, dataset, kwargs),
             },
             appends=isinstance(mode, str) and mode.startswith("a"),
             is_open=is_open,
         )
 
-    def _rows_of(self, frame: Any, dataset: Dataset) -> dict[str, Any]:
-        """Row provenance of a Parquet file just written, where the frame's rows are known."""
-        if not self._recorder.rows or not dataset.name.endswith((".parquet", ".parq")):
+    def _rows_of(
+        self, method: str, frame: Any, dataset: Dataset, options: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Row provenance of a file just written, where its rows are the frame's, in order."""
+        if not self._recorder.rows or dataset.namespace != "file":
+            return {}
+        in_order = method in {"to_parquet", "to_csv"} or (
+            method == "to_json" and options.get("orient") == "records"
+        )
+        if not in_order or str(options.get("mode", "w"))[0] != "w":
+            told = "its rows are not the frame's, in order"
+            self._recorder.gap(f"rows: {method}", "capture", told)
             return {}
         from lodeline.capture.row_tracking import written_rows
 
@@ -247,10 +245,10 @@ def _named(target: object) -> object:
 def _iter_operations(pd: Any) -> Iterator[tuple[Any, str]]:
     """The public methods and operators of everything that gives frames."""
     owners: list[Any] = []
-    for kind in (pd.DataFrame, pd.Series):
-        owners += [base for base in kind.__mro__ if base.__module__.startswith("pandas")]
+    for table in (pd.DataFrame, pd.Series):
+        owners += [base for base in table.__mro__ if base.__module__.startswith("pandas")]
     for name in _CARRIERS:
-        owners += [base for base in _kind(name).__mro__ if base.__module__.startswith("pandas")]
+        owners += [base for base in kind(name).__mro__ if base.__module__.startswith("pandas")]
     from pandas.core.arrays.categorical import CategoricalAccessor
     from pandas.core.indexes.accessors import (
         DatetimeProperties,
@@ -260,10 +258,10 @@ def _iter_operations(pd: Any) -> Iterator[tuple[Any, str]]:
     from pandas.core.strings.accessor import StringMethods
 
     properties = (DatetimeProperties, PeriodProperties, TimedeltaProperties)
-    for kind in (*properties, StringMethods, CategoricalAccessor):
-        for name, value in list(vars(kind).items()):
+    for accessor in (*properties, StringMethods, CategoricalAccessor):
+        for name, value in list(vars(accessor).items()):
             if not name.startswith("_") and isinstance(value, (FunctionType, property)):
-                yield kind, name
+                yield accessor, name
     operators = {f"__{name}__" for name in _OPERATORS}
     for owner in dict.fromkeys(owners):
         for name, value in list(vars(owner).items()):
@@ -280,5 +278,5 @@ def schema_of(frame: Any) -> dict[str, dict[str, Any]] | None:
     if not hasattr(columns, "items"):
         name = getattr(frame, "name", None)
         return {"schema": {"fields": [{"name": str(name), "type": str(columns)}]}}
-    fields = [{"name": str(name), "type": str(kind)} for name, kind in columns.items()]
+    fields = [{"name": str(name), "type": str(dtype)} for name, dtype in columns.items()]
     return {"schema": {"fields": fields}}

@@ -1,0 +1,190 @@
+"""Rows through data frames: random programs against the reference interpreter, and the table.
+
+The reference (`programs/row_reference.py`) is plain Python over lists of dicts; it says of each row
+which rows it was made of, and shares nothing with what is tested.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frameworks import ROOT, interpreter_of
+from observing import environment, run_plain
+
+PROGRAMS = Path(__file__).with_name("programs")
+SEEDS = 250
+COLUMNS = {"pandas 2": ("oldest", "pandas_rows.py"), "pandas 3": ("newest", "pandas_rows.py")}
+
+
+def run_program(name: str, interpreter: str, folder: Path, *words: str) -> Any:
+    done = subprocess.run(
+        [interpreter, str(PROGRAMS / name), str(folder), *words],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_what_is_claimed_of_pandas_frames_is_what_the_reference_says(
+    tmp_path: Path, interpreter: str
+) -> None:
+    found = run_program("pandas_rows.py", interpreter, tmp_path, "0", str(SEEDS))
+    assert found["faults"] == []
+    assert not found["troubles"]
+    # A recorder that claims nothing would pass the lines above.
+    assert found["counts"]["exact"] > SEEDS / 2
+
+
+def read_table() -> dict[str, dict[str, str]]:
+    """The table of operations in the documentation: cells by operator and column."""
+    text = (ROOT / "docs" / "explanation" / "rows.md").read_text()
+    text = text.partition("## Which frame operations are followed")[2].partition("\n## ")[0]
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    heads = rows[0]
+    return {row[0]: dict(zip(heads[1:], row[1:], strict=True)) for row in rows[2:]}
+
+
+# Which operations of the programs stand for a row of the table.
+CASES = {
+    "`read_csv`, `read_json` of records, `read_parquet`, of one whole file": "columns",
+    "masks, `query`, `isin`; polars `filter`": "mask query isin",
+    "slices, `iloc`, `loc`, `head`, `tail`": "slices iloc loc loc_labels head tail",
+    "`sample`, also with replacement": "sample sample_again",
+    "sorts, also `ignore_index=True`; `nlargest`": "sort_values sort_anew sort_index nlargest",
+    "`dropna`, `drop`, `drop_duplicates`": "dropna drop drop_duplicates",
+    "`reindex`": "reindex",
+    "`inplace=True`": "inplace",
+    "choosing, adding, converting, renaming columns; `assign`, `astype`, `fillna` with a value": (
+        "columns assign set_item set_cells astype fillna rename"
+    ),
+    "`set_index`, `reset_index`, an index put in": "set_index reset_index relabelled",
+    "arithmetic, comparisons, `map`, `.str`, `.dt`": "arithmetic map_values text",
+    "`apply` by rows": "apply_by_rows",
+    "`get_dummies`, `cut`": "get_dummies cut",
+    "`merge`, `join`: inner, left, right, cross; by columns or index": (
+        "merge_inner merge_left merge_right merge_cross merge_index"
+    ),
+    "`merge_asof`": "merge_asof",
+    "`concat`, one below the other or side by side": "concat concat_columns",
+    "columns from another frame, by labels": "set_aligned set_from_other",
+    "`groupby`: `agg`, `size`, `apply` of a row or number a group": (
+        "groupby_agg groupby_flat groupby_size groupby_apply"
+    ),
+    "`groupby`: `transform`, running sums, `shift`": (
+        "groupby_transform groupby_running groupby_shift"
+    ),
+    "`groupby`: `head`, `filter`, going through groups": (
+        "groupby_head groupby_filter groupby_iteration"
+    ),
+    "`pivot`, `pivot_table`, `melt`, `stack`, `unstack`": "pivot pivot_table melt stack unstack",
+    "`explode`": "explode",
+    "`rolling`, `expanding`, `ewm`, `cumsum`": "rolling rolling_centred expanding ewm cumulated",
+    "`shift`, `diff`": "shift shift_whole diff",
+    "`ffill`, `bfill`": "ffill bfill",
+    "`rank`": "ranked",
+    "`to_numpy` and back, unchanged": "through_numpy",
+    "arrays that numpy computed, put into a column": "array_reversed",
+    "`interpolate`": "interpolate",
+    "`combine_first`, `update`": "combined",
+    "frames made of lists": "rebuilt",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("column", COLUMNS)
+def test_each_cell_of_the_table_says_what_the_operation_does(tmp_path: Path, column: str) -> None:
+    name, program = COLUMNS[column]
+    found = run_program(program, interpreter_of(name), tmp_path, "cells")
+    table = read_table()
+    assert table.keys() == CASES.keys()
+    for title, names in CASES.items():
+        cell = table[title][column]
+        seen = {found[one] == "exact" for one in names.split() if one in found}
+        if cell == "not applicable":
+            assert not seen, (title, column)
+            continue
+        assert seen == {re.match("exact", cell) is not None}, (title, column, found)
+
+
+PROGRAM = """
+import sys
+import pandas as pd
+
+orders = pd.read_csv("orders.csv")
+people = pd.read_json("people.json", orient="records", lines=True)
+late = orders[orders.amount > 10].copy()
+late["share"] = late.amount / late.groupby("who").amount.transform("sum")
+joined = late.merge(people, on="who", how="left", indicator=True)
+joined["before"] = joined.amount.shift(1)
+joined["mean"] = joined.amount.rolling(2, min_periods=1).mean()
+totals = joined.groupby("town", as_index=False).agg(total=("amount", "sum"))
+joined.to_csv("joined.csv", index=False)
+totals.to_parquet("totals.parquet")
+totals.sort_values("total").to_json("totals.json", orient="records", lines=True)
+frame = pd.concat([late, late.head(1)])
+frame.to_pickle("late.pkl")
+print(joined.to_string(), totals.describe().to_string())
+try:
+    late.merge(people, on="nothing")
+except KeyError as error:
+    print("no column", error)
+"""
+
+
+def write_inputs(folder: Path) -> None:
+    (folder / "orders.csv").write_text("who,amount\na,5\na,20\nb,30\nc,40\na,50\n")
+    people = [{"who": "a", "town": "X"}, {"who": "b", "town": "Y"}, {"who": "d", "town": "Z"}]
+    (folder / "people.json").write_text("".join(json.dumps(one) + "\n" for one in people))
+
+
+def behind(interpreter: str, folder: Path, name: str, where: str) -> dict[str, set[int]]:
+    """The rows behind rows of a file, by file, as `lodeline rows` says."""
+    import sys
+
+    store = f"sqlite:///{folder / 'store' / 'lodeline.db'}"
+    words = [sys.executable, "-m", "lodeline.cli.main", "rows", f"dataset:file:{folder / name}"]
+    words += ["--back", "--where", where, "--json", "--store", store]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=100)
+    assert done.returncode in {0, 3}, done.stderr
+    found: dict[str, set[int]] = {}
+    for row in json.loads(done.stdout)["rows"]:
+        if not row["dataset"].startswith("dataset:memory:"):
+            name = Path(row["dataset"].partition("#")[0]).name
+            found.setdefault(name, set()).add(int(row["key"]))
+    return found
+
+
+def test_a_program_run_with_rows_leads_each_record_to_its_sources(
+    tmp_path: Path, interpreter: str
+) -> None:
+    write_inputs(tmp_path)
+    seen = run_rows(tmp_path, interpreter)
+    made = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    plain = run_plain(tmp_path, interpreter, "script.py")
+    assert (plain.status, plain.stdout, plain.stderr) == (seen.status, seen.stdout, seen.stderr)
+    assert made == {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert behind(interpreter, tmp_path, "totals.parquet", "town = 'X'") == {
+        "orders.csv": {1, 2, 3, 4},
+        "people.json": {0, 1},
+    }
+    assert [gap["detail"] for gap in seen.gaps] == ["its rows are not the frame's, in order"]
+
+
+def run_rows(folder: Path, interpreter: str) -> Any:
+    from observing import run_observed
+
+    (folder / "script.py").write_text(PROGRAM)
+    return run_observed(
+        folder, interpreter, "script.py", options=("--rows",), interpreter=interpreter
+    )
