@@ -766,3 +766,42 @@ SUMMARY_COLUMNS_MAX = 256
 
 # A form of the pages: a key, and an address to come back to, which a request line bounds.
 SIGN_IN_BYTES_MAX = 64 * 1024
+
+# Runs of one answer about a job: a line of time with more is no longer read.
+RUNS_LISTED_MAX = 100
+
+# Runs that are looked through for those of an agent, of whom there is no index.
+AGENT_RUNS_SCANNED_MAX = 500
+
+# Predictions of one page, and records that one question reads to find them: a filter that matches
+# nothing would otherwise read every blob of a deployment.
+PREDICTIONS_LISTED_MAX = 500
+PREDICTIONS_SCANNED_MAX = 20_000
+
+# Of one page about a node: neighbours on each side, runs on its line of time, places of a table of
+# values, predictions. Each list says when there is more, and links to where all of it is.
+PAGE_NEIGHBOURS_MAX = 60
+PAGE_RUNS_MAX = 30
+PAGE_VALUES_MAX = 1_000
+PAGE_PREDICTIONS_MAX = 25
+
+# Of one page of rows: rows shown, rows of one table that it sorts and exports (as `rows` gives
+# without asking for more), and characters of a cell.
+PAGE_ROWS_MAX = 50
+PAGE_ROWS_SORTED_MAX = 10_000
+PAGE_CELL_CHARACTERS_MAX = 300
+
+# Lines of code that a comparison shows, with what stayed around each change.
+PAGE_CODE_LINES_MAX = 2_000
+
+# Entries of one answer that its page has the browser check: each is fetched and hashed there. An
+# evidence pack has them all.
+PROOF_ENTRIES_MAX = 200
+
+# Checkpoints that the page of the log lists, the newest first.
+PAGE_CHECKPOINTS_MAX = 100
+
+# Refused inputs of one page, and bytes of one that a page shows and lets people edit; larger ones
+# are downloaded, mended, and sent again by command.
+PAGE_DEAD_LETTERS_MAX = 25
+DEAD_LETTER_SHOWN_BYTES_MAX = 256 * 1024

@@ -449,9 +449,10 @@ async def test_no_answer_of_any_reading_route_holds_a_hidden_name(world: World) 
                     answer = await client.get(url)
                     asked += 1
                     body = answer.content.decode("utf-8", "replace")
-                    # What the caller sent may come back in an error.
+                    # What the caller sent may come back in an error, and a page repeats its address.
+                    page = not endpoint.path.startswith(("/api/", "/log/"))
                     for sent in set(re.findall(rf"[\w-]*{WORD}[\w-]*", unquote(url))):
-                        if answer.status_code >= 400:
+                        if page or answer.status_code >= 400:
                             body = body.replace(sent, "")
                     found = re.search(rf".{{0,200}}{WORD}.{{0,80}}", body, re.DOTALL)
                     assert found is None, (url, answer.status_code, found and found[0])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from lodeline.cli.answers import print_json
 from lodeline.cli.log_witnesses import read_policy
+from lodeline.cli.spool_state import look_at_spool
 from lodeline.errors import (
     LodelineError,
     MissingExtraError,
@@ -77,7 +78,7 @@ def execute(arguments: Namespace) -> int:
     url = store_url(arguments.store)
     table = configuration.tables.get("segments")
     with _background(url, _streams(arguments, configuration), table):
-        serve(url, configuration)
+        serve(url, configuration, look_at_spool=look_at_spool)
     return 0
 
 

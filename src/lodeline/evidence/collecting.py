@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from hashlib import sha256
 from importlib.resources import files as resources
 from importlib.resources.abc import Traversable
@@ -23,6 +22,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from lodeline.errors import EvidenceError, UsageError
+from lodeline.evidence.prediction_rows import prove_row
 from lodeline.evidence.summary import render_certificate, render_summary
 from lodeline.fold.completeness import visited_nodes
 from lodeline.fold.evidence import (
@@ -35,16 +35,11 @@ from lodeline.fold.evidence import (
 )
 from lodeline.fold.row_claims import MEMORY, iter_steps, walk_back
 from lodeline.ingest.mapping import prove_nodes, publish_map
-from lodeline.ingest.predictions import find_prediction
 from lodeline.ingest.projection import fold_pending
 from lodeline.limits import ANSWER_NODES_MAX, EVIDENCE_CLAIMS_MAX, EVIDENCE_ENTRIES_MAX
-from lodeline.model import find_prediction_id
 from lodeline.proof import (
-    CompactRange,
     TreeHead,
     Verifier,
-    hash_leaf,
-    inclusion_path,
     packs,
 )
 from lodeline.proof.dsse import envelope_from_json, format_envelope
@@ -53,7 +48,6 @@ from lodeline.query.moments import read_moment
 from lodeline.rows.claims import RowClaims
 from lodeline.rows.committing import commit_blocks
 from lodeline.store.disclosure import disclosed_fields
-from lodeline.store.prediction_blobs import line_commitments, read_blob, salts_of
 from lodeline.store.sql_segment import SqlSegment
 
 Answer = dict[str, Any]
@@ -299,39 +293,19 @@ class _Collector:
 
     def _prediction(self, root: str, size: int) -> bytes:
         """Prove that the record of a prediction is a row of its batch."""
-        found = find_prediction(self.segment, root.removeprefix("prediction:"), size=size)
-        if found.position is None:
-            raise EvidenceError(f"{root}: its record is not here")
-        [entry] = self.segment.iter_entries(found.position, found.position + 1)
-        facet = json.loads(entry.payload or b"{}")["dataset"]["facets"]["lodeline_prediction_batch"]
-        head, lines = read_blob(self.segment.get_blob(facet["digest"]))
-        salts = salts_of(head, len(lines))
-        drawn = find_prediction_id(found.prediction_id)
-        index = next(i for i, line in enumerate(lines) if json.loads(line).get("id") == str(drawn))
-        hashes = [hash_leaf(one) for one in line_commitments(lines, salts)]
-        salt = salts[index]
-        if salt is None:
-            raise EvidenceError(f"{root}: its record is erased")
-        path = inclusion_path(index, len(lines), partial(_range_root, hashes))
-        reservation = None if found.block is None else found.block.position
-        self._add_entries([found.position, *([] if reservation is None else [reservation])])
+        row = prove_row(self.segment, root.removeprefix("prediction:"), size=size)
+        own = [row.batch] if row.reservation is None else [row.batch, row.reservation]
+        self._add_entries(own)
         return packs.write_json(
             {
-                "batch": found.position,
-                "reservation": reservation,
-                "leaf": index,
-                "line": lines[index].decode(),
-                "salt": salt.hex(),
-                "path": [one.hex() for one in path],
+                "batch": row.batch,
+                "reservation": row.reservation,
+                "leaf": row.place,
+                "line": row.line.decode(),
+                "salt": row.salt.hex(),
+                "path": [one.hex() for one in row.path],
             }
         )
-
-
-def _range_root(hashes: list[bytes], begin: int, end: int) -> bytes:
-    tree = CompactRange()
-    for one in hashes[begin:end]:
-        tree.append(one)
-    return tree.root()
 
 
 def _edge_key(edge: Answer) -> tuple[str, str, str, str | None]:

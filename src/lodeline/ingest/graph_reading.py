@@ -222,6 +222,17 @@ class GraphState(NamedTuple):
         return self._asdict()
 
 
+def folded_to(segment: Segment) -> tuple[int, int]:
+    """Tell how many entries the view holds, and by which version of the rules it was folded."""
+    with segment.reading() as connection:
+        if not has_table(connection, "fold_state"):
+            return 0, FOLD_VERSION
+        size, version = connection.execute(
+            "SELECT folded_to, fold_version FROM fold_state"
+        ).fetchone()
+        return size, version
+
+
 def graph_state(segment: Segment) -> GraphState:
     """Digest the live graph, in one snapshot with the position that it has reached.
 

@@ -274,8 +274,19 @@ class Page:
 
     def next_cursor(self, moment: AnswerMoment) -> str:
         """Write the cursor of the page after this one, bound to the same tree size."""
-        body = [self.offset + self.limit, moment.size, self.question]
-        return urlsafe_b64encode(json.dumps(body).encode()).decode().rstrip("=")
+        return cursor_at(self.offset + self.limit, moment.size, self.question)
+
+
+def cursor_at(offset: int, size: int, question: str) -> str:
+    """Write the cursor of what comes after `offset` items of a question at a tree size.
+
+    Args:
+        offset: 0 or more.
+        size: that the cursor is bound to.
+        question: its `question_digest`.
+    """
+    body = [offset, size, question]
+    return urlsafe_b64encode(json.dumps(body).encode()).decode().rstrip("=")
 
 
 def question_digest(verb: str, parameters: Mapping[str, object]) -> str:

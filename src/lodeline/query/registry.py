@@ -1,4 +1,4 @@
-"""Verbs by name. Each loads when first asked; rows and cohort are row provenance's own."""
+"""Verbs that answer by themselves, by name. Each loads when first asked."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ class Verb(Protocol):
 FOREIGN_VERBS: Final = {
     "rows": "lodeline.rows:rows",
     "cohort": "lodeline.rows:cohort",
+    # Of the pages alone: they compose them with the others.
+    "runs": "lodeline.query.run_list:runs",
+    "predictions": "lodeline.query.prediction_list:predictions",
 }
 
 

@@ -39,6 +39,7 @@ from lodeline.server.marquez import Marquez
 from lodeline.server.metrics import STORE_METRICS, Metrics, MetricsPage, read_store
 from lodeline.server.observing import Observing
 from lodeline.server.pages import Pages, PageService
+from lodeline.server.pages.service import LookAtSpool
 from lodeline.server.refused_input import RefusedInput
 from lodeline.server.retention import Retention
 from lodeline.server.segments import (
@@ -65,6 +66,7 @@ def build_application(
     gate: Gate = _OPEN,
     make_gate: Callable[[Segment], Gate] | None = None,
     configuration: ServerConfiguration = DEFAULTS,
+    look_at_spool: LookAtSpool | None = None,
 ) -> Application:
     """Open a store and build the service over it.
 
@@ -73,23 +75,22 @@ def build_application(
         gate: knows callers; without one everyone may do everything.
         make_gate: makes one that looks callers up in the segment.
         configuration: the service's settings.
+        look_at_spool: looks at the spool beside a store, for the page of health.
 
     Raises:
         StoreUnreachableError: it cannot be opened.
     """
     segments = _open_segments(store, configuration)
     segment = segments.by_name[DEFAULT_SEGMENT]
-    if make_gate is not None:
-        gate = make_gate(segment)
+    gate = gate if make_gate is None else make_gate(segment)
     metrics = Metrics()
     traces = OpenTelemetry() if configuration.traces else None
     tracing = traces or Tracing()
     questions = _Questions(segments, metrics, tracing)
     named = segments.by_name.items()
     writers = {name: _measured_writer(one, metrics, tracing) for name, one in named}
-    writer = writers[DEFAULT_SEGMENT]
-    if len(writers) > 1:
-        writer = RoutedWriter(writers, segments.router)
+    several = len(writers) > 1
+    writer = RoutedWriter(writers, segments.router) if several else writers[DEFAULT_SEGMENT]
     metrics.read(["lodeline_queue_events"], lambda: {"lodeline_queue_events": {(): writer.waiting}})
     metrics.read(STORE_METRICS, partial(read_store, segment))
     events = {
@@ -109,7 +110,7 @@ def build_application(
             EachSegment(events, segment_named, segments.authoriser),
             *_metrics_pages(metrics, configuration),
             *agents,
-            _pages(questions.answer, segments, writer, gate, configuration),
+            _pages(questions.answer, segments, writer, gate, configuration, spool=look_at_spool),
         ],
         gate=gate,
         observing=Observing(metrics, traces, requests=configuration.log_requests),
@@ -127,6 +128,8 @@ def _pages(
     writer: Writer,
     gate: Gate,
     configuration: ServerConfiguration,
+    *,
+    spool: LookAtSpool | None,
 ) -> Pages:
     service = PageService(
         ask,
@@ -135,6 +138,7 @@ def _pages(
         keys=not isinstance(gate, OpenGate),
         waiting=lambda: writer.waiting,
         configuration=configuration,
+        look_at_spool=spool,
     )
     return Pages(service)
 

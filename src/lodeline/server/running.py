@@ -27,6 +27,7 @@ from lodeline.server.assembly import build_application
 from lodeline.server.configuration import ServerConfiguration
 from lodeline.server.guarding import Bounds, Guard, GuardedProtocol
 from lodeline.server.key_gate import KeyGate
+from lodeline.server.pages.service import LookAtSpool
 from lodeline.server.tls import Tls, find_tls
 
 _TURN_SECONDS: Final = 0.001
@@ -34,7 +35,13 @@ _TURN_SECONDS: Final = 0.001
 _logger: Final = logging.getLogger("lodeline.serve")
 
 
-def serve(store: str, configuration: ServerConfiguration, *, bounds: Bounds | None = None) -> None:
+def serve(
+    store: str,
+    configuration: ServerConfiguration,
+    *,
+    bounds: Bounds | None = None,
+    look_at_spool: LookAtSpool | None = None,
+) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are finished, what waits is written.
 
     SIGHUP reads the TLS certificate again.
@@ -44,6 +51,7 @@ def serve(store: str, configuration: ServerConfiguration, *, bounds: Bounds | No
         configuration: the service's settings; port 0 takes a free one, the line printed tells
             which.
         bounds: of connections; those of `limits` without.
+        look_at_spool: looks at the spool beside a store, for the page of health.
 
     Raises:
         UsageError: the TLS files are unusable.
@@ -57,7 +65,10 @@ def serve(store: str, configuration: ServerConfiguration, *, bounds: Bounds | No
     listener = listen(host, configuration.port, gated=gated)
     try:
         application = build_application(
-            store, make_gate=KeyGate if gated else None, configuration=configuration
+            store,
+            make_gate=KeyGate if gated else None,
+            configuration=configuration,
+            look_at_spool=look_at_spool,
         )
         # Until the loop listens to it; its default would end the process.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -25,6 +25,7 @@ from lodeline.server.endpoints import Caller
 from lodeline.server.pages.addresses import JSON_ENDING, json_url, page_url, with_query
 from lodeline.server.pages.presenting import FILTERS
 from lodeline.server.pages.static_files import static_url
+from lodeline.server.pages.values import FILTERS as VALUE_FILTERS
 
 POLICY: Final = (
     "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; "
@@ -82,6 +83,7 @@ def environment() -> Environment:
         auto_reload=False,
     )
     made.filters.update(FILTERS)
+    made.filters.update(VALUE_FILTERS)
     made.filters["embedded"] = embedded
     made.globals.update(page_url=page_url, static_url=static_url, with_query=with_query)
     return made

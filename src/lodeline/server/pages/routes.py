@@ -8,7 +8,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lodeline.server.endpoints import Caller, Endpoint, Permission
-from lodeline.server.pages import home, lineage, signing_in
+from lodeline.server.pages import (
+    comparing,
+    home,
+    lineage,
+    nodes,
+    proving,
+    record,
+    rows,
+    signing_in,
+)
 from lodeline.server.pages.page_endpoints import page_endpoint
 from lodeline.server.pages.service import PageService
 from lodeline.server.pages.static_files import static_response
@@ -30,6 +39,11 @@ class Pages:
         return [
             *home.endpoints(service),
             *lineage.endpoints(service),
+            *nodes.endpoints(service),
+            *rows.endpoints(service),
+            *comparing.endpoints(service),
+            *proving.endpoints(service),
+            *record.endpoints(service),
             *signing_in.endpoints(service),
             page_endpoint(
                 "GET",

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from lodeline.errors import LodelineError
+from lodeline.ingest.examination import Findings
 from lodeline.limits import SERVER_THREADS_MAX
 from lodeline.server.asking import Ask
 from lodeline.server.configuration import DEFAULTS, ServerConfiguration
@@ -21,6 +22,7 @@ from lodeline.server.endpoints import Caller, Gate
 from lodeline.server.segments import Segments
 
 _T = TypeVar("_T")
+LookAtSpool = Callable[[str, Findings], None]
 
 
 @dataclass(slots=True)
@@ -35,6 +37,7 @@ class PageService:
         keys: whether callers need keys.
         waiting: events that wait for a commit.
         configuration: the service's settings.
+        look_at_spool: looks at the spool beside a store; `None` where nobody told how.
     """
 
     ask: Ask
@@ -43,6 +46,7 @@ class PageService:
     keys: bool = False
     waiting: Callable[[], int] = lambda: 0
     configuration: ServerConfiguration = DEFAULTS
+    look_at_spool: LookAtSpool | None = None
     _pool: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
