@@ -402,8 +402,13 @@ DIGEST_THREADS_MAX = 4
 DIGEST_MEMORY_MAX = 10_000
 DIGEST_MEMORY_BYTES_MIN = 1024 * 1024
 
-# Files of one dataset that a manifest lists; a larger directory is a gap.
-MANIFEST_FILES_MAX = 10_000
+# Files of one dataset that a manifest lists; a larger directory is a gap. A line is 150 bytes: what
+# this allows is a fifth of the largest event.
+MANIFEST_FILES_MAX = 20_000
+
+# Files of one kind in one folder that stay single; with more, the folder is one dataset. A hundred
+# names can still be read in an answer.
+FOLDER_FILES = 100
 
 # The largest table whose logical digest is computed: it is held in memory, at up to 33 bytes a
 # cell, and takes about ten seconds of one core. The file's bytes bound what is read before its

@@ -88,6 +88,12 @@ SETTINGS: Final = (
         "Files larger than so many bytes get no digest, and a gap that says so. Default: none is"
         " too large.",
     ),
+    Setting(
+        "folder_files",
+        ("LODELINE_FOLDER_FILES",),
+        "So many files of one ending in one folder are recorded one by one; with more, the folder"
+        " is one dataset with a manifest. Default 100; 0 for never.",
+    ),
     Setting("namespace", ("LODELINE_NAMESPACE", "OPENLINEAGE_NAMESPACE"), "Namespace of jobs."),
     Setting("autocapture", ("LODELINE_AUTOCAPTURE",), "`1` starts capture in a Python program."),
     Setting("rows", ("LODELINE_ROWS",), "`1` records row provenance too."),

@@ -22,6 +22,7 @@ VARIABLE: Final = "LODELINE_INTEGRATIONS"
 
 # The built-in ones, for a source tree that was never installed and so has no entry points.
 BUILT_IN: Final = {
+    "PIL": "lodeline.integrations.pillow:PillowIntegration",
     "aiokafka": "lodeline.integrations.aiokafka:AiokafkaIntegration",
     "botocore": "lodeline.integrations.botocore:BotocoreIntegration",
     "builtins": "lodeline.integrations.files:FilesIntegration",

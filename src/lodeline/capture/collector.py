@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from lodeline.capture.drafts import RunDraft, stamp
 from lodeline.capture.environment import describe_environment
+from lodeline.capture.folders import folder_files_of
 from lodeline.capture.journal import (
     SUFFIX,
     Line,
@@ -154,7 +155,9 @@ class Collector:
         journal.collector = int(header.get("runner") or 0)
         told = self.runs.get(journal.run_id)
         if told is None:
-            told = self.runs[journal.run_id] = Told(RunDraft(header, int(line[1])))
+            told = self.runs[journal.run_id] = Told(
+                RunDraft(header, int(line[1]), folder_files=folder_files_of(self._environment))
+            )
         if "lodeline_environment" not in told.facets:
             told.facets["lodeline_environment"] = describe_environment(
                 header, self._environment, variables=self._variables

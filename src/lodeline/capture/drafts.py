@@ -16,15 +16,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lodeline.capture.datasets import FILE, MEMORY, Dataset, Stat, find_path_stat
+from lodeline.capture.folders import Folders, Whole
 from lodeline.capture.journal import Line
 from lodeline.capture.models import stem
 from lodeline.capture.privacy import current
-from lodeline.limits import ASSERTIONS_MAX, EVENT_DATASETS_MAX, RUN_SQL_MAX, SAMPLINGS_MAX
+from lodeline.limits import (
+    ASSERTIONS_MAX,
+    EVENT_DATASETS_MAX,
+    FOLDER_FILES,
+    MANIFEST_FILES_MAX,
+    RUN_SQL_MAX,
+    SAMPLINGS_MAX,
+)
 from lodeline.model import format_time
 from lodeline.wire.facets import PRODUCER, Scope, type_of
 
@@ -41,15 +50,23 @@ def stamp(scope: Scope, name: str, facet: dict[str, Any]) -> dict[str, Any]:
     return {"_producer": PRODUCER, "_schemaURL": url, **facet}
 
 
+Files = dict[str, Stat | None]
+
+
 @dataclass(slots=True)
 class Input:
-    """A dataset that the run read, as first read."""
+    """A dataset that the run read, as first read.
+
+    Attributes:
+        files: of a folder of many, in the order in which they were read.
+    """
 
     time_us: int
     own: bool
     facets: dict[str, Any] = field(default_factory=dict)
     input_facets: dict[str, Any] = field(default_factory=dict)
     stat: Stat | None = None
+    files: Files | None = None
 
 
 @dataclass(slots=True)
@@ -62,6 +79,7 @@ class Output:
         plain: known from its opening only.
         is_open: was not closed when it was told of.
         late: what any process of the run read until then may have flowed in.
+        files: of a folder of many.
     """
 
     time_us: int
@@ -74,6 +92,7 @@ class Output:
     output_facets: dict[str, Any] = field(default_factory=dict)
     fields: dict[str, list[tuple[str, str, str]]] | None = None
     stat: Stat | None = None
+    files: Files | None = None
 
 
 # Where `tempfile` puts files, and folders under names of its own.
@@ -99,6 +118,7 @@ class RunDraft:
     Args:
         header: the first line's facts of the run's main journal.
         find_stat: looks at a file now.
+        folder_files: so many files of one kind in one folder stay single; 0 for any number.
 
     Attributes:
         failed: name of an uncaught exception, when there was one.
@@ -106,7 +126,12 @@ class RunDraft:
     """
 
     def __init__(
-        self, header: dict[str, Any], started_us: int, *, find_stat: FindStat = find_path_stat
+        self,
+        header: dict[str, Any],
+        started_us: int,
+        *,
+        find_stat: FindStat = find_path_stat,
+        folder_files: int = FOLDER_FILES,
     ) -> None:
         self.header = header
         self.started_us = started_us
@@ -120,6 +145,8 @@ class RunDraft:
         self.statements: list[str] = []
         self.dialect = ""
         self._find_stat = find_stat
+        # Which folders of files that were read, and of files that were written, are one dataset.
+        self._read_folders, self._written_folders = Folders(folder_files), Folders(folder_files)
         self._told: dict[tuple[str, Dataset], str] = {}
         # Files that programs which are not observed were given, as they were then.
         self._named: dict[str, tuple[int, Stat]] = {}
@@ -128,6 +155,7 @@ class RunDraft:
             "write": self._write,
             "open": self._open,
             "named": self._note_named,
+            "folder": self._folder,
             "put": self._put,
             "rename": self._rename,
             "copy": self._copy,
@@ -171,10 +199,9 @@ class RunDraft:
         stat: tuple[str, int, int, int] | None,
     ) -> None:
         dataset = Dataset(namespace, name)
-        entry = self.inputs.get(dataset)
-        if entry is None:
-            own = dataset in self.outputs
-            entry = self.inputs[dataset] = Input(time_us, own, stat=_stat(stat))
+        entry = self._add_input(dataset, time_us, _stat(stat))
+        if entry.files is not None:
+            facets = _common(entry.facets, facets)
         entry.facets.update(facets or {})
         self._add_sampling(dataset, entry, input_facets or {})
         _add_assertions(entry, input_facets or {})
@@ -207,7 +234,7 @@ class RunDraft:
     ) -> None:
         dataset = Dataset(namespace, name)
         before = self.outputs.get(dataset)
-        entry = Output(time_us, {Dataset(*source) for source in flow["inputs"]}, plain=False)
+        entry = Output(time_us, self._homes(map(Dataset._make, flow["inputs"])), plain=False)
         entry.bound = bool(flow["bound"])
         entry.is_open = bool(flow.get("is_open"))
         entry.late = bool(flow.get("late"))
@@ -220,7 +247,7 @@ class RunDraft:
         entry.facets = dict(facets or {})
         entry.output_facets = dict(output_facets or {})
         entry.stat = _stat(stat)
-        self.outputs[dataset] = entry
+        self._add_output(dataset, entry)
 
     def _put(self, time_us: int, namespace: str, name: str, facets: dict[str, Any] | None) -> None:
         """An object that a frame was written into is in its store now."""
@@ -232,14 +259,13 @@ class RunDraft:
         self, time_us: int, path: str, mode: str, stat: tuple[str, int, int, int] | None
     ) -> None:
         dataset = Dataset(FILE, path)
-        if mode in "ru" and stat is not None and dataset not in self.inputs:
-            own = dataset in self.outputs
-            self.inputs[dataset] = Input(time_us, own, stat=_stat(stat))
+        if mode in "ru" and stat is not None:
+            self._add_input(dataset, time_us, _stat(stat))
         if mode == "r":
             return
         before = self.outputs.get(dataset)
         if before is None or mode == "w":
-            self.outputs[dataset] = Output(time_us, bound=True)
+            self._add_output(dataset, Output(time_us, bound=True))
         else:
             before.bound = True
 
@@ -250,8 +276,7 @@ class RunDraft:
             self.outputs.setdefault(dataset, Output(time_us, bound=True))
             return
         self._named[path] = (time_us, Stat(*stat))
-        own = dataset in self.outputs
-        self.inputs.setdefault(dataset, Input(time_us, own, stat=_stat(stat)))
+        self._add_input(dataset, time_us, _stat(stat))
 
     def _resolve_named(self) -> None:
         """Count among the outputs what is no longer as it was when a program was given it."""
@@ -263,14 +288,14 @@ class RunDraft:
     def _rename(self, time_us: int, source: str, target: str) -> None:
         old, new = Dataset(FILE, source), Dataset(FILE, target)
         self._rename_model(old, new)
-        written = self.outputs.pop(old, None)
+        written = self._take_output(old)
         if written is not None:
             if written.stat is not None:
                 written.stat = written.stat._replace(path=target)
-            self.outputs[new] = written
+            home = self._add_output(new, written)
             for other in self.outputs.values():
                 if old in other.inputs:
-                    other.inputs = other.inputs - {old} | {new}
+                    other.inputs = other.inputs - {old} | {home}
             if old in self.inputs:
                 self.inputs[new] = self.inputs.pop(old)
             return
@@ -295,7 +320,151 @@ class RunDraft:
                 self.outputs[dataset._replace(name=stem(new))] = self.outputs.pop(dataset)
 
     def _copy(self, time_us: int, source: str, target: str) -> None:
-        self.outputs[Dataset(FILE, target)] = Output(time_us, {Dataset(FILE, source)}, plain=False)
+        sources = self._homes([Dataset(FILE, source)])
+        self._add_output(Dataset(FILE, target), Output(time_us, sources, plain=False))
+
+    # Folders of many files
+
+    def _home(self, dataset: Dataset) -> Dataset:
+        """What a file is told as: itself, or the folder that stands for it."""
+        found = self._written_folders.find(dataset)
+        if found is not None and self._is_output(dataset):
+            return found
+        return self._read_folders.find(dataset) or dataset
+
+    def _homes(self, datasets: Iterable[Dataset]) -> set[Dataset]:
+        return {self._home(dataset) for dataset in datasets}
+
+    def _is_output(self, dataset: Dataset) -> bool:
+        if dataset in self.outputs:
+            return True
+        folder = self._written_folders.find(dataset)
+        output = None if folder is None else self.outputs.get(folder)
+        return output is not None and dataset.name in (output.files or ())
+
+    def _add_input(self, dataset: Dataset, time_us: int, stat: Stat | None) -> Input:
+        """The entry of what was read, which may be a folder's."""
+        entry = self.inputs.get(dataset)
+        if entry is not None:
+            return entry
+        own = self._is_output(dataset)
+        folder = (self._written_folders if own else self._read_folders).find(dataset)
+        if folder is not None:
+            entry = self.inputs.setdefault(folder, Input(time_us, own, files={}))
+            if entry.files is None:
+                entry.files = {}
+            self._list(folder, entry.files, dataset, stat)
+            return entry
+        entry = self.inputs[dataset] = Input(time_us, own, stat=stat)
+        whole = None if own else self._read_folders.add(dataset)
+        if whole is None:
+            return entry
+        self._gather(Dataset(FILE, whole.folder))
+        return self.inputs[Dataset(FILE, whole.folder)]
+
+    def _folder(self, time_us: int, folder: str, ending: str) -> None:
+        """In one of the processes, a folder became one dataset."""
+        del time_us
+        self._read_folders.mark(Whole(folder, ending))
+        self._gather(Dataset(FILE, folder))
+
+    def _gather(self, folder: Dataset) -> None:
+        """Have a folder's entry take the place of its files', and of its folders'."""
+        gathered = {
+            one: self.inputs.pop(one)
+            for one, other in list(self.inputs.items())
+            if not other.own and self._read_folders.find(one) == folder
+        }
+        if not gathered:
+            return
+        first = min(one.time_us for one in gathered.values())
+        entry = self.inputs.setdefault(folder, Input(first, own=False, files={}))
+        if entry.files is None:
+            # The folder itself was read, too, as one dataset.
+            entry.files = {}
+        for one, other in gathered.items():
+            if other.files is None:
+                self._list(folder, entry.files, one, other.stat)
+            for path, stat in (other.files or {}).items():
+                self._list(folder, entry.files, Dataset(FILE, path), stat)
+            entry.input_facets.update(other.input_facets)
+        entry.facets = _common(*(other.facets for other in gathered.values()))
+        self._rename_sources(gathered.keys(), folder)
+
+    def _rename_sources(self, gone: AbstractSet[Dataset], home: Dataset) -> None:
+        for output in self.outputs.values():
+            if not output.inputs.isdisjoint(gone):
+                output.inputs = output.inputs - gone | {home}
+
+    def _add_output(self, dataset: Dataset, output: Output) -> Dataset:
+        """Add what was written; gives what it is told as, which may be its folder."""
+        folder = self._written_folders.find(dataset)
+        if folder is not None and folder in self.outputs:
+            self._merge(folder, dataset, output)
+            return folder
+        known = dataset in self.outputs
+        self.outputs[dataset] = output
+        whole = None if known else self._written_folders.add(dataset)
+        if whole is None or "lodeline_model" in output.facets:
+            return dataset
+        folder = Dataset(FILE, whole.folder)
+        gathered = {
+            one: self.outputs.pop(one)
+            for one in list(self.outputs)
+            if self._written_folders.find(one) == folder
+        }
+        first = next(iter(gathered.values()))
+        whole_output = Output(first.time_us, plain=False, files={}, facets=first.facets)
+        self.outputs.setdefault(folder, whole_output)
+        for one, other in gathered.items():
+            self._merge(folder, one, other)
+            if one in self.inputs:
+                self.inputs.setdefault(folder, Input(other.time_us, own=True, files={}))
+                del self.inputs[one]
+        self._rename_sources(gathered.keys(), folder)
+        return folder
+
+    def _merge(self, folder: Dataset, dataset: Dataset, output: Output) -> None:
+        whole = self.outputs[folder]
+        if whole.files is None:
+            whole.files = {}
+        if output.files is None:
+            self._list(folder, whole.files, dataset, output.stat)
+        for path, stat in (output.files or {}).items():
+            self._list(folder, whole.files, Dataset(FILE, path), stat)
+        whole.time_us = max(whole.time_us, output.time_us)
+        whole.inputs |= output.inputs
+        whole.bound = whole.bound or output.bound
+        whole.late = whole.late or output.late or output.plain
+        whole.facets = _common(whole.facets, output.facets)
+
+    def _list(self, folder: Dataset, files: Files, dataset: Dataset, stat: Stat | None) -> None:
+        if len(files) < MANIFEST_FILES_MAX or dataset.name in files:
+            files[dataset.name] = stat or files.get(dataset.name)
+        else:
+            told = f"more than {MANIFEST_FILES_MAX} files; the rest is not named"
+            self.add_gap(f"dataset:{folder.namespace}:{folder.name}", "size", told)
+
+    def _take_output(self, dataset: Dataset) -> Output | None:
+        """Take out what was written under a name that is no longer its."""
+        self._written_folders.remove(dataset)
+        written = self.outputs.pop(dataset, None)
+        folder = self._written_folders.find(dataset)
+        if written is None and folder is not None and folder in self.outputs:
+            whole = self.outputs[folder]
+            if whole.files is not None and dataset.name in whole.files:
+                stat = whole.files.pop(dataset.name)
+                return Output(whole.time_us, set(whole.inputs), bound=whole.bound, stat=stat)
+        return written
+
+    def _may_grow(self, dataset: Dataset) -> bool:
+        """Whether a file may be told as a part of its folder, once the run has ended."""
+        entry: Input | Output | None = self.inputs.get(dataset) or self.outputs.get(dataset)
+        if entry is not None and entry.files is not None:
+            return True
+        return self._read_folders.may_become_whole(
+            dataset
+        ) or self._written_folders.may_become_whole(dataset)
 
     def _features(self, time_us: int, namespace: str, name: str, columns: dict[str, str]) -> None:
         entry = self.inputs.setdefault(Dataset(namespace, name), Input(time_us, own=False))
@@ -352,11 +521,12 @@ class RunDraft:
             job_facets: job facets.
             whole: repeat what earlier events told, as long as it is bounded.
         """
-        inputs, outputs = self._resolve()
-        if event_type in {"START", "RUNNING"}:
+        progress = event_type in {"START", "RUNNING"}
+        inputs, outputs = self._resolve(progress=progress)
+        if progress:
             # What is told cannot be taken back, and scratch files are gone in the end.
-            inputs = {one: body for one, body in inputs.items() if not _is_scratch(one)}
-            outputs = {one: body for one, body in outputs.items() if not _is_scratch(one)}
+            inputs = {one: body for one, body in inputs.items() if self._may_tell(one)}
+            outputs = {one: body for one, body in outputs.items() if self._may_tell(one)}
         repeat = whole and len(inputs) + len(outputs) <= EVENT_DATASETS_MAX
         told_inputs, left = self._untold("input", inputs, EVENT_DATASETS_MAX, repeat=repeat)
         told_outputs, left = self._untold("output", outputs, left, repeat=repeat)
@@ -379,11 +549,16 @@ class RunDraft:
             "outputs": told_outputs,
         }
 
+    def _may_tell(self, dataset: Dataset) -> bool:
+        return not _is_scratch(dataset) and not self._may_grow(dataset)
+
     def is_long(self) -> bool:
         """Whether one event may not hold all datasets."""
         return len(self.inputs) + len(self.outputs) > EVENT_DATASETS_MAX
 
-    def _resolve(self) -> tuple[dict[Dataset, dict[str, Any]], dict[Dataset, dict[str, Any]]]:
+    def _resolve(
+        self, *, progress: bool
+    ) -> tuple[dict[Dataset, dict[str, Any]], dict[Dataset, dict[str, Any]]]:
         self._resolve_named()
         vanished = {
             dataset: output
@@ -392,6 +567,7 @@ class RunDraft:
             or (
                 dataset.namespace == FILE
                 and "lodeline_model" not in output.facets
+                and not (progress and output.files is not None)
                 and not self._exists(dataset, output)
             )
         }
@@ -419,6 +595,11 @@ class RunDraft:
     def _exists(self, dataset: Dataset, output: Output) -> bool:
         import os
 
+        if output.files is not None:
+            # Whoever wrote a file a piece at a time told of it before it was whole.
+            found = {path: self._find_stat(path) for path in output.files}
+            output.files = {path: stat for path, stat in found.items() if stat is not None}
+            return bool(output.files)
         if output.plain or output.is_open:
             output.stat = self._find_stat(dataset.name)
             return output.stat is not None
@@ -428,7 +609,8 @@ class RunDraft:
         """A plain output may hold what was read before its last change."""
         if not (output.plain or output.late) or not output.bound:
             return
-        changed_us = output.time_us if output.stat is None else output.stat.mtime_ns // 1000
+        stats = [output.stat, *(output.files or {}).values()]
+        changed_us = max((one.mtime_ns // 1000 for one in stats if one), default=output.time_us)
         latest = max(changed_us, output.time_us) + _TICK_US
         output.inputs |= {
             dataset for dataset, entry in self.inputs.items() if entry.time_us <= latest
@@ -451,13 +633,16 @@ class RunDraft:
         return sources, bound
 
     def _input(self, dataset: Dataset, entry: Input) -> dict[str, Any]:
-        facets = dict(entry.facets)
+        facets, input_facets = dict(entry.facets), entry.input_facets
         _add_pending(dataset, facets, entry.stat)
+        if entry.files is not None:
+            _add_manifest(dataset, facets, entry.files)
+            input_facets = {"lodeline_sampling": _order_of(entry.files), **input_facets}
         return {
             "namespace": dataset.namespace,
             "name": dataset.name,
             "facets": _stamped("dataset", facets),
-            "inputFacets": _stamped("input", entry.input_facets),
+            "inputFacets": _stamped("input", input_facets),
         }
 
     def _output(
@@ -465,6 +650,8 @@ class RunDraft:
     ) -> dict[str, Any]:
         facets = dict(output.facets)
         _add_pending(dataset, facets, output.stat)
+        if output.files is not None:
+            _add_manifest(dataset, facets, output.files)
         output_facets = dict(output.output_facets)
         # Nothing says that a file was made of itself unless that was seen.
         sources = sources - {dataset} if bound else sources
@@ -485,7 +672,7 @@ class RunDraft:
             name: [
                 {"field": field}
                 for namespace, holder, field in sources
-                if (namespace, holder) == source
+                if self._home(Dataset(namespace, holder)) == source
             ]
             for name, sources in (output.fields or {}).items()
         }
@@ -571,6 +758,43 @@ def _add_pending(dataset: Dataset, facets: dict[str, Any], stat: Stat | None) ->
         "bytes": stat.size,
         "pending": pending,
         "source": "bytes",
+    }
+
+
+def _add_manifest(dataset: Dataset, facets: dict[str, Any], files: Files) -> None:
+    """Leave the digests of a folder's files to the deliverer, and the one over all of them."""
+    prefix = dataset.name.rstrip("/") + "/"
+    pending = [
+        {"key": path.removeprefix(prefix), **stat.to_json()}
+        for path, stat in files.items()
+        if stat is not None
+    ]
+    facets["lodeline_digest"] = {
+        "algorithm": "sha256",
+        "value": None,
+        "bytes": sum(stat.size for stat in files.values() if stat is not None),
+        "pending": {"files": pending},
+        "source": "manifest",
+    }
+
+
+def _order_of(files: Files) -> dict[str, Any]:
+    """In which order a folder's files were read: `glob` gives that of the directory."""
+    names = list(files)
+    order = "read in the order of their names"
+    if names != sorted(names):
+        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+        order = f"read in another order than that of their names: sha256:{digest}"
+    return {"method": "files of a folder", "count": len(names), "criteria": order}
+
+
+def _common(*facets: dict[str, Any] | None) -> dict[str, Any]:
+    """The facets that all of a folder's files have alike."""
+    first, *others = [one or {} for one in facets]
+    return {
+        name: facet
+        for name, facet in first.items()
+        if all(one.get(name) == facet for one in others)
     }
 
 

@@ -61,6 +61,10 @@ class Flow:
             self._datasets.append(dataset)
         return 2 << number
 
+    def knows(self, dataset: Dataset) -> bool:
+        """Whether this dataset has a flow already."""
+        return dataset in self._numbers
+
     def note_read(self, dataset: Dataset) -> int:
         """Count a dataset among what was read so far; gives its flow."""
         bit = self.bit(dataset)

@@ -25,6 +25,7 @@ from lodeline.capture.datasets import (
     local_path,
 )
 from lodeline.capture.flow import BOUND, Flow
+from lodeline.capture.folders import Folders, folder_files_of
 from lodeline.capture.journal import Journal, Line
 from lodeline.capture.privacy import NOTHING
 from lodeline.capture.values import plain
@@ -102,6 +103,7 @@ class Recorder:
         self.deterministic = False
         self.privacy = NOTHING
         self.troubles: dict[str, int] = {}
+        self._folders = Folders(folder_files_of())
         self.connecting: ContextVar[bool] = ContextVar("lodeline.connecting", default=False)
         self.stored = 0
         # What stores said of objects that were put last, until a frame's writer tells of them.
@@ -151,7 +153,7 @@ class Recorder:
         Returns:
             The flow of the data read, for `tag`.
         """
-        flow = self.flow.note_read(dataset)
+        flow = self.flow.note_read(self._grouped(dataset))
         run = self.run
         if run is not None:
             stat = stat or find_stat(dataset)
@@ -160,6 +162,21 @@ class Recorder:
             line = ("read", now_us(), *dataset, _copy(facets), _copy(input_facets), _or_none(stat))
             run.say_once(line, ("read", dataset, stat, repr(facets), repr(input_facets)))
         return flow
+
+    def _grouped(self, dataset: Dataset) -> Dataset:
+        """What stands for a file in flows: itself, or its folder when many files were read there.
+
+        A flow of ten thousand files would be told with each output.
+        """
+        if dataset.namespace != FILE:
+            return dataset
+        folder = self._folders.find(dataset)
+        if folder is None and not self.flow.knows(dataset):
+            whole = self._folders.add(dataset)
+            if whole is not None and (run := self.run) is not None:
+                run.say(("folder", now_us(), *whole))
+            folder = self._folders.find(dataset)
+        return dataset if folder is None else folder
 
     def find_source(self, target: object) -> Dataset | None:
         """Name what a reader was given. What an adapter knows of an open file precedes its name."""
@@ -323,7 +340,7 @@ class Recorder:
             stat = find_path_stat(path)
             if stat is None and mode == "r":
                 return
-            self.flow.note_read(Dataset("file", path))
+            self.flow.note_read(self._grouped(Dataset(FILE, path)))
         run.opened[path] = before + mode
         run.say(("open", now_us(), path, mode, _or_none(stat)))
 

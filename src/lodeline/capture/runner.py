@@ -25,7 +25,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from lodeline.capture import adapters, privacy, process
+from lodeline.capture import adapters, folders, privacy, process
 from lodeline.capture.actor import describe_agents
 from lodeline.capture.code import describe_code
 from lodeline.capture.collector import Collector, Told, collect_orphans
@@ -35,7 +35,8 @@ from lodeline.capture.journal import journal_directory
 from lodeline.capture.process import RunName, new_run_id, parse_run_name
 from lodeline.capture.recorder import now_us
 from lodeline.credentials import redact_arguments, redact_text
-from lodeline.limits import RUN_PAUSE_SECONDS_MAX, RUN_POLL_SECONDS
+from lodeline.limits import FOLDER_FILES, RUN_PAUSE_SECONDS_MAX, RUN_POLL_SECONDS
+from lodeline.settings import number_setting
 from lodeline.spool import Spool
 
 # Exit status of failures that are ours: the program could not be started.
@@ -174,7 +175,9 @@ class _Session:
         self, argv: Sequence[str], name: RunName, command: Command, root: Path | None
     ) -> Told:
         header: dict[str, Any] = {**name._asdict(), "parent": _outer_run()}
-        told = Told(RunDraft(header, now_us()))
+        told = Told(
+            RunDraft(header, now_us(), folder_files=int(self.environment[folders.VARIABLE]))
+        )
         code = describe_code(command.script, root=root, text=command.text)
         agents = describe_agents(self.options.spool / "actors", os.environ)
         told.facets = {"lodeline_agent": {"agents": agents}}
@@ -276,6 +279,8 @@ def _child_environment(options: RunOptions, name: RunName) -> dict[str, str]:
         process.NAMESPACE: name.namespace,
         "LODELINE_SPOOL": str(options.spool),
     }
+    folder_files = number_setting("folder_files", otherwise=FOLDER_FILES)
+    environment[folders.VARIABLE] = str(int(folder_files))
     if options.rows:
         environment["LODELINE_ROWS"] = "1"
     if options.deterministic:
