@@ -633,6 +633,9 @@ ROW_BLOCKS_OPEN_MAX = 256
 # and each page when it is read.
 ROW_BLOCK_CHECKED_WHOLE_BYTES = 4 * 1024 * 1024
 
+# Predictions of one cohort that are looked at one by one, for a condition or a list.
+COHORT_RECORDS_MAX = 200_000
+
 # Claims about single rows in one evidence pack, three kilobytes each. What has more rows behind it
 # is proven as far as this, and says so.
 EVIDENCE_CLAIMS_MAX = 2_000

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPException, HTTPResponse
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -190,6 +190,23 @@ def _error_from(status: int, body: bytes, *, url: str) -> LodelineError:
     return (ServerUsageError if status < 500 else ServerCouldNotTellError)(code, message)
 
 
+def iter_pages(
+    ask_page: Callable[[str | None], Answer], cursor: str | None = None
+) -> Iterator[Answer]:
+    """Walk all pages of an answer, from a cursor on.
+
+    Args:
+        ask_page: asks for the page of a cursor.
+        cursor: to begin at; `None` for the first page.
+    """
+    while True:
+        answer = ask_page(cursor)
+        yield answer
+        cursor = answer["next"]
+        if cursor is None:
+            return
+
+
 def connect(*, store: str | None = None, server: str | None = None) -> Questions:
     """Give the one to ask.
 
@@ -239,14 +256,36 @@ def search(words: str, /, **options: object) -> Answer:
     return _ask("search", {"q": words}, options)
 
 
-def rows(node: str, /, **options: object) -> Answer:
-    """Find the rows behind a row or prediction, or ahead of it: `lodeline rows`."""
-    return _ask("rows", {"id": node}, options)
+def rows(node: str, /, **options: object) -> Any:
+    """Find the rows behind a row or prediction, or ahead of it: `lodeline rows`.
+
+    With `format="arrow"` every page as one `pyarrow.Table`; with `csv` or `parquet` as bytes.
+    """
+    return _ask_rows("rows", node, options)
 
 
-def cohort(node: str, /, **options: object) -> Answer:
-    """Find the population of a decision, or everything a row reached: `lodeline cohort`."""
-    return _ask("cohort", {"id": node}, options)
+def cohort(node: str, /, **options: object) -> Any:
+    """Find the population of a decision, or everything a row reached: `lodeline cohort`.
+
+    With `format` as `rows` has it.
+    """
+    return _ask_rows("cohort", node, options)
+
+
+def _ask_rows(verb: str, node: str, options: dict[str, object]) -> Any:
+    form = options.pop("format", None)
+    if form in {None, "json"}:
+        return _ask(verb, {"id": node}, options)
+    from lodeline.rows.tables import arrow_table, write_table
+
+    first = options.pop("cursor", None)
+
+    def ask_page(cursor: str | None) -> Answer:
+        return _ask(verb, {"id": node}, {**options, "cursor": cursor})
+
+    start = None if first is None else str(first)
+    found = [row for page in iter_pages(ask_page, start) for row in page["rows"]]
+    return arrow_table(found) if form == "arrow" else write_table(found, str(form))
 
 
 def _ask(verb: str, subject: dict[str, object], options: dict[str, object]) -> Answer:

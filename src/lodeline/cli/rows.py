@@ -1,15 +1,16 @@
 """List the rows behind a row, a dataset, a model or a prediction (--back, the default), or ahead.
 
 ID is row:namespace:name:key#version, dataset:namespace:name, model:namespace:name or
-prediction:<id>. Counts come first; --limit and --cursor page through the rows themselves.
+prediction:<id>. Counts come first, --counts gives them alone; --limit and --cursor page through the
+rows themselves. --format csv, parquet or arrow writes every page as one table.
 """
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from lodeline.cli.asking import add_moment_options, add_page_options, ask, print_answer
-from lodeline.query.renderings import render_rows
+from lodeline.cli.asking import add_moment_options, add_page_options
+from lodeline.cli.row_tables import add_table_options, print_rows
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -21,11 +22,12 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--where", metavar="EXPR", help="only the dataset's rows for which it holds"
     )
+    add_table_options(parser)
     add_page_options(parser)
     add_moment_options(parser)
 
 
 def execute(arguments: Namespace) -> int:
     """Ask and print; an answered question exits 0, whatever it says of completeness."""
-    print_answer(arguments, ask(arguments, "rows"), {"tree": render_rows})
+    print_rows(arguments, "rows")
     return 0

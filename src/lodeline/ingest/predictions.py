@@ -624,7 +624,12 @@ def iter_blocks(
 
 
 def iter_predictions(
-    segment: Segment, deployment: NodeId | None = None, *, size: int | None = None
+    segment: Segment,
+    deployment: NodeId | None = None,
+    *,
+    size: int | None = None,
+    since_us: int | None = None,
+    until_us: int | None = None,
 ) -> Iterator[tuple[PredictionBlock, dict[str, Any]]]:
     """Walk recorded predictions with their blocks, oldest block first, by identifier within.
 
@@ -634,25 +639,35 @@ def iter_predictions(
         segment: where.
         deployment: only of this one; any version when it names none.
         size: only the first so many entries of the log count.
+        since_us: none before; batches that end earlier are not read.
+        until_us: none after.
     """
+    first, last = since_us or 0, _bound(until_us)
     for block in iter_blocks(segment, deployment, size=size):
         with segment.reading() as connection:
             digests = connection.execute(
                 "SELECT digest FROM prediction_batch WHERE block = ? AND reserved_us = ? "
-                "AND position < ? ORDER BY first_us",
-                (block.block, block.reserved_us, _bound(size)),
+                "AND position < ? AND last_us >= ? AND first_us <= ? ORDER BY first_us",
+                (block.block, block.reserved_us, _bound(size), first, last),
             ).fetchall()
         for (digest,) in digests:
             for row in iter_rows(segment.get_blob(digest)):
-                yield block, row
+                if first <= _drawn(row).time_us <= last:
+                    yield block, row
 
 
 def count_predictions(
-    segment: Segment, deployment: NodeId | None = None, *, size: int | None = None
+    segment: Segment,
+    deployment: NodeId | None = None,
+    *,
+    size: int | None = None,
+    blocks: Sequence[PredictionBlock] | None = None,
 ) -> int:
-    """Count recorded predictions without reading them."""
+    """Count recorded predictions without reading them; with `blocks`, those of these alone."""
     total = 0
     for block in iter_blocks(segment, deployment, size=size):
+        if blocks is not None and block not in blocks:
+            continue
         with segment.reading() as connection:
             total += connection.execute(
                 "SELECT coalesce(sum(count), 0) FROM prediction_batch "

@@ -3,6 +3,7 @@
 Steps are kept, never their products: a question walks them one by one from the rows asked about.
 """
 
-from lodeline.rows.questions import cohort, rows
+from lodeline.rows.cohorts import cohort
+from lodeline.rows.questions import rows
 
 __all__ = ["cohort", "rows"]

@@ -1,9 +1,10 @@
-"""The questions `rows` and `cohort`, in the contract's JSON."""
+"""The question `rows`, in the contract's JSON; `cohorts` has the other one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
@@ -12,11 +13,10 @@ import msgspec
 from lodeline.errors import (
     FileChangedError,
     MissingExtraError,
-    NoCohortError,
     UnknownNodeError,
     UsageError,
 )
-from lodeline.ingest.predictions import count_predictions, iter_predictions
+from lodeline.ingest.predictions import iter_predictions
 from lodeline.limits import ROWS_PAGE_DEFAULT, ROWS_PAGE_MAX
 from lodeline.model import NodeId, parse_identifier
 from lodeline.query.answers import Gap, Page
@@ -24,8 +24,7 @@ from lodeline.query.asking import Inquiry, find_inquiry, open_page
 from lodeline.query.concealing import conceal
 from lodeline.query.parameters import Question, read_question
 from lodeline.query.permission import OPEN, Authoriser
-from lodeline.query.predictions import get_prediction, sampling_gap, sampling_gaps
-from lodeline.query.visibility import hidden_gap
+from lodeline.query.predictions import get_prediction, sampling_gaps
 from lodeline.rows.composition import Composer, Composition, FollowedStep, is_memory
 from lodeline.rows.links import LinkReader
 from lodeline.rows.steps import StepIndex, fold_steps
@@ -44,7 +43,8 @@ class RowsQuestion(Question, frozen=True, kw_only=True):
     forward: bool = False
     direction: Literal["back", "forward"] | None = None
     where: str | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=ROWS_PAGE_MAX)] = ROWS_PAGE_DEFAULT
+    counts: bool = False
+    limit: Annotated[int, msgspec.Meta(ge=0, le=ROWS_PAGE_MAX)] = ROWS_PAGE_DEFAULT
     cursor: str | None = None
 
     def asked_direction(self) -> Literal["back", "forward"]:
@@ -70,8 +70,8 @@ def rows(
             not at hand.
     """
     question = read_question(RowsQuestion, parameters)
-    with _open(segment, "rows", question, parameters, authoriser) as (inquiry, page):
-        asking = _Asking(inquiry)
+    with open_question(segment, "rows", question, parameters, authoriser) as (inquiry, page):
+        asking = Asking(inquiry)
         back = question.asked_direction() == "back"
         root, starts, gaps = asking.find_roots(question.id, question.where, back=back)
         found = asking.composer.walk(starts, back=back)
@@ -84,53 +84,8 @@ def rows(
         return asking.write(root, direction, found, set(starts), page)
 
 
-def cohort(
-    segment: Segment, parameters: Mapping[str, object], *, authoriser: Authoriser = OPEN
-) -> Answer:
-    """Answer `cohort`: the population that a decision, or a model, was learnt from.
-
-    `counts` also says how many predictions the same deployment has made.
-    """
-    question = read_question(RowsQuestion, parameters)
-    with _open(segment, "cohort", question, parameters, authoriser) as (inquiry, page):
-        asking = _Asking(inquiry)
-        root = inquiry.resolve(question.id)
-        counts: dict[str, int] = {}
-        sampled: Gap | None = None
-        model = root
-        if root.kind == "prediction":
-            prediction = get_prediction(inquiry, root)
-            block = prediction.block
-            if block is None or block.model is None:
-                raise NoCohortError(str(root))
-            model = asking.inquiry.require(block.model, question.id)
-            counts["predictions"] = count_predictions(
-                segment, block.deployment, size=inquiry.moment.size
-            )
-            sampled = sampling_gap(segment, block.deployment, size=inquiry.moment.size)
-        elif root.kind != "model":
-            raise UsageError("cohort: a prediction or a model")
-        model = asking.at_version(model)
-        found = Composition()
-        for step in asking.index.into(model):
-            if not asking.may_see(step.input):
-                found.steps[step.content] = FollowedStep(step)
-                found.add_gap(hidden_gap(model))
-                continue
-            fitted = asking.links.back(step, None)
-            found.rows[step.input], found.depths[step.input] = fitted, 1
-            found.steps[step.content] = FollowedStep(step, 1, len(fitted))
-        if not found.rows:
-            found.add_gap(Gap(str(model), "capture", "the rows that it was fitted on"))
-        if sampled is not None:
-            found.add_gap(sampled)
-        answer = asking.write(root, "back", found, set(), page)
-        answer["counts"] |= counts
-        return answer
-
-
 @contextmanager
-def _open(
+def open_question(
     segment: Segment,
     verb: str,
     question: RowsQuestion,
@@ -143,6 +98,8 @@ def _open(
             raise MissingExtraError("rows", package)
     fold_steps(segment)
     page, pinned = open_page(verb, question, dict(given))
+    if question.counts:
+        page = replace(page, limit=0)
     with segment.reading() as connection:
         yield (
             find_inquiry(segment, connection, question, pinned=pinned, authoriser=authoriser),
@@ -150,7 +107,7 @@ def _open(
         )
 
 
-class _Asking:
+class Asking:
     """One question under way."""
 
     def __init__(self, inquiry: Inquiry) -> None:
@@ -308,7 +265,8 @@ class _Asking:
         places = _page_of(shown, found, page)
         answer_rows = self._values(places, found)
         total = sum(counts.values())
-        more = page.offset + page.limit < total
+        # Whoever asks for counts alone has no page to go on from.
+        more = page.limit > 0 and page.offset + page.limit < total
         answer = {
             "id": str(root),
             "direction": direction,

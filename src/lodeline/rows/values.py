@@ -18,10 +18,13 @@ from lodeline.model import NodeId
 
 _DIGESTS: Final[dict[tuple[str, int, int, int], str]] = {}
 
+_JSON: Final = "SELECT row_number() OVER () - 1 AS lodeline_row, * FROM read_json({path})"
 _READERS: Final = {
     ".parquet": "SELECT file_row_number AS lodeline_row, * FROM read_parquet({path})",
     ".csv": "SELECT row_number() OVER () - 1 AS lodeline_row, * FROM read_csv({path})",
-    ".json": "SELECT row_number() OVER () - 1 AS lodeline_row, * FROM read_json({path})",
+    ".json": _JSON,
+    ".jsonl": _JSON,
+    ".ndjson": _JSON,
 }
 
 
@@ -92,6 +95,43 @@ class ValueReader:
             except duckdb.Error as error:
                 raise UsageError(f"DuckDB: {str(error).splitlines()[0]}") from error
             return found
+
+
+def select_records(where: str, records: list[dict[str, Any]]) -> list[int]:
+    """Find the records for which a condition holds; a column that one lacks is NULL in it.
+
+    Raises:
+        UsageError: not a plain condition over the records' columns.
+    """
+    import duckdb
+    import pyarrow as pa
+
+    condition = checked_condition(where)
+    names = dict.fromkeys(name for record in records for name in record)
+    columns = {name: [record.get(name) for record in records] for name in names}
+    table = pa.table({name: _column(values) for name, values in columns.items()})
+    table = table.append_column("lodeline_row", pa.array(range(len(records)), pa.int64()))
+    with duckdb.connect(":memory:") as connection:
+        connection.register("records", table)
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        try:
+            found = connection.execute(
+                f"SELECT lodeline_row FROM records WHERE {condition} ORDER BY 1"
+            ).fetchall()
+        except duckdb.Error as error:
+            raise UsageError(f"DuckDB: {str(error).splitlines()[0]}") from error
+    return [int(number) for (number,) in found]
+
+
+def _column(values: list[Any]) -> Any:
+    """Make a column of what records hold under a name; of several types, their text."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
 def digest_of(path: Path) -> str | None:

@@ -7,6 +7,7 @@ slow one delays neither ingestion nor the others.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -16,7 +17,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lodeline.errors import UsageError
+from lodeline.rows.tables import MEDIA_TYPES, write_table
 from lodeline.server.endpoints import Caller, Endpoint, Handler, Permission
+
+# Verbs whose answers are rows, which come as tables, too.
+_TABLES: Final = frozenset({"rows", "cohort"})
 
 VERBS: Final = {
     "trace": "Where a node comes from, or what it affects",
@@ -61,12 +66,17 @@ class Asking:
 
     def _answering(self, verb: str) -> Handler:
         async def answer(request: Request, caller: Caller) -> Response:
-            parameters = _parameters(request)
+            form = _table_form(request) if verb in _TABLES else "json"
+            parameters = _parameters(request, tables=verb in _TABLES)
             loop = asyncio.get_running_loop()
             # Written in the pool, too: a large answer takes milliseconds, which the loop has not.
             body = await loop.run_in_executor(
                 self._pool, copy_context().run, self._write, caller, verb, parameters
             )
+            if form != "json":
+                table, following = await loop.run_in_executor(self._pool, _as_table, body, form)
+                headers = {} if following is None else {"Lodeline-Next": following}
+                return Response(table, media_type=MEDIA_TYPES[form], headers=headers)
             return Response(body, media_type="application/json")
 
         return answer
@@ -86,12 +96,29 @@ class Asking:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _parameters(request: Request) -> dict[str, object]:
+def _as_table(body: bytes, form: str) -> tuple[bytes, str | None]:
+    answer = json.loads(body)
+    return write_table(answer["rows"], form), answer["next"]
+
+
+def _table_form(request: Request) -> str:
+    """Find which form of rows is asked for, by `format` or else by `Accept`."""
+    form: str | None = request.query_params.get("format")
+    if form is None:
+        accepted = request.headers.get("accept", "")
+        known = [form for form, media in MEDIA_TYPES.items() if media in accepted]
+        form = known[0] if known and "application/json" not in accepted else "json"
+    if form != "json" and form not in MEDIA_TYPES:
+        raise UsageError(f"format: json, {', '.join(MEDIA_TYPES)}, not {form!r}")
+    return form
+
+
+def _parameters(request: Request, *, tables: bool = False) -> dict[str, object]:
     parameters: dict[str, object] = {}
     for name, value in request.query_params.multi_items():
         if name in parameters:
             raise UsageError(f"parameter {name!r} is given twice")
         parameters[name] = value
-    if parameters.pop("format", "json") != "json":
+    if parameters.pop("format", "json") != "json" and not tables:
         raise UsageError("format: HTTP answers in json only; `lodeline trace` draws")
     return parameters

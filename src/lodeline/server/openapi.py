@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from lodeline import __version__
 from lodeline.query.door import VERBS
 from lodeline.query.parameters import Question
+from lodeline.rows.cohorts import CohortQuestion
 from lodeline.rows.questions import RowsQuestion
 from lodeline.server.answer_schemas import SCHEMAS, array, reference
 from lodeline.server.endpoints import Caller, Endpoint, Permission
@@ -31,7 +32,7 @@ _ANSWERS: Final[dict[str, tuple[type[Question], str]]] = {
     "impact": (VERBS["impact"][0], "Impact"),
     "diff": (VERBS["diff"][0], "Diff"),
     "rows": (RowsQuestion, "Rows"),
-    "cohort": (RowsQuestion, "Rows"),
+    "cohort": (CohortQuestion, "Rows"),
     "show": (VERBS["show"][0], "Shown"),
     "search": (VERBS["search"][0], "Found"),
     "stats": (VERBS["stats"][0], "Stats"),

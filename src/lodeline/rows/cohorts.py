@@ -1,0 +1,265 @@
+"""The question `cohort`: the population of a decision, or everything that a row reached."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from lodeline.errors import NoCohortError, UsageError
+from lodeline.ingest.predictions import (
+    PredictionBlock,
+    count_predictions,
+    iter_blocks,
+    iter_predictions,
+)
+from lodeline.limits import COHORT_RECORDS_MAX
+from lodeline.model import NodeId, parse_time
+from lodeline.query.answers import Gap, Page
+from lodeline.query.concealing import conceal
+from lodeline.query.parameters import GraphQuestion, read_question
+from lodeline.query.permission import OPEN, Authoriser
+from lodeline.query.predictions import get_prediction, sampling_gap
+from lodeline.query.trace import walk
+from lodeline.query.visibility import hidden_gap
+from lodeline.rows.composition import Composition, FollowedStep
+from lodeline.rows.questions import Asking, RowsQuestion, open_question
+from lodeline.rows.values import select_records
+from lodeline.store import Segment
+
+Answer = dict[str, Any]
+
+
+class CohortQuestion(RowsQuestion, frozen=True, kw_only=True):
+    """Who was decided about, or learnt from, like this?"""
+
+    since: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    until: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    predictions: bool = False
+
+    def period_us(self) -> tuple[int | None, int | None]:
+        """Give the period asked about, in microseconds.
+
+        Raises:
+            UsageError: not a time.
+        """
+        try:
+            since, until = (
+                None if text is None else parse_time(text)[0] for text in (self.since, self.until)
+            )
+        except ValueError as error:
+            raise UsageError(f"since, until: {error}") from error
+        return since, until
+
+    @property
+    def narrows(self) -> bool:
+        """Whether records have to be looked at, one by one."""
+        return any((self.since, self.until, self.where, self.predictions))
+
+
+def cohort(
+    segment: Segment, parameters: Mapping[str, object], *, authoriser: Authoriser = OPEN
+) -> Answer:
+    """Answer `cohort`.
+
+    Of a prediction or a model: the rows that the model was fitted on, with `predictions` among the
+    counts, how many the same deployment made with the same version of the model; asked for
+    `predictions`, those themselves. `since`, `until` and `where` narrow the predictions. Of a row:
+    every row, model, deployment and prediction that it reached.
+
+    Raises:
+        UsageError: a malformed question.
+        UnknownNodeError: not in the record.
+        CouldNotTellError: the optional packages are missing, or the model is not known.
+    """
+    question = read_question(CohortQuestion, parameters)
+    with open_question(segment, "cohort", question, parameters, authoriser) as (inquiry, page):
+        asking = Asking(inquiry)
+        if question.id.startswith("row:"):
+            return _reached(asking, question, page)
+        return _population(asking, question, page)
+
+
+# Of a row
+
+
+def _reached(asking: Asking, question: CohortQuestion, page: Page) -> Answer:
+    root, starts, gaps = asking.find_roots(question.id, None, back=False)
+    found = asking.composer.walk(starts, back=False)
+    for gap in gaps:
+        found.add_gap(gap)
+    asking.add_predictions(found)
+    made = _add_deployments(asking, found)
+    answer = asking.write(root, "forward", found, set(starts), page)
+    answer["counts"] |= made
+    return answer
+
+
+def _add_deployments(asking: Asking, found: Composition) -> dict[str, int]:
+    """Add the deployments of the models that learnt from the row; count what they predicted."""
+    models = [node for node in found.rows if node.kind == "model"]
+    inquiry, count = asking.inquiry, 0
+    served = {
+        block.deployment
+        for block in iter_blocks(inquiry.segment, size=inquiry.moment.size)
+        if block.model in models
+    }
+    below = GraphQuestion(depth=1)
+    for model in models:
+        graph, _ = walk(inquiry, model, below, direction="down", versions=True)
+        served.update(graph.nodes_of({"deployment"}))
+    depth = 1 + max(found.depths.values(), default=0)
+    for deployment in sorted(served):
+        if asking.may_see(deployment):
+            found.rows.setdefault(deployment, None)
+            found.depths.setdefault(deployment, depth)
+            count += count_predictions(inquiry.segment, deployment, size=inquiry.moment.size)
+    return {"predictions": count} if models else {}
+
+
+# Of a decision
+
+
+def _population(asking: Asking, question: CohortQuestion, page: Page) -> Answer:
+    inquiry = asking.inquiry
+    root = inquiry.resolve(question.id)
+    deployment: NodeId | None = None
+    model = root
+    if root.kind == "prediction":
+        block = get_prediction(inquiry, root).block
+        if block is None or block.model is None:
+            raise NoCohortError(str(root))
+        model = inquiry.require(block.model, question.id)
+        deployment = block.deployment
+    elif root.kind != "model":
+        raise UsageError("cohort: a prediction, a model or a row")
+    if not model.version:
+        model = asking.at_version(model)
+    blocks = [
+        block
+        for block in iter_blocks(inquiry.segment, deployment, size=inquiry.moment.size)
+        if block.model in {model, model.at("")} and asking.may_see(block.deployment)
+    ]
+    if question.predictions:
+        return _list_predictions(asking, root, question, blocks, page)
+    found = _fitted(asking, model)
+    counts = _count(asking, question, blocks, found)
+    answer = asking.write(root, "back", found, set(), page)
+    answer["counts"] |= counts
+    return answer
+
+
+def _fitted(asking: Asking, model: NodeId) -> Composition:
+    """Find the rows that a model was fitted on."""
+    found = Composition()
+    for step in asking.index.into(model):
+        if not asking.may_see(step.input):
+            found.steps[step.content] = FollowedStep(step)
+            found.add_gap(hidden_gap(model))
+            continue
+        fitted = asking.links.back(step, None)
+        found.rows[step.input], found.depths[step.input] = fitted, 1
+        found.steps[step.content] = FollowedStep(step, 1, len(fitted))
+    if not found.rows:
+        found.add_gap(Gap(str(model), "capture", "the rows that it was fitted on"))
+    return found
+
+
+def _count(
+    asking: Asking, question: CohortQuestion, blocks: list[PredictionBlock], found: Composition
+) -> dict[str, int]:
+    segment, size = asking.inquiry.segment, asking.inquiry.moment.size
+    for deployment in sorted({block.deployment for block in blocks}):
+        sampled = sampling_gap(segment, deployment, size=size)
+        if sampled is not None:
+            found.add_gap(sampled)
+    if question.narrows:
+        records, gaps = _records(asking, question, blocks)
+        for gap in gaps:
+            found.add_gap(gap)
+        return {"predictions": len(records)}
+    total = sum(
+        count_predictions(segment, deployment, size=size, blocks=blocks)
+        for deployment in {block.deployment for block in blocks}
+    )
+    return {"predictions": total} if blocks else {}
+
+
+def _list_predictions(
+    asking: Asking,
+    root: NodeId,
+    question: CohortQuestion,
+    blocks: list[PredictionBlock],
+    page: Page,
+) -> Answer:
+    """Write the predictions of the population, with what they were made of and what they said."""
+    found = Composition()
+    records, gaps = _records(asking, question, blocks)
+    for gap in gaps:
+        found.add_gap(gap)
+    for deployment in sorted({block.deployment for block in blocks}):
+        sampled = sampling_gap(asking.inquiry.segment, deployment, size=asking.inquiry.moment.size)
+        if sampled is not None:
+            found.add_gap(sampled)
+    answer = asking.write(root, "forward", found, set(), page)
+    shown = records[page.offset : page.offset + page.limit]
+    answer["rows"] = [_prediction_json(record) for record in shown]
+    answer["counts"] = {"predictions": len(records)}
+    more = page.limit and page.offset + page.limit < len(records)
+    answer["next"] = page.next_cursor(asking.inquiry.moment) if more else None
+    return conceal(answer, asking.inquiry.visibility)
+
+
+def _records(
+    asking: Asking, question: CohortQuestion, blocks: list[PredictionBlock]
+) -> tuple[list[dict[str, Any]], list[Gap]]:
+    """Give the records that the question's filters leave, by time."""
+    since, until = question.period_us()
+    found: list[dict[str, Any]] = []
+    gaps: list[Gap] = []
+    for record in _iter_records(asking, blocks, since, until):
+        if len(found) >= COHORT_RECORDS_MAX:
+            detail = f"only the first {COHORT_RECORDS_MAX} predictions were looked at"
+            gaps.append(Gap(question.id, "size", detail))
+            break
+        if asking.may_see(NodeId("prediction", "", record["id"])):
+            found.append(record)
+    if question.where is not None and found:
+        kept = select_records(question.where, [flat_record(record) for record in found])
+        found = [found[number] for number in kept]
+    return found, gaps
+
+
+def _iter_records(
+    asking: Asking, blocks: list[PredictionBlock], since: int | None, until: int | None
+) -> Iterator[dict[str, Any]]:
+    wanted = {(block.block, block.reserved_us) for block in blocks}
+    valid = asking.inquiry.moment.valid_us
+    last = min((one for one in (until, valid) if one is not None), default=None)
+    segment, size = asking.inquiry.segment, asking.inquiry.moment.size
+    for deployment in sorted({block.deployment for block in blocks}):
+        for block, record in iter_predictions(
+            segment, deployment, size=size, since_us=since, until_us=last
+        ):
+            if (block.block, block.reserved_us) in wanted:
+                yield record
+
+
+def flat_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the columns of a prediction that conditions may name: its features, and what it said."""
+    features = record.get("features")
+    named = dict(features) if isinstance(features, dict) else {}
+    told = {name: record.get(name) for name in ("id", "time", "status", "output")}
+    return {
+        name: value if isinstance(value, (str, int, float, bool, type(None))) else json.dumps(value)
+        for name, value in {**told, **named}.items()
+    }
+
+
+def _prediction_json(record: Mapping[str, Any]) -> Answer:
+    node = str(NodeId("prediction", "", str(record["id"])))
+    values = flat_record(record)
+    del values["id"]
+    return {"id": node, "dataset": node, "version": None, "key": None, "values": values}
