@@ -112,6 +112,29 @@ class RowSteps:
 
     def __init__(self) -> None:
         self._incoming: dict[Anchor, list[RowStep]] = {}
+        # By namespace and name: columns that the program declared to be a key.
+        self._declared: dict[tuple[str, str], tuple[str, ...]] = {}
+        # By anchor: columns, and the blob that holds the key of each row.
+        self._keys: dict[Anchor, tuple[tuple[str, ...], str]] = {}
+
+    def declare_key(self, namespace: str, name: str, columns: Sequence[str]) -> None:
+        """Say which columns name the rows of a dataset, whatever its version."""
+        self._declared[namespace, name] = tuple(columns)
+
+    def keep_keys(self, anchor: Anchor, columns: Sequence[str], blob: str) -> None:
+        """Say where the key of each row of an anchor stands; `write_keys` makes the blob."""
+        self._keys[anchor] = (tuple(columns), blob)
+
+    def _keys_of(self, anchors: Iterable[Anchor]) -> list[dict[str, Any]]:
+        found = []
+        for anchor in anchors:
+            columns, blob = self._keys.get(anchor, (None, None))
+            if columns is None:
+                columns = self._declared.get((anchor.namespace, anchor.name))
+            if columns:
+                key = {"dataset": anchor.to_json(), "columns": list(columns), "digest": blob}
+                found.append(key)
+        return found
 
     def add(self, steps: Iterable[RowStep]) -> None:
         """Remember steps."""
@@ -133,7 +156,10 @@ class RowSteps:
                     waiting.append(step.input)
         if not steps or len(steps) > STEPS_MAX:
             return None
-        return {"steps": [step.to_json() for step in steps]}
+        ends = dict.fromkeys([output, *(step.input for step in steps)])
+        keys = self._keys_of(anchor for anchor in ends if not anchor.in_memory)
+        body = {"steps": [step.to_json() for step in steps]}
+        return {**body, "keys": keys} if keys else body
 
 
 @dataclass
@@ -203,6 +229,40 @@ def keep_blob(path: Path) -> str:
     record = {"type": "blob", "digest": f"sha256:{digest}", "path": str(target)}
     writer.append(json.dumps(record).encode())
     return f"sha256:{digest}"
+
+
+def key_text(values: Sequence[object]) -> str | None:
+    """Write the key of a row: one value as it is, several as a JSON array; `None` with a null."""
+    if any(value is None or value != value for value in values):  # noqa: PLR0124  # NaN
+        return None
+    if len(values) == 1:
+        return str(values[0])
+    plain = [
+        value if isinstance(value, (str, int)) and not isinstance(value, bool) else str(value)
+        for value in values
+    ]
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+
+
+def write_keys(keys: Sequence[str | None]) -> str | None:
+    """Write the key of each row of an anchor as a blob.
+
+    Returns:
+        Its digest; `None` outside a run, or where keys are missing or repeated: they name no row,
+        which is told as a gap.
+    """
+    if None in keys or len(set(keys)) != len(keys):
+        RECORDER.gap("rows: key", "capture", "a declared key is null or repeated")
+        return None
+    path = blob_draft()
+    if path is None:
+        return None
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"key": pa.array(keys, pa.string())})
+    pq.write_table(table, path, compression="zstd", version="2.6")
+    return keep_blob(path)
 
 
 def blob_draft() -> Path | None:

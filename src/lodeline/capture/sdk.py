@@ -21,6 +21,7 @@ from lodeline.capture.journal import Journal
 from lodeline.capture.privacy import current
 from lodeline.capture.process import RunName, new_run_id, parse_run_name
 from lodeline.capture.recorder import RECORDER, RunContext, now_us
+from lodeline.capture.row_steps import ROW_STEPS
 from lodeline.credentials import redact_text
 
 if TYPE_CHECKING:
@@ -53,6 +54,21 @@ class Run:
         named = _dataset(dataset, namespace)
         if named is not None:
             _guard(lambda: RECORDER.read(named))
+
+    def key(self, dataset: object, *columns: str, namespace: str | None = None) -> None:
+        """Declare the columns that name the rows of a dataset, as a primary key does.
+
+        Rows of that dataset can then be asked for by key: `row:namespace:name:key`, of several
+        columns a JSON array. Recorded with `--rows`, beside the steps that lead to or from it.
+
+        Args:
+            dataset: as for `reads`.
+            columns: in the order of the key.
+            namespace: as for `reads`.
+        """
+        named = _dataset(dataset, namespace)
+        if named is not None:
+            _guard(lambda: ROW_STEPS.declare_key(named.namespace, named.name, columns))
 
     def writes(
         self,

@@ -563,7 +563,9 @@ def starting_rows(files: Mapping[str, bytes], question: Answer) -> dict[NodeId, 
     root = parse_identifier(str(question["id"]))
     if root.kind == "row":
         home = NodeId("dataset", root.namespace, root.name, "", root.version)
-        return {home: [int(root.part)]} if root.part.isdigit() else {}
+        # Numbers name rows of bytes; anything else names them by a declared key.
+        numbered = root.part.isdigit() and root.version.startswith("sha256:")
+        return {home: [int(root.part)]} if numbered else {}
     if "prediction.json" not in files:
         return {}
     line = packs.read_json(files["prediction.json"], "prediction.json")["line"]

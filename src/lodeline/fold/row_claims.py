@@ -76,6 +76,39 @@ def iter_facets(event: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], M
                 yield output, facet
 
 
+@dataclass(frozen=True, slots=True)
+class StatedKeys:
+    """The columns that name the rows of a dataset at a version.
+
+    Attributes:
+        dataset: at its version.
+        columns: in the order of the key.
+        digest: of the blob that holds the keys; empty where they stand in the dataset alone.
+    """
+
+    dataset: NodeId
+    columns: tuple[str, ...]
+    digest: str
+
+
+def iter_keys(event: Mapping[str, Any]) -> Iterator[StatedKeys]:
+    """Read the keys that an event declares; what is malformed says nothing."""
+    for output, facet in iter_facets(event):
+        for key in facet.get("keys") or ():
+            try:
+                named = key["dataset"]
+                version = str(named.get("version") or "")
+                same = (named["namespace"], named["name"]) == (output["namespace"], output["name"])
+                if same and not version:
+                    version = version_of(output)
+                node = NodeId("dataset", str(named["namespace"]), str(named["name"]), "", version)
+                columns = tuple(str(column) for column in key["columns"])
+            except (KeyError, TypeError, ValueError, AttributeError):
+                continue
+            if columns:
+                yield StatedKeys(node, columns, str(key.get("digest") or ""))
+
+
 def _step(step: Mapping[str, Any], output: Mapping[str, Any], kind: str) -> StatedStep:
     into, out_of = step["output"], step["input"]
     written = (into["namespace"], into["name"]) == (output["namespace"], output["name"])

@@ -36,7 +36,6 @@ class _Waiting(NamedTuple):
     time_us: int
     digest: str
     form: str
-    rows: int
 
 
 def commit_blocks(segment: Segment) -> int:
@@ -72,16 +71,16 @@ def commit_blocks(segment: Segment) -> int:
 
 def _find_waiting(segment: Segment) -> list[_Waiting]:
     with segment.reading() as connection:
-        rows = (
-            connection.execute(
-                "SELECT min(s.position), min(s.event_time), s.digest, s.shape, max(s.rows) "
-                "FROM row_step s LEFT JOIN row_block b ON b.source = s.digest AND b.form = s.shape "
-                "WHERE s.digest <> '' AND b.source IS NULL GROUP BY s.digest, s.shape "
-                "ORDER BY 1, 3, 4"
-            ).fetchall()
-            if _has_steps(connection)
-            else []
-        )
+        if not _has_steps(connection):
+            return []
+        rows = connection.execute(
+            "SELECT min(s.position), min(s.event_time), s.digest, s.shape "
+            "FROM row_step s LEFT JOIN row_block b ON b.source = s.digest AND b.form = s.shape "
+            "WHERE s.digest <> '' AND b.source IS NULL GROUP BY s.digest, s.shape UNION ALL "
+            "SELECT min(k.position), min(k.event_time), k.digest, 'keys' "
+            "FROM row_key k LEFT JOIN row_block b ON b.source = k.digest AND b.form = 'keys' "
+            "WHERE k.digest <> '' AND b.source IS NULL GROUP BY k.digest ORDER BY 1, 3, 4"
+        ).fetchall()
     return [_Waiting(*row) for row in rows]
 
 
@@ -100,26 +99,38 @@ def _block_of(segment: Segment, waiting: _Waiting) -> tuple[_Waiting, dict[str, 
     """Write the block of a blob; `None` where the blob is not here, or holds no links."""
     from pyarrow import ArrowException
 
-    from lodeline.store.link_blocks import encode_block, footer_digest, read_links, shaped
+    from lodeline.store.link_blocks import footer_digest
 
     try:
-        links = read_links(segment.get_blob(waiting.digest), waiting.form)
+        blob = segment.get_blob(waiting.digest)
+        written = _keys_of(blob) if waiting.form == "keys" else _links_of(blob, waiting.form)
     except (UnknownBlobError, StoreCorruptError, ArrowException, ValueError, KeyError):
-        return None  # Still to come, or no blob of links: a question tells it as a gap.
-    links = shaped(links)
-    seals = Seals(links.rows, os.urandom(SECRET_BYTES))
-    data, root, shape = encode_block(links, seals)
-    facts = {
+        return None  # Still to come, or no such blob: a question tells it as a gap.
+    data, facts = written
+    named = {
         "source": waiting.digest,
         "form": waiting.form,
         "digest": segment.put_blob(data),
-        "shape": shape,
-        "rows": links.rows,
-        "count": links.count,
-        "root": root.hex(),
         "footer": footer_digest(data),
     }
-    return waiting, facts
+    return waiting, named | facts
+
+
+def _links_of(blob: bytes, form: str) -> tuple[bytes, dict[str, Any]]:
+    from lodeline.store.link_blocks import encode_block, read_links, shaped
+
+    links = shaped(read_links(blob, form))
+    seals = Seals(links.rows, os.urandom(SECRET_BYTES))
+    data, root, shape = encode_block(links, seals)
+    return data, {"shape": shape, "rows": links.rows, "count": links.count, "root": root.hex()}
+
+
+def _keys_of(blob: bytes) -> tuple[bytes, dict[str, Any]]:
+    from lodeline.store.link_blocks import encode_keys, read_keys
+
+    keys = read_keys(blob)
+    data, root = encode_keys(keys, Seals(len(keys), os.urandom(SECRET_BYTES)))
+    return data, {"shape": "keys", "rows": len(keys), "count": 0, "root": root.hex()}
 
 
 def _event(

@@ -27,6 +27,7 @@ from lodeline.query.permission import OPEN, Authoriser
 from lodeline.query.predictions import get_prediction, sampling_gaps
 from lodeline.rows.composition import Composer, Composition, FollowedStep, is_memory
 from lodeline.rows.links import LinkReader
+from lodeline.rows.naming import RowNames
 from lodeline.rows.steps import StepIndex, fold_steps
 from lodeline.rows.values import ValueReader
 from lodeline.store import Segment
@@ -116,6 +117,7 @@ class Asking:
         self.index = StepIndex(inquiry.connection, moment.size, moment.valid_us)
         self.links = LinkReader(inquiry.segment)
         self.may_see = inquiry.visibility.may_see
+        self.keys = RowNames(self.index, inquiry.segment)
         self.composer = Composer(
             self.index,
             self.links,
@@ -135,10 +137,9 @@ class Asking:
             row = parse_identifier(text)
             self.inquiry.require(row, text)
             dataset = self.at_version(NodeId("dataset", row.namespace, row.name, "", row.version))
-            if not row.part.isdigit():
-                raise UsageError(f"row keys are row numbers: {row.part!r}")
-            numbers = np.array([int(row.part)], dtype=np.int64)
-            self._check_exists(dataset, int(row.part), row)
+            number = self.keys.find_number(dataset, row)
+            numbers = np.array([number], dtype=np.int64)
+            self._check_exists(dataset, number, row)
             return row.at(dataset.version), {dataset: numbers}, []
         root = self.inquiry.resolve(text)
         if root.kind == "prediction":
@@ -294,7 +295,13 @@ class Asking:
                 values = ValueReader(node).read(numbers)
             except FileChangedError as error:
                 found.add_gap(Gap(str(node), "retention", str(error)))
-            rows += [_row_json(node, number, values.get(number)) for number in numbers]
+            named, gap = self.keys.name(node, numbers)
+            if gap is not None:
+                found.add_gap(gap)
+            rows += [
+                _row_json(node, key, values.get(number))
+                for number, key in zip(numbers, named, strict=True)
+            ]
         return rows
 
 
@@ -325,8 +332,8 @@ def _page_of(shown: list[NodeId], found: Composition, page: Page) -> dict[NodeId
     return places
 
 
-def _row_json(node: NodeId, number: int | None, values: dict[str, Any] | None) -> dict[str, Any]:
-    if number is None:
+def _row_json(node: NodeId, key: str | None, values: dict[str, Any] | None) -> dict[str, Any]:
+    if key is None:
         version = node.version or None
         return {
             "id": str(node),
@@ -335,12 +342,12 @@ def _row_json(node: NodeId, number: int | None, values: dict[str, Any] | None) -
             "key": None,
             "values": None,
         }
-    row = NodeId("row", node.namespace, node.name, str(number), node.version)
+    row = NodeId("row", node.namespace, node.name, key, node.version)
     return {
         "id": str(row),
         "dataset": str(node.at("")),
         "version": node.version,
-        "key": str(number),
+        "key": key,
         "values": values,
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from lodeline.fold.row_claims import BLOCKS_FACET, FACET, iter_steps
+from lodeline.fold.row_claims import BLOCKS_FACET, FACET, iter_keys, iter_steps
 from lodeline.model import NodeId, parse_time
 from lodeline.store import Segment, StoredEntry
 from lodeline.store.connections import Connection
@@ -124,6 +124,23 @@ class StepIndex:
         )
         return [version for version, _ in found]
 
+    def keys_of(self, node: NodeId) -> list[tuple[tuple[str, ...], str]]:
+        """Give the columns, and the blob of keys if any, that name the rows of a version."""
+        if not self._known:
+            return []
+        found = self._connection.execute(
+            "SELECT columns, digest FROM row_key WHERE namespace = :namespace AND name = :name "
+            "AND version = :version AND position < :size "
+            "AND (:valid IS NULL OR event_time <= :valid) ORDER BY position, columns, digest",
+            {
+                **self._masks,
+                "namespace": node.namespace,
+                "name": node.name,
+                "version": node.version,
+            },
+        )
+        return [(tuple(json.loads(columns)), str(digest)) for columns, digest in found]
+
     def find_block(self, source: str, form: str) -> CommittedBlock | None:
         """Find the block that took the place of a blob."""
         if not self._known:
@@ -200,6 +217,7 @@ def fold_steps(segment: Segment) -> int:
             if entry.kind == "block":
                 _fold_blocks(connection, entry)
                 continue
+            _fold_keys(connection, entry)
             for values in _iter_rows(entry):
                 places = ", ".join("?" * len(values))
                 connection.execute(
@@ -210,6 +228,22 @@ def fold_steps(segment: Segment) -> int:
         connection.execute("DELETE FROM row_state")
         connection.execute("INSERT INTO row_state VALUES (?)", (size,))
     return size - start
+
+
+def _fold_keys(connection: Connection, entry: StoredEntry) -> None:
+    """Note which columns name the rows of which dataset."""
+    assert entry.payload is not None
+    event = json.loads(entry.payload)
+    for stated in iter_keys(event):
+        node = stated.dataset
+        connection.execute(
+            "INSERT INTO row_key VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (
+                *(node.namespace, node.name, node.version),
+                *(json.dumps(stated.columns), stated.digest),
+                *(entry.position, parse_time(event["eventTime"])[0]),
+            ),
+        )
 
 
 def _fold_blocks(connection: Connection, entry: StoredEntry) -> None:

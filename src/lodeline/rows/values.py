@@ -73,6 +73,19 @@ class ValueReader:
         sql = f"SELECT lodeline_row FROM ({self._from()}) WHERE {condition} ORDER BY 1"
         return [int(number) for (number,) in self._run(sql)]
 
+    def find_key(self, columns: tuple[str, ...], values: list[Any]) -> list[int]:
+        """Find the rows that have values in columns, compared as text; two at most.
+
+        Raises:
+            UsageError: the file has no such columns.
+        """
+        conditions = [
+            f"CAST({_quoted(column)} AS VARCHAR) = {_literal(value)}"
+            for column, value in zip(columns, values, strict=True)
+        ]
+        sql = f"SELECT lodeline_row FROM ({self._from()}) WHERE {' AND '.join(conditions)} LIMIT 2"
+        return [int(number) for (number,) in self._run(sql)]
+
     def count(self) -> int:
         """Count the rows."""
         ((count,),) = self._run(f"SELECT count(*) FROM ({self._from()})")
@@ -95,6 +108,15 @@ class ValueReader:
             except duckdb.Error as error:
                 raise UsageError(f"DuckDB: {str(error).splitlines()[0]}") from error
             return found
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return "'" + text.replace("'", "''") + "'"
 
 
 def select_records(where: str, records: list[dict[str, Any]]) -> list[int]:

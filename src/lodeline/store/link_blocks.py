@@ -12,6 +12,7 @@ where several shapes hold them, by size:
 | `window` | `start`, `length` | neighbouring input rows: frames, groups of sorted inputs |
 | `members` | `input` | a set, ascending |
 | `roaring` | `container`, `kind`, `data` | a set, in containers of 65,536 |
+| `keys` | `key` | no links: the declared key of each row, as text |
 
 `identity` and `range` need no block. What programs write (`array`, `lists`, `set`: format 0,
 without metadata) is read all the same. From format 1 on the metadata under `lodeline` hold the
@@ -190,6 +191,37 @@ def encode_block(links: Links, seals: Seals) -> tuple[bytes, bytes, str]:
     return _written(table, facts, dictionary=dictionary), root, shape
 
 
+def encode_keys(keys: Sequence[str | None], seals: Seals) -> tuple[bytes, bytes]:
+    """Write a block of declared keys, a row each; give its bytes and its root."""
+    import pyarrow as pa
+
+    root, sections = block_roots(seals, lambda section: key_claims(keys, section))
+    facts = {
+        "format": FORMAT,
+        "shape": "keys",
+        "seals": seals.to_json(),
+        "sections": b64encode(sections).decode(),
+    }
+    table = pa.table({"key": pa.array(keys, pa.string())})
+    return _written(table, facts, dictionary=False), root
+
+
+def key_claims(keys: Sequence[str | None], section: int) -> list[bytes]:
+    """Give the claims of a section of keys: their text; nothing for erased rows."""
+    part = keys[section * SECTION_ROWS : (section + 1) * SECTION_ROWS]
+    return [b"" if key is None else key.encode() for key in part]
+
+
+def read_keys(data: bytes) -> list[str | None]:
+    """Read declared keys: of a block, or as a program wrote them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
+    keys: list[str | None] = table.column("key").to_pylist()
+    return keys
+
+
 def section_claims(links: Links, seals: Seals, first: int) -> list[bytes]:
     """Give the claims of the section that begins with a row; nothing for erased rows."""
     last = min(first + SECTION_ROWS, seals.rows)
@@ -281,7 +313,7 @@ def _written(table: Any, facts: dict[str, Any], *, dictionary: bool) -> bytes:
     integers = {
         "inputs.list.element" if name == "inputs" else name: "DELTA_BINARY_PACKED"
         for name in table.column_names
-        if name not in {"kind", "data"}
+        if name not in {"kind", "data", "key"}
     }
     out = io.BytesIO()
     with pq.ParquetWriter(
@@ -579,6 +611,9 @@ def block_root(data: bytes) -> str:
     block = Block(data, "", shape="")
     if block.seals is None:
         raise ValueError("a block of format 0 commits to nothing")
+    if block.shape == "keys":
+        keys = read_keys(data)
+        return block_roots(block.seals, lambda section: key_claims(keys, section))[0].hex()
     links, seals = block.whole(), block.seals
     root, _ = block_roots(
         seals, lambda section: section_claims(links, seals, section * SECTION_ROWS)
@@ -589,6 +624,8 @@ def block_root(data: bytes) -> str:
 def erase_rows(data: bytes, rows: Sequence[int]) -> bytes:
     """Write a block again without the claims and salts of some rows."""
     block = Block(data, "", shape="")
+    if block.shape == "keys":
+        return _erase_keys(data, block.seals, rows)
     links, seals = block.whole(), block.seals
     assert seals is not None
     doomed = sorted(row for row in set(rows) if 0 <= row < seals.rows and row not in seals.erased)
@@ -616,3 +653,13 @@ def erase_rows(data: bytes, rows: Sequence[int]) -> bytes:
             offsets = np.concatenate([[0], np.cumsum(lengths)])
             kept = Links("csr", links.values[_spread(starts, lengths)], offsets)
     return encode_block(kept, left)[0]
+
+
+def _erase_keys(data: bytes, seals: Seals | None, rows: Sequence[int]) -> bytes:
+    assert seals is not None
+    keys = read_keys(data)
+    doomed = sorted(row for row in set(rows) if row < seals.rows and row not in seals.erased)
+    left = seals.without(doomed, lambda section: key_claims(keys, section))
+    for row in doomed:
+        keys[row] = None
+    return encode_keys(keys, left)[0]

@@ -37,6 +37,16 @@ CREATE TABLE IF NOT EXISTS row_step(
 );
 CREATE INDEX IF NOT EXISTS row_step_output
     ON row_step(output_namespace, output_name, output_version);
+CREATE TABLE IF NOT EXISTS row_key(
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    version TEXT NOT NULL,
+    columns TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    event_time INTEGER NOT NULL,
+    PRIMARY KEY(namespace, name, version, columns, digest)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS row_block(
     source TEXT NOT NULL,
     form TEXT NOT NULL,
@@ -49,7 +59,7 @@ CREATE TABLE IF NOT EXISTS row_block(
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS row_step_input ON row_step(input_namespace, input_name, input_version);
 """
-TABLES: Final = ("row_state", "row_step", "row_block")
+TABLES: Final = ("row_state", "row_step", "row_key", "row_block")
 
 
 def create_row_tables(connection: Connection) -> None:
@@ -69,4 +79,4 @@ def drop_row_tables(connection: Connection) -> None:
 def has_row_tables(connection: Connection) -> bool:
     """Whether row steps were ever folded here."""
     # The youngest of the tables: a store of before is folded once more.
-    return has_table(connection, "row_block")
+    return has_table(connection, "row_key")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from lodeline.store.connections import Connection
 from lodeline.store.erasing import apply_erasures, erase
 from lodeline.store.prediction_blobs import read_blob
 from lodeline.store.prediction_tables import has_prediction_tables
+from lodeline.store.row_tables import has_row_tables
 from lodeline.store.sql_segment import SqlSegment
 from lodeline.store.subjects import subject_digest
 from lodeline.wire import canonical_bytes, commitment_fields, parse_with_tokens
@@ -160,9 +162,42 @@ def _search_rows(
                     own = _holds(msgspec.json.decode(line), record.subject)
                     place = record.rows if own else record.mentions
                     place.setdefault(digest, []).append(number)
+    _search_keys(segment, connection, record)
     if record.mentions:
         count = sum(map(len, record.mentions.values()))
         record.gaps.append(("capture", f"{count} predictions mention the subject's text"))
+
+
+def _search_keys(segment: SqlSegment, connection: Connection, record: SubjectRecord) -> None:
+    """Find rows whose declared key is the subject, or has the subject in it."""
+    if not has_row_tables(connection):
+        return
+    blocks = connection.execute(
+        "SELECT block FROM row_block WHERE form = 'keys' ORDER BY position, block"
+    ).fetchall()
+    if blocks and any(find_spec(name) is None for name in ("numpy", "pyarrow")):
+        record.gaps.append(("capture", "declared keys of rows are not searched: install `rows`"))
+        return
+    for (digest,) in blocks:
+        from lodeline.store.link_blocks import read_keys
+
+        found = [
+            number
+            for number, key in enumerate(read_keys(segment.get_blob(digest)))
+            if key is not None and _names(key, record.subject)
+        ]
+        if found:
+            record.rows[digest] = found
+
+
+def _names(key: str, subject: str) -> bool:
+    if key == subject or not key.startswith("["):
+        return key == subject
+    try:
+        parts = msgspec.json.decode(key)
+    except ValueError:
+        return False
+    return isinstance(parts, list) and subject in parts
 
 
 def _holds(value: object, subject: str) -> bool:
