@@ -18,6 +18,7 @@ pytest.importorskip("pyarrow")
 from lodeline.errors import UnknownNodeError, UsageError  # noqa: E402
 from lodeline.questions import connect  # noqa: E402
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 CLI = [sys.executable, "-m", "lodeline.cli.main"]
 
