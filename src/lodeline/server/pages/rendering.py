@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ HEADERS: Final = {
 }
 # Below this an answer in gzip is no shorter.
 _COMPRESSED_FROM: Final = 500
+# What could end an element, and what turns text around or ends a line where none shows.
+_TROUBLE: Final = re.compile("[<>&\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 _THEMES: Final = frozenset({"light", "dark"})
 
 
@@ -92,8 +95,7 @@ def environment() -> Environment:
 def embedded(facts: object) -> Markup:
     """Write facts as JSON inside a page, so that no text in them can end the element."""
     text = _as_json(facts).decode()
-    for one, escaped in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
-        text = text.replace(one, escaped)
+    text = _TROUBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
     return Markup(text)  # noqa: S704  # nothing in it can leave a string of JSON
 
 

@@ -9,7 +9,9 @@ from starlette.responses import Response
 
 from lodeline.server.endpoints import Caller, Endpoint, Permission
 from lodeline.server.pages import (
+    cards,
     comparing,
+    edges,
     home,
     lineage,
     nodes,
@@ -39,6 +41,8 @@ class Pages:
         return [
             *home.endpoints(service),
             *lineage.endpoints(service),
+            *edges.endpoints(service),
+            *cards.endpoints(service),
             *nodes.endpoints(service),
             *rows.endpoints(service),
             *comparing.endpoints(service),

@@ -1,0 +1,345 @@
+// What is drawn: boxes and lines with their places, made of the numbers that the page brings.
+
+import { kindWord, parse, shortened, shortName } from "../shared/nodes";
+import type { Placed, Wish } from "./layered";
+
+export interface Sent {
+  graph: {
+    nodes: string[];
+    edges: [number, number, number, number][];
+    gaps: Record<string, string[]>;
+    more: number[];
+  };
+  cards: Record<string, Card>;
+  moment: { as_of: string; valid_at: string };
+}
+
+export interface Card {
+  written: string | null;
+  rows: number | null;
+  state: string | null;
+  job_state: string | null;
+}
+
+export interface Port {
+  id: string;
+  name: string;
+}
+
+export interface Box {
+  id: string; // empty for a stub
+  kind: string;
+  name: string;
+  version: string;
+  x: number; // left
+  y: number; // middle
+  height: number;
+  gaps: string[];
+  more: boolean;
+  upstream: boolean;
+  members: Box[]; // of a stub: who waits behind it
+  ports: Port[]; // columns
+  open: boolean; // whether all columns are shown
+  card: Card | null;
+  asked: boolean;
+  hidden: boolean; // behind a stub
+  incoming: Line[];
+  outgoing: Line[];
+}
+
+export interface Line {
+  source: Box;
+  target: Box;
+  sourcePort: number; // -1: the box itself
+  targetPort: number;
+  sourceId: string;
+  targetId: string;
+  style: number; // 0 asserted by runs, 1 declared, 2 inferred
+  stale: boolean;
+  bends: number[];
+}
+
+export const WIDTH = 224;
+export const HEIGHT = 72;
+export const STUB_HEIGHT = 34;
+export const PORT_HEIGHT = 19;
+export const PORTS_SHOWN = 8;
+export const GAP_X = 80;
+export const GAP_Y = 20;
+// Nodes with the same neighbours: so many are shown, the others wait behind a stub.
+const ALIKE_MAX = 12;
+const ALIKE_SHOWN = 8;
+const EXPANDED_AT_ONCE = 24;
+
+export class Graph {
+  boxes: Box[] = [];
+  lines: Line[] = [];
+  byId = new Map<string, Box>();
+
+  constructor(readonly sent: Sent) {
+    const { nodes, edges, gaps, more } = sent.graph;
+    const homes = this.addNodes(nodes);
+    const known = new Map<string, Line>();
+    for (const [from, to, style, stale] of edges) {
+      this.addLine(homes[from]!, homes[to]!, nodes[from]!, nodes[to]!, style, stale > 0, known);
+    }
+    for (const [number, reasons] of Object.entries(gaps)) {
+      homes[Number(number)]?.box.gaps.push(...reasons);
+    }
+    for (const number of more) if (homes[number]) homes[number].box.more = true;
+    this.markUpstream();
+    this.gather();
+  }
+
+  get root(): Box {
+    return this.boxes[0]!;
+  }
+
+  // Columns become ports of their datasets, where these are there, too.
+  private addNodes(nodes: string[]): { box: Box; port: number }[] {
+    const datasets = new Map<string, number>();
+    nodes.forEach((id, number) => {
+      if (id.startsWith("dataset:")) datasets.set(id, number);
+    });
+    const homes = new Array<{ box: Box; port: number } | null>(nodes.length).fill(null);
+    const fields: [number, string][] = [];
+    nodes.forEach((id, number) => {
+      const home = number > 0 && /^(datasetField|feature):/.test(id) ? datasetOf(id) : null;
+      if (home !== null && datasets.has(home)) fields.push([number, home]);
+      else homes[number] = { box: this.add(id), port: -1 };
+    });
+    for (const [number, home] of fields) {
+      const box = this.byId.get(home)!;
+      const name = shortened(parse(nodes[number]!).part, 60);
+      homes[number] = { box, port: box.ports.push({ id: nodes[number]!, name }) - 1 };
+    }
+    for (const box of this.boxes) box.height = heightOf(box);
+    return homes as { box: Box; port: number }[];
+  }
+
+  add(id: string): Box {
+    const { kind, version } = id.startsWith("restricted:")
+      ? { kind: "hidden", version: "" }
+      : parse(id);
+    const box: Box = {
+      id, kind, name: shortName(id), version: shortVersion(version), x: 0, y: 0, height: HEIGHT,
+      gaps: [], more: false, upstream: false, members: [], ports: [], open: false,
+      card: this.sent.cards[id] ?? null, asked: id in this.sent.cards, hidden: false,
+      incoming: [], outgoing: [],
+    };
+    this.boxes.push(box);
+    this.byId.set(id, box);
+    return box;
+  }
+
+  private addLine(
+    from: { box: Box; port: number },
+    to: { box: Box; port: number },
+    sourceId: string,
+    targetId: string,
+    style: number,
+    stale: boolean,
+    known: Map<string, Line>,
+  ): void {
+    const key = `${sourceId}\n${targetId}`;
+    if (known.has(key)) return;
+    const line: Line = {
+      source: from.box, target: to.box, sourcePort: from.port, targetPort: to.port,
+      sourceId, targetId, style, stale, bends: [],
+    };
+    known.set(key, line);
+    this.lines.push(line);
+    from.box.outgoing.push(line);
+    to.box.incoming.push(line);
+  }
+
+  private markUpstream(): void {
+    const waiting = [this.root];
+    const seen = new Set(waiting);
+    for (let head = 0; head < waiting.length; head++) {
+      for (const line of waiting[head]!.incoming) {
+        if (seen.has(line.source)) continue;
+        seen.add(line.source);
+        line.source.upstream = true;
+        waiting.push(line.source);
+      }
+    }
+  }
+
+  // Many nodes with the same neighbours say the same thing: most of them wait behind a stub.
+  private gather(): void {
+    const alike = new Map<string, Box[]>();
+    const number = new Map(this.boxes.map((box, at) => [box, at]));
+    for (const box of this.boxes) {
+      if (box === this.root || box.gaps.length > 0) continue;
+      const above = box.incoming.map((line) => number.get(line.source)!).sort((a, b) => a - b);
+      const below = box.outgoing.map((line) => number.get(line.target)!).sort((a, b) => a - b);
+      const key = `${box.kind}|${above.join()}|${below.join()}`;
+      const group = alike.get(key);
+      if (group) group.push(box);
+      else alike.set(key, [box]);
+    }
+    for (const group of alike.values()) {
+      if (group.length <= ALIKE_MAX) continue;
+      const waiting = group.slice(ALIKE_SHOWN);
+      const stub = this.add("");
+      this.byId.delete("");
+      stub.kind = "stub";
+      stub.height = STUB_HEIGHT;
+      stub.members = waiting;
+      stub.upstream = group[0]!.upstream;
+      for (const box of waiting) box.hidden = true;
+      nameStub(stub);
+      const first = group[0]!;
+      for (const line of first.incoming) this.tie(line.source, stub, line);
+      for (const line of first.outgoing) this.tie(stub, line.target, line);
+    }
+  }
+
+  private tie(source: Box, target: Box, like: Line): void {
+    const line: Line = {
+      ...like, source, target, sourcePort: -1, targetPort: -1, sourceId: source.id,
+      targetId: target.id, bends: [],
+    };
+    this.lines.push(line);
+    source.outgoing.push(line);
+    target.incoming.push(line);
+  }
+
+  shown(): Box[] {
+    return this.boxes.filter((box) => !box.hidden);
+  }
+
+  wish(): { wish: Wish; boxes: Box[]; lines: Line[] } {
+    const boxes = this.shown();
+    const number = new Map(boxes.map((box, at) => [box, at]));
+    const seen = new Set<number>();
+    const lines: Line[] = [];
+    const sources: number[] = [];
+    const targets: number[] = [];
+    for (const line of this.lines) {
+      const source = number.get(line.source);
+      const target = number.get(line.target);
+      if (source === undefined || target === undefined || source === target) continue;
+      const key = source * boxes.length + target;
+      if (seen.has(key)) continue;
+      seen.add(key);
+      sources.push(source);
+      targets.push(target);
+      lines.push(line);
+    }
+    const wish = {
+      count: boxes.length, root: 0, sources: Int32Array.from(sources),
+      targets: Int32Array.from(targets), heights: Float32Array.from(boxes, (box) => box.height),
+      width: WIDTH, gapX: GAP_X, gapY: GAP_Y,
+    };
+    return { wish, boxes, lines };
+  }
+
+  take(placed: Placed, boxes: Box[], lines: Line[]): void {
+    boxes.forEach((box, at) => {
+      box.x = placed.x[at]!;
+      box.y = placed.y[at]!;
+    });
+    lines.forEach((line, at) => {
+      const begin = placed.bendStart[at]! * 2;
+      const end = placed.bendStart[at + 1]! * 2;
+      const bends = Array.from(placed.bends.subarray(begin, end));
+      // Of an edge that was turned round, the bends come from the other end.
+      if (line.source.x > line.target.x) {
+        const turned: number[] = [];
+        for (let i = bends.length - 2; i >= 0; i -= 2) turned.push(bends[i]!, bends[i + 1]!);
+        line.bends = turned;
+      } else line.bends = bends;
+    });
+  }
+
+  // Shows some of those who wait behind a stub, in free places of its column: nothing moves.
+  expand(stub: Box): Box[] {
+    const shown = stub.members.splice(0, EXPANDED_AT_ONCE);
+    for (const box of shown) {
+      box.hidden = false;
+      box.x = stub.x;
+      box.y = this.freePlace(stub.x, stub.y, box.height);
+    }
+    if (stub.members.length === 0) {
+      stub.hidden = true;
+      const [first] = shown;
+      // The last one takes the place of the stub itself.
+      if (first) first.y = this.freePlace(stub.x, stub.y, first.height);
+    } else nameStub(stub);
+    return shown;
+  }
+
+  // Takes in what lies beyond a node, in free places beside it: nothing moves.
+  grow(box: Box, sent: Sent["graph"], cards: Record<string, Card>): Box[] {
+    Object.assign(this.sent.cards, cards);
+    const known = new Map(this.lines.map((line) => [`${line.sourceId}\n${line.targetId}`, line]));
+    const added: Box[] = [];
+    const homes = sent.nodes.map((id) => {
+      let found = this.byId.get(id);
+      if (!found) {
+        found = this.add(id);
+        found.upstream = box.upstream;
+        found.x = box.x + (box.upstream ? -1 : 1) * (WIDTH + GAP_X);
+        found.y = this.freePlace(found.x, box.y, found.height);
+        added.push(found);
+      }
+      return { box: found, port: -1 };
+    });
+    for (const [from, to, style, stale] of sent.edges) {
+      const ends = [sent.nodes[from]!, sent.nodes[to]!] as const;
+      this.addLine(homes[from]!, homes[to]!, ...ends, style, stale > 0, known);
+    }
+    for (const number of sent.more) {
+      const home = homes[number];
+      if (home && added.includes(home.box)) home.box.more = true;
+    }
+    box.more = false;
+    return added;
+  }
+
+  private freePlace(x: number, wanted: number, height: number): number {
+    const taken = this.boxes
+      .filter((box) => !box.hidden && Math.abs(box.x - x) < WIDTH)
+      .map((box) => [box.y - box.height / 2 - GAP_Y, box.y + box.height / 2 + GAP_Y] as const)
+      .sort((a, b) => a[0] - b[0]);
+    const half = height / 2;
+    const free = (y: number): boolean => taken.every(([top, end]) => y + half <= top || y - half >= end);
+    if (free(wanted)) return wanted;
+    let best = Number.POSITIVE_INFINITY;
+    for (const [top, end] of taken) {
+      for (const y of [top - half, end + half]) {
+        if (Math.abs(y - wanted) < Math.abs(best - wanted) && free(y)) best = y;
+      }
+    }
+    return best;
+  }
+}
+
+function nameStub(stub: Box): void {
+  const count = stub.members.length;
+  const kind = kindWord(stub.members[0]?.kind ?? "");
+  stub.name = `+${count.toLocaleString("en")} ${kind}${count === 1 ? "" : "s"}`;
+}
+
+export function heightOf(box: Box): number {
+  if (box.kind === "stub") return STUB_HEIGHT;
+  if (box.ports.length === 0) return HEIGHT;
+  const rows = Math.min(box.ports.length, PORTS_SHOWN) + (box.ports.length > PORTS_SHOWN ? 1 : 0);
+  return HEIGHT + rows * PORT_HEIGHT + 6;
+}
+
+function datasetOf(id: string): string | null {
+  // Without decoding: the dataset's identifier is the column's without its last part.
+  const hash = id.indexOf("#");
+  const head = hash < 0 ? id : id.slice(0, hash);
+  const rest = head.slice(head.indexOf(":") + 1);
+  const cut = rest.lastIndexOf(":");
+  return cut < 0 ? null : `dataset:${rest.slice(0, cut)}${hash < 0 ? "" : id.slice(hash)}`;
+}
+
+export function shortVersion(version: string): string {
+  const match = /^(?:\w+:)?([0-9a-fA-F]{16,})$/.exec(version);
+  return match ? match[1]!.slice(0, 8) : shortened(version, 16);
+}
