@@ -616,6 +616,10 @@ GLOB_FILES_MAX = 1_000
 RUN_POLL_SECONDS = 1.0
 RUN_PAUSE_SECONDS_MAX = 60.0
 
+# Links of all window frames of one query, counted before they are written out: a running sum over a
+# million rows has 5 * 10^11 of them. These are a few hundred megabytes in DuckDB.
+FRAME_LINKS_MAX = 20_000_000
+
 # Row provenance: rows of one page of an answer; counts tell how many there are in all.
 ROWS_PAGE_DEFAULT = 10_000
 ROWS_PAGE_MAX = 100_000

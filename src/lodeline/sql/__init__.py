@@ -1,5 +1,6 @@
 """What SQL says about lineage: column flow, rewriting to carry row identities, masking. Pure."""
 
+from lodeline.sql.carried import TAG, Identity, Shared
 from lodeline.sql.columns import (
     ColumnLineage,
     InputField,
@@ -8,7 +9,7 @@ from lodeline.sql.columns import (
     trace_columns,
 )
 from lodeline.sql.masking import mask_literals
-from lodeline.sql.rewriting import Identity, Rewriting, rewrite_rows
+from lodeline.sql.rewriting import Rewriting, rewrite_rows
 from lodeline.sql.sources import (
     Catalog,
     OperatorGap,
@@ -17,6 +18,7 @@ from lodeline.sql.sources import (
 from lodeline.sql.statements import Statement, find_query_span, parse_statements
 
 __all__ = [
+    "TAG",
     "Catalog",
     "ColumnLineage",
     "Identity",
@@ -24,6 +26,7 @@ __all__ = [
     "OperatorGap",
     "OutputField",
     "Rewriting",
+    "Shared",
     "Source",
     "Statement",
     "compose_sources",

@@ -18,23 +18,40 @@ is the judge.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
 from lodeline.errors import UnsupportedQueryError
+from lodeline.sql.carried import (
+    NUMBER,
+    PREFIX,
+    TAG,
+    Carried,
+    Identity,
+    Shared,
+    Spelling,
+    quoted,
+)
+from lodeline.sql.found import (
+    Question,
+    is_choosing,
+    is_closed,
+    is_query,
+    links_of_question,
+    links_of_window,
+    questions_of,
+    windows_of,
+)
 from lodeline.sql.sources import (
     Bindings,
     Catalog,
     OperatorGap,
     Source,
     bind_sources,
-    is_cte_reference,
 )
 from lodeline.sql.spelling import function_name, render
-
-PREFIX = "__lodeline_"
 
 # Marks a derived table that is a scan with an added ordinal.
 _SCAN = "lodeline_scan"
@@ -76,93 +93,241 @@ _AGGREGATES = frozenset(
 
 
 @dataclass(frozen=True)
-class Identity:
-    """One identity column of a rewritten query.
-
-    Attributes:
-        name: of the column.
-        source: whose rows it holds.
-        lists: whether a list of rows, or one row, or NULL.
-    """
-
-    name: str
-    source: Source
-    lists: bool
-
-
-@dataclass(frozen=True)
 class Rewriting:
     """A query that carries row identities.
 
     Attributes:
-        sql: original columns first, then `identities` in order.
+        sql: original columns first, then `columns` in order.
         reproduced: the original query as sqlglot writes it, for the check of faithfulness.
-        identities: the identity columns.
+        columns: names of the identity columns.
+        identities: what they hold; a column of several sources has an entry for each.
+        shared: sub-queries whose rows all output rows share; sources of `identities`, too.
         operators: what the query does, in words, for the step's name.
         gaps: what is not among the links.
         ordered: whether the query fixes the order of its rows.
+        frames: a query each that counts the links of a window's frames.
     """
 
     sql: str
     reproduced: str
+    columns: tuple[str, ...]
     identities: tuple[Identity, ...]
+    shared: tuple[Shared, ...]
     operators: tuple[str, ...]
     gaps: tuple[OperatorGap, ...]
     ordered: bool
-
-
-@dataclass(frozen=True)
-class _Id:
-    """An identity available in a scope: how to write it there."""
-
-    name: str
-    source: Source
-    lists: bool
-    table: str = ""
-    column: str = ""
-
-    def expression(self) -> exp.Expr:
-        column = self.column or self.name
-        table = exp.to_identifier(self.table, quoted=True) if self.table else None
-        return exp.Column(this=exp.to_identifier(column, quoted=True), table=table)
+    frames: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Twin:
-    """The rewritten copy of a common table expression."""
+    """The rewritten copy of a common table expression.
+
+    Attributes:
+        columns: names of what the original has; None where a star hides them.
+    """
 
     name: str
-    ids: tuple[_Id, ...]
+    ids: tuple[Carried, ...]
+    columns: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What names mean where a query stands, and whether it can be asked again elsewhere.
+
+    Attributes:
+        twins: rewritten common table expressions, by name.
+        ctes: all definitions that `twins` need, in order.
+        repeatable: none of them may choose other rows when it runs again.
+        recursive: whether one of them is recursive.
+        sources: of base tables.
+    """
+
+    bindings: Bindings
+    twins: Mapping[str, _Twin] = field(default_factory=dict)
+    ctes: tuple[exp.CTE, ...] = ()
+    repeatable: bool = True
+    recursive: bool = False
+
+    def find_twin(self, table: exp.Expr) -> _Twin | None:
+        """Give the rewritten CTE that a table's name means here."""
+        if not isinstance(table, exp.Table) or table.args.get("db"):
+            return None
+        if self.bindings.find_source(table) is not None:
+            return None
+        return self.twins.get(table.name.lower())
+
+    def columns_in(self, select: exp.Select) -> Iterator[tuple[str, frozenset[str]]]:
+        """Name what a SELECT reads: aliases, with their columns as far as they are known."""
+        items = [select.args["from_"].this] if select.args.get("from_") else []
+        waiting = [*items, *(join.this for join in select.args.get("joins") or ())]
+        while waiting:
+            item = waiting.pop()
+            waiting += [join.this for join in item.args.get("joins") or ()]
+            yield item.alias_or_name.lower(), frozenset(self._columns_of(item))
+
+    def _columns_of(self, item: exp.Expr) -> Iterator[str]:
+        alias = item.args.get("alias")
+        listed = alias.args.get("columns") if isinstance(alias, exp.TableAlias) else None
+        if listed:
+            yield from (one.name.lower() for one in listed)
+        elif isinstance(item, exp.Subquery | exp.Lateral) and isinstance(item.this, exp.Query):
+            yield from (name.lower() for name in item.this.named_selects if name != "*")
+        elif isinstance(item, exp.Table):
+            source, twin = self.bindings.find_source(item), self.find_twin(item)
+            if source is not None:
+                yield from (name.lower() for name, _ in source.columns or ())
+            elif twin is not None:
+                yield from (name.lower() for name in twin.columns or ())
 
 
 @dataclass
-class _Rewriter:
+class Rewriter:
+    """What one rewriting has found so far.
+
+    Attributes:
+        bindings: of the query's tables; `sources` also has the shared sub-queries.
+        windows: whether the rows of frames are linked.
+        questions: whether the rows of sub-queries in expressions are linked.
+        projected: by id of the SELECT: the expression of each identity that it can project.
+    """
+
     bindings: Bindings
+    windows: bool = True
+    questions: bool = True
+    spelling: Spelling = field(default_factory=Spelling)
     numbers: Iterator[int] = field(default_factory=itertools.count)
     gaps: list[OperatorGap] = field(default_factory=list)
     operators: list[str] = field(default_factory=list)
-    # By id of the SELECT: the expression of each identity that the SELECT can project.
+    shared: list[Shared] = field(default_factory=list)
+    frames: list[str] = field(default_factory=list)
+    asked: int = 0  # How many sub-queries of expressions we are in.
     projected: dict[int, dict[str, exp.Expr]] = field(default_factory=dict)
+    kept: list[exp.Expr] = field(default_factory=list)  # So that no id is used twice.
 
     def fresh(self, word: str = "") -> str:
+        """Make a name that nothing else has."""
         return f"{PREFIX}{word}{next(self.numbers)}"
 
     def note(self, operator: str) -> None:
+        """Add to what the query does."""
         if operator not in self.operators:
             self.operators.append(operator)
 
     def gap(self, operator: str, detail: str) -> None:
+        """Add to what is not among the links."""
         gap = OperatorGap(operator, detail)
         if gap not in self.gaps:
             self.gaps.append(gap)
 
+    def check_questions(self) -> None:
+        """Refuse to ask what sub-queries found, where the engine does not take that."""
+        if not self.questions:
+            raise UnsupportedQueryError("engine", "does not take the question where it stands")
 
-def rewrite_rows(query: exp.Query, catalog: Catalog) -> Rewriting:
+    def number_of(self, source: Source) -> int:
+        """Number a source."""
+        if source not in self.bindings.ordered:
+            self.bindings.ordered.append(source)
+        number = self.bindings.ordered.index(source)
+        if number >= TAG:
+            raise UnsupportedQueryError("sources", "too many of them")
+        return number
+
+    def rewrite(self, query: exp.Expr, scope: Scope) -> tuple[Carried, ...]:
+        """Prepare a query to project identities, and name them."""
+        return _rewrite_query(query, scope, self)
+
+    def project(self, query: exp.Expr, ids: Sequence[Carried]) -> None:
+        """Add identities to the columns of a query that `rewrite` prepared."""
+        _project(query, ids, self)
+
+    def share(
+        self, select: exp.Select, ids: Sequence[Carried], scope: Scope, operator: str
+    ) -> Carried:
+        """Have all rows that meet a query share one row, which stands for all rows behind it."""
+        gathered = []
+        for one in ids:
+            name = self.fresh()
+            value = self.spelling.gather(one.expression(), one.form)
+            select.append("expressions", exp.alias_(value, name, quoted=True))
+            form = self.spelling.gathered_form(one.form)
+            gathered.append(replace(one, name=name, form=form, column=""))
+        number = self._add_shared(select, gathered, scope, operator, None)
+        return Carried(self.fresh(), (number,), "shared", made=self.spelling.shared_row())
+
+    def stage(
+        self,
+        select: exp.Select,
+        values: Sequence[str],
+        ids: Sequence[Carried],
+        scope: Scope,
+        operator: str,
+    ) -> Carried:
+        """Have the rows of a query in a table, to be named by their number."""
+        select.set("expressions", [exp.column(quoted(name)) for name in values])
+        for one in ids:
+            select.append("expressions", exp.alias_(one.expression(), one.name, quoted=True))
+        table = self.fresh("shared_")
+        # Numbered by a column: within the transaction that made it, DuckDB's own `rowid` is not
+        # what it will be.
+        ordinal: exp.Expr = exp.maybe_parse("row_number() OVER () - 1", dialect="duckdb")
+        numbered = (
+            exp.select(exp.alias_(ordinal, NUMBER, quoted=True), "*")
+            .from_(select.subquery(self.fresh("numbered_")))
+            .order_by(exp.column(quoted(NUMBER)))
+        )
+        number = self._add_shared(numbered, ids, scope, operator, table)
+        return Carried(self.fresh(), (number,), table=table, column=NUMBER)
+
+    def _add_shared(
+        self,
+        select: exp.Select,
+        ids: Sequence[Carried],
+        scope: Scope,
+        operator: str,
+        table: str | None,
+    ) -> int:
+        source = Source(f"{operator} {len(self.shared)}", rows="rowid", detail=SHARED)
+        if scope.ctes:
+            ctes = [one.copy() for one in scope.ctes]
+            select.set("with_", exp.With(expressions=ctes, recursive=scope.recursive))
+        columns = tuple(one.name for one in ids)
+        identities = self.identities(ids)
+        self.shared.append(Shared(source, render(select), columns, identities, operator, table))
+        return self.number_of(source)
+
+    def identities(self, ids: Iterable[Carried]) -> tuple[Identity, ...]:
+        """Say what identity columns hold."""
+        return tuple(
+            Identity(
+                one.name,
+                self.bindings.ordered[number],
+                one.form == "list",
+                number if one.tagged else None,
+            )
+            for one in ids
+            for number in one.sources
+        )
+
+
+# The detail of a source that stands for a shared sub-query.
+SHARED = object()
+
+
+def rewrite_rows(
+    query: exp.Query, catalog: Catalog, *, windows: bool = True, questions: bool = True
+) -> Rewriting:
     """Rewrite a query to carry row identities.
 
     Args:
         query: left as it is.
         catalog: resolves the sources; see `Source.rows`.
+        windows: whether the rows of window frames are linked, or are a gap: a running sum of n
+            rows has n * n / 2 of them.
+        questions: whether the rows of sub-queries in expressions are linked, or are a gap: for an
+            engine that does not take them in every place where they can be asked.
 
     Raises:
         UnsupportedQueryError: naming the operator that is not followed.
@@ -174,17 +339,20 @@ def rewrite_rows(query: exp.Query, catalog: Catalog) -> Rewriting:
     if bindings.unknown:
         raise UnsupportedQueryError("table", f"{bindings.unknown[0]} is not known")
     holder = exp.Subquery(this=tree)  # So that even the outermost query can be replaced.
-    rewriter = _Rewriter(bindings)
-    ids = _rewrite_query(tree, {}, rewriter)
+    rewriter = Rewriter(bindings, windows=windows, questions=questions)
+    ids = _rewrite_query(tree, Scope(bindings), rewriter)
     _project(holder.this, ids, rewriter)
     final = holder.this
     return Rewriting(
         sql=render(final),
         reproduced=reproduced,
-        identities=tuple(Identity(one.name, one.source, one.lists) for one in ids),
+        columns=tuple(one.name for one in ids),
+        identities=rewriter.identities(ids),
+        shared=tuple(rewriter.shared),
         operators=tuple(rewriter.operators) or ("projection",),
         gaps=tuple(rewriter.gaps),
         ordered=bool(final.args.get("order")),
+        frames=tuple(rewriter.frames),
     )
 
 
@@ -202,51 +370,183 @@ def _refuse_what_cannot_be_repeated(tree: exp.Expr) -> None:
             raise UnsupportedQueryError("name", f"{node.name} is reserved")
 
 
-def _rewrite_query(
-    query: exp.Expr, env: Mapping[str, _Twin], rewriter: _Rewriter
-) -> tuple[_Id, ...]:
+def _rewrite_query(query: exp.Expr, scope: Scope, rewriter: Rewriter) -> tuple[Carried, ...]:
     """Prepare a query to project identities, and name them; `_project` then adds them."""
+    rewriter.kept.append(query)
     if isinstance(query, exp.Subquery):
         if any(value for key, value in query.args.items() if key != "this"):
             raise UnsupportedQueryError("parenthesised query", "with clauses of its own")
-        return _rewrite_query(query.this, env, rewriter)
-    if not isinstance(query, exp.Select | exp.Union):
+        return _rewrite_query(query.this, scope, rewriter)
+    if not isinstance(query, exp.Select | exp.SetOperation):
         raise UnsupportedQueryError(query.key, "")
-    env = _rewrite_ctes(query, env, rewriter)
-    if isinstance(query, exp.Union):
-        return _rewrite_union(query, env, rewriter)
-    return _rewrite_select(query, env, rewriter)
+    scope = _rewrite_ctes(query, scope, rewriter)
+    if isinstance(query, exp.SetOperation):
+        return _rewrite_set_operation(query, scope, rewriter)
+    return _rewrite_select(query, scope, rewriter)
 
 
-def _rewrite_ctes(
-    query: exp.Query, env: Mapping[str, _Twin], rewriter: _Rewriter
-) -> dict[str, _Twin]:
-    """Add a rewritten twin of each CTE; the originals stay, for sub-queries may read them."""
-    inner = dict(env)
+def _rewrite_nested(query: exp.Expr, scope: Scope, rewriter: Rewriter) -> tuple[Carried, ...]:
+    """Rewrite a query in FROM, and share one that is always one row.
+
+    Joined with n rows, the rows behind it would be repeated n times.
+    """
+    closed = scope.repeatable and not query.args.get("limit")
+    closed = closed and isinstance(query, exp.Select) and is_closed(query, scope)
+    if not (closed and _is_one_row(query) and not is_choosing(query)):
+        return _rewrite_query(query, scope, rewriter)
+    outer = exp.Subquery(this=query.copy())
+    ids = _rewrite_query(outer.this, scope, rewriter)
+    _project(outer.this, ids, rewriter)
+    if not ids:
+        return ()
+    alias = rewriter.fresh("shared_")
+    outer.set("alias", exp.TableAlias(this=quoted(alias)))
+    inside = [replace(one, table=alias, column="", made=None) for one in ids]
+    shared = rewriter.share(exp.select().from_(outer), inside, scope, "one row")
+    rewriter.kept.append(query)
+    rewriter.projected[id(query)] = {shared.name: shared.expression()}
+    return (replace(shared, made=None),)
+
+
+def _is_one_row(query: exp.Expr) -> bool:
+    """Say whether a query gives one row at most, by its form."""
+    if isinstance(query, exp.Subquery):
+        return _is_one_row(query.this)
+    if not isinstance(query, exp.Select):
+        return False
+    if any(query.args.get(key) for key in ("group", "qualify", "laterals")) or _unnests(query):
+        return False
+    if _is_grouped(query):
+        return True
+    items = [query.args["from_"].this] if query.args.get("from_") else []
+    items += [join.this for join in query.args.get("joins") or ()]
+    return bool(items) and all(
+        isinstance(item, exp.Subquery) and not item.args.get("joins") and _is_one_row(item)
+        for item in items
+    )
+
+
+def _unnests(query: exp.Select) -> bool:
+    return any(one.find(exp.Unnest, exp.Explode) is not None for one in query.expressions)
+
+
+def _rewrite_ctes(query: exp.Query, scope: Scope, rewriter: Rewriter) -> Scope:
+    """Put a rewritten twin before each CTE, and read the CTE from it.
+
+    So whoever reads the original (a sub-query of an expression) sees the rows of the twin, even
+    where a second run might choose others.
+    """
     with_ = query.args.get("with_")
     if not isinstance(with_, exp.With):
-        return inner
+        return scope
     ctes: list[exp.CTE] = []
     for cte in list(with_.expressions):
-        ctes.append(cte)
         if not _is_used(cte, query):
+            ctes.append(cte)
             continue
-        if with_.args.get("recursive") and _mentions(cte.this, cte.alias):
-            raise UnsupportedQueryError("recursive query", cte.alias)
-        twin = cte.copy()
-        ids = _rewrite_query(twin.this, inner, rewriter)
-        _project(twin.this, ids, rewriter)
+        names = _names_of(cte)
         name = rewriter.fresh("cte_")
-        alias = twin.args["alias"]
-        alias.set("this", exp.to_identifier(name, quoted=True))
-        _extend_column_list(alias, cte.this, ids)
-        ctes.append(twin)
-        inner[cte.alias.lower()] = _Twin(name, ids)
+        if with_.args.get("recursive") and _mentions(cte.this, cte.alias):
+            twin, ids = _rewrite_recursive(cte, name, scope, rewriter)
+        else:
+            twin = cte.copy()
+            ids = _rewrite_nested(twin.this, scope, rewriter)
+            _project(twin.this, ids, rewriter)
+            ids = tuple(replace(one, table="", column="", made=None) for one in ids)
+            _extend_column_list(twin.args["alias"], cte.this, ids)
+        twin.args["alias"].set("this", quoted(name))
+        choosing = is_choosing(cte.this)
+        if choosing and not with_.args.get("recursive"):
+            twin.set("materialized", True)
+        star = exp.Star(except_=[exp.column(quoted(one.name)) for one in ids] or None)
+        cte.set("this", exp.select(star).from_(exp.Table(this=quoted(name))))
+        cte.args["alias"].set("columns", None)
+        cte.set("materialized", None)
+        ctes += [twin, cte]
+        scope = replace(
+            scope,
+            twins={**scope.twins, cte.alias.lower(): _Twin(name, ids, names)},
+            ctes=(*(one for one in scope.ctes if one.alias != cte.alias), twin, cte),
+            # An inner name that hides an outer one: asked elsewhere, they would be confused.
+            repeatable=scope.repeatable and not choosing and cte.alias.lower() not in scope.twins,
+            recursive=scope.recursive or bool(with_.args.get("recursive")),
+        )
     with_.set("expressions", ctes)
-    return inner
+    return scope
 
 
-def _extend_column_list(alias: exp.TableAlias, query: exp.Expr, ids: Sequence[_Id]) -> None:
+def _names_of(cte: exp.CTE) -> tuple[str, ...] | None:
+    listed = cte.args["alias"].args.get("columns")
+    if listed:
+        return tuple(one.name for one in listed)
+    query = cte.this
+    if not isinstance(query, exp.Query) or any(one.is_star for one in query.selects):
+        return None
+    return tuple(query.named_selects)
+
+
+def _rewrite_recursive(
+    cte: exp.CTE, name: str, scope: Scope, rewriter: Rewriter
+) -> tuple[exp.CTE, tuple[Carried, ...]]:
+    """Have each row carry the rows of all steps that led to it, as lists."""
+    twin = cte.copy()
+    union = _recursive_union(twin, cte.alias)
+    within = replace(scope, repeatable=False)
+    first = _rewrite_query(union.this, within, rewriter)
+    base = union.this  # As rewriting may have replaced it.
+    expressions = rewriter.projected[id(base)]
+    for one in first:
+        if one.form == "row":
+            expressions[one.name] = rewriter.spelling.as_list(expressions[one.name])
+    first = tuple(replace(one, form="list") for one in first)
+    inner = replace(
+        within, twins={**scope.twins, cte.alias.lower(): _Twin(name, first, _names_of(cte))}
+    )
+    step = union.expression
+    added = _rewrite_query(step, inner, rewriter)
+    (itself,) = [one for one in step.find_all(exp.Table) if one.name == name]
+    expressions = rewriter.projected[id(step)]
+    known = {one.name for one in first}
+    ids = list(first)
+    for one in added:
+        value = expressions.pop(one.name)
+        if isinstance(value, exp.Column) and value.name in known:
+            expressions[value.name] = value
+            continue
+        before = exp.Column(this=quoted(one.name), table=quoted(itself.alias_or_name))
+        mine = rewriter.spelling.as_list(value) if one.form == "row" else value
+        expressions[one.name] = rewriter.spelling.concatenated([before, mine])
+        ids.append(replace(one, form="list"))
+    _project(base, ids, rewriter)
+    _project(step, ids, rewriter)
+    _extend_column_list(twin.args["alias"], cte.this, ids)
+    rewriter.note("recursive query")
+    return twin, tuple(replace(one, table="", column="", made=None) for one in ids)
+
+
+def _recursive_union(cte: exp.CTE, name: str) -> exp.Union:
+    """Give the UNION ALL of a recursive query of the form that is followed."""
+    union = cte.this
+    if not isinstance(union, exp.Union) or union.args.get("distinct"):
+        raise UnsupportedQueryError("recursive query", f"{name}: other than by UNION ALL")
+    if cte.args.get("key_expressions") or any(
+        union.args.get(key) for key in ("order", "limit", "offset", "with_")
+    ):
+        raise UnsupportedQueryError("recursive query", f"{name}: with clauses of its own")
+    base, step = union.this, union.expression
+    if not isinstance(base, exp.Select) or not isinstance(step, exp.Select):
+        raise UnsupportedQueryError("recursive query", f"{name}: other than one base and one step")
+    mentions = [one for one in step.find_all(exp.Table) if one.name.lower() == name.lower()]
+    if _mentions(base, name) or len(mentions) != 1 or mentions[0].parent_select is not step:
+        raise UnsupportedQueryError("recursive query", f"{name} is not read once, by the step")
+    if _is_grouped(step) or step.args.get("distinct") or any(one.is_star for one in step.selects):
+        raise UnsupportedQueryError("recursive query", f"{name}: a step that groups, or a star")
+    if step.find(exp.Window):
+        raise UnsupportedQueryError("recursive query", f"{name}: a step with windows")
+    return union
+
+
+def _extend_column_list(alias: exp.TableAlias, query: exp.Expr, ids: Sequence[Carried]) -> None:
     """Name the identities in a column list too, where the query has one.
 
     A list may name fewer columns than there are; ours would then take the next one's name.
@@ -268,100 +568,370 @@ def _mentions(tree: exp.Expr, name: str) -> bool:
     return any(table.name.lower() == name.lower() for table in tree.find_all(exp.Table))
 
 
-def _rewrite_union(
-    query: exp.Union, env: Mapping[str, _Twin], rewriter: _Rewriter
-) -> tuple[_Id, ...]:
-    ids = (
-        *_rewrite_query(query.this, env, rewriter),
-        *_rewrite_query(query.expression, env, rewriter),
-    )
-    rewriter.note("union all")
+def _rewrite_set_operation(
+    query: exp.SetOperation, scope: Scope, rewriter: Rewriter
+) -> tuple[Carried, ...]:
+    if query.args.get("by_name") and not isinstance(query, exp.Union):
+        raise UnsupportedQueryError(query.key, "by name")
+    if isinstance(query, exp.Union):
+        ids = (
+            *_rewrite_query(query.this, scope, rewriter),
+            *_rewrite_query(query.expression, scope, rewriter),
+        )
+        rewriter.note("union all")
+        _check_limit(query, rewriter, simple=False)
+        if query.args.get("distinct"):
+            return _group_distinct(query, ids, rewriter)
+        return tuple(replace(one, table="", column="", made=None) for one in ids)
+    return _rewrite_comparison(query, scope, rewriter)
+
+
+def _rewrite_comparison(
+    query: exp.SetOperation, scope: Scope, rewriter: Rewriter
+) -> tuple[Carried, ...]:
+    """Write INTERSECT and EXCEPT as a grouping of both sides, which can collect identities.
+
+    A row is linked to all rows that are equal to it: of both sides for INTERSECT, of the left one
+    for EXCEPT. With ALL each of its copies is.
+    """
+    both = isinstance(query, exp.Intersect)
+    rewriter.note("intersect" if both else "except")
     _check_limit(query, rewriter, simple=False)
-    if query.args.get("distinct"):
-        return _group_distinct(query, ids, rewriter)
-    return tuple(replace(one, table="", column="") for one in ids)
+    ids = _rewrite_query(query.this, scope, rewriter)
+    if both:
+        ids = (*ids, *_rewrite_query(query.expression, scope, rewriter))
+    side = rewriter.fresh("side_")
+    left, right = query.this, query.expression
+    for number, branch in enumerate((left, right)):
+        _mark_side(branch, side, number, rewriter)
+    union = exp.Union(this=left, expression=right, distinct=False)
+    for key in ("order", "limit", "offset", "with_"):
+        value = query.args.get(key)
+        if value is not None:
+            union.set(key, value)
+    query.replace(union)
+    every = query.args.get("distinct") is False
+    return _group_distinct(union, ids, rewriter, sides=(side, both, every))
 
 
-def _rewrite_select(
-    select: exp.Select, env: Mapping[str, _Twin], rewriter: _Rewriter
-) -> tuple[_Id, ...]:
+def _mark_side(branch: exp.Expr, side: str, number: int, rewriter: Rewriter) -> None:
+    if isinstance(branch, exp.Subquery):
+        _mark_side(branch.this, side, number, rewriter)
+    elif isinstance(branch, exp.SetOperation):
+        _mark_side(branch.this, side, number, rewriter)
+        _mark_side(branch.expression, side, number, rewriter)
+    else:
+        value = exp.Literal.number(number)
+        branch.append("expressions", exp.alias_(value, side, quoted=True))
+
+
+def _rewrite_select(select: exp.Select, scope: Scope, rewriter: Rewriter) -> tuple[Carried, ...]:
     for clause, word in (("pivots", "pivot"), ("laterals", "lateral"), ("connect", "connect by"),
                          ("into", "into"), ("match", "match")):  # fmt: skip
         if select.args.get(clause):
             raise UnsupportedQueryError(word, "")
     hidden: dict[str, list[str]] = {}
-    ids: list[_Id] = []
+    ids: list[Carried] = []
+    windows = list(windows_of(select))
+    grouped = _is_grouped(select)
+    if windows:
+        rewriter.note("window")
+        _count_frames(select, windows, scope, rewriter)
+    before, after = _rewrite_questions(select, scope, rewriter, grouped=grouped)
     from_ = select.args.get("from_")
     if from_ is not None:
-        ids.extend(_rewrite_source(from_.this, env, rewriter, hidden))
+        ids.extend(_rewrite_source(from_.this, scope, rewriter, hidden))
     joins = list(select.args.get("joins") or ())
     for join in joins:
-        ids.extend(_rewrite_join(join, env, rewriter, hidden))
+        ids.extend(_rewrite_join(join, scope, rewriter, hidden))
     if hidden:
         _refuse_row_values(select, hidden, rewriter)
-    _note_expressions(select, rewriter)
     _hide_from_stars(select, hidden)
     if select.args.get("where"):
         rewriter.note("filter")
-    grouped = _is_grouped(select)
-    expressions = {one.name: one.expression() for one in ids}
+    ids += before
     if grouped:
         rewriter.note("group by")
-        expressions = {one.name: _collected(one) for one in ids}
-        ids = [replace(one, lists=True) for one in ids]
+        ids = [
+            replace(
+                one,
+                form=rewriter.spelling.gathered_form(one.form),
+                made=rewriter.spelling.gather(one.expression(), one.form),
+            )
+            for one in ids
+        ]
+    ids += _looked_at(windows, ids, rewriter)
+    ids += after
     plain = from_ is None or isinstance(from_.this, exp.Table) or bool(from_.this.meta.get(_SCAN))
     simple = plain and not grouped and not joins and not select.args.get("distinct")
-    _check_limit(select, rewriter, simple=simple)
-    rewriter.projected[id(select)] = expressions
-    result = tuple(replace(one, table="", column="") for one in ids)
+    _check_limit(select, rewriter, simple=simple and not windows)
+    rewriter.projected[id(select)] = {one.name: one.expression() for one in ids}
+    result = tuple(replace(one, table="", column="", made=None) for one in ids)
     distinct = select.args.get("distinct")
     if isinstance(distinct, exp.Distinct):
         if distinct.args.get("on"):
-            raise UnsupportedQueryError("distinct on", "")
+            _keep_first_of_each(select, distinct, rewriter)
+            return result
         select.set("distinct", None)
         return _group_distinct(select, result, rewriter)
     return result
 
 
+def _rewrite_questions(
+    select: exp.Select, scope: Scope, rewriter: Rewriter, *, grouped: bool
+) -> tuple[list[Carried], list[Carried]]:
+    """Ask what sub-queries found: for each row of FROM, and for each group."""
+    before: list[exp.Expr] = []
+    after: list[exp.Expr] = []
+    where, group = select.args.get("where"), select.args.get("group")
+    before += [one for one in (where, group) if one is not None]
+    items = [*select.expressions, select.args.get("having"), select.args.get("qualify")]
+    for item in items:
+        if not isinstance(item, exp.Expr):
+            continue
+        if grouped:
+            after.append(item)
+            before += list(_aggregates(item))
+        else:
+            before.append(item)
+    found: list[Carried] = []
+    for root in before:
+        found += _answers(root, scope, rewriter, stop=exp.Window)
+    groups: list[Carried] = []
+    for root in after:
+        groups += _answers(root, scope, rewriter, stop=(exp.Window, exp.AggFunc))
+    for join in select.args.get("joins") or ():
+        found += _join_questions(join, select, scope, rewriter)
+    for item in items:
+        for window in item.find_all(exp.Window) if isinstance(item, exp.Expr) else ():
+            if window.parent_select is select and window.find(exp.Query):
+                rewriter.gap("window", "over a sub-query")
+    return found, groups
+
+
+def _aggregates(root: exp.Expr) -> Iterator[exp.Expr]:
+    for node in root.walk(prune=lambda node: isinstance(node, exp.Query | exp.Window)):
+        if _is_aggregate(node):
+            yield node
+
+
+def _answers(
+    root: exp.Expr,
+    scope: Scope,
+    rewriter: Rewriter,
+    *,
+    stop: type[exp.Expr] | tuple[type[exp.Expr], ...],
+) -> list[Carried]:
+    inside = root if not isinstance(root, exp.AggFunc) else None
+    roots = [inside] if inside is not None else list(root.iter_expressions())
+    answers: list[Carried] = []
+    for one in roots:
+        questions = questions_of(one, stop=stop)
+        for operator, detail in questions.gaps:
+            rewriter.gap(operator, detail)
+        for question in questions.found:
+            if _is_denied(question, root):
+                rewriter.note("anti join")
+            else:
+                answers += _answer(question, scope, rewriter)
+    return answers
+
+
+def _is_denied(question: Question, root: exp.Expr) -> bool:
+    """Whether WHERE keeps a row only if the sub-query found nothing, so that nothing is added."""
+    if not isinstance(root, exp.Where) or question.operator not in {"exists", "in"}:
+        return False
+    node: exp.Expr | None = question.node
+    denials = 0
+    while node is not None and node.parent is not root:
+        node = node.parent
+        denials += isinstance(node, exp.Not)
+        if not isinstance(node, exp.Not | exp.Paren | exp.And) or (
+            isinstance(node, exp.And) and denials
+        ):
+            return False
+    return denials == 1
+
+
+def _answer(question: Question, scope: Scope, rewriter: Rewriter) -> list[Carried]:
+    word = {"exists": "semi join", "in": "semi join", "any": "semi join"}
+    rewriter.note(word.get(question.operator, "sub-query"))
+    shared, known = len(rewriter.shared), len(rewriter.bindings.ordered)
+    rewriter.asked += 1
+    try:
+        rewriter.check_questions()
+        return links_of_question(question, scope, rewriter)
+    except UnsupportedQueryError as error:
+        del rewriter.shared[shared:], rewriter.bindings.ordered[known:]
+        tables = sorted({table.name for table in question.query.find_all(exp.Table)})
+        rewriter.gap(
+            "sub-query",
+            f"rows of {', '.join(tables) or 'it'} are not linked: {error.operator}: {error.detail}",
+        )
+        return []
+    finally:
+        rewriter.asked -= 1
+
+
+def _join_questions(
+    join: exp.Join, select: exp.Select, scope: Scope, rewriter: Rewriter
+) -> list[Carried]:
+    """Ask what a semi join found, and sub-queries of a join's condition."""
+    kind = (join.kind or "").upper()
+    if kind == "ANTI":
+        rewriter.note("anti join")
+        return []
+    if kind == "SEMI":
+        condition = join.args.get("on") or _condition_of_using(join, select, scope)
+        if condition is None:
+            rewriter.gap("semi join", f"rows of {_shown(join.this)} are not linked")
+            return []
+        inner = exp.select("1").from_(join.this.copy()).where(condition.copy())
+        question = Question(inner, (), exp.EQ, inner, (), "exists")
+        return _answer(question, scope, rewriter)
+    condition = join.args.get("on")
+    if condition is None or not condition.find(exp.Query):
+        return []
+    if join.side:
+        rewriter.gap("join condition", "rows of a sub-query in it are not linked")
+        return []
+    return _answers(condition, scope, rewriter, stop=exp.Window)
+
+
+def _condition_of_using(join: exp.Join, select: exp.Select, scope: Scope) -> exp.Expr | None:
+    """Write USING (…) as a condition, where it is clear whose columns are meant."""
+    right = join.this.alias_or_name
+    parts: list[exp.Expr] = []
+    for identifier in join.args.get("using") or ():
+        name = identifier.name.lower()
+        owners = [
+            alias
+            for alias, columns in scope.columns_in(select)
+            if name in columns and alias != right.lower()
+        ]
+        if len(owners) != 1 or not right:
+            return None
+        parts.append(
+            exp.EQ(
+                this=exp.Column(this=identifier.copy(), table=quoted(owners[0])),
+                expression=exp.Column(this=identifier.copy(), table=quoted(right)),
+            )
+        )
+    return exp.and_(*parts) if parts else None
+
+
+def _looked_at(
+    windows: Sequence[exp.Window], ids: Sequence[Carried], rewriter: Rewriter
+) -> list[Carried]:
+    """Write the rows that windows looked at, once for windows that look at the same."""
+    if not rewriter.windows:
+        if windows:
+            rewriter.gap("window", "rows of the frame are not linked")
+        return []
+    found: dict[str, Carried] = {}
+    for window in windows:
+        try:
+            links = links_of_window(window, ids, rewriter)
+        except UnsupportedQueryError as error:
+            rewriter.gap(error.operator, error.detail)
+            continue
+        for one in links:
+            found.setdefault(render(one.expression()), one)
+    return list(found.values())
+
+
+def _count_frames(
+    select: exp.Select, windows: Sequence[exp.Window], scope: Scope, rewriter: Rewriter
+) -> None:
+    """Write the query that counts the links of a SELECT's frames, if it can be asked apart."""
+    if rewriter.asked or not rewriter.windows:
+        return
+    counting = select.copy()
+    for key in ("order", "limit", "offset", "distinct", "qualify", "windows", "with_"):
+        counting.set(key, None)
+    counts: list[exp.Expr] = []
+    for window in windows:
+        over = window.copy()
+        over.set("this", exp.Count(this=exp.Star()))
+        counts.append(over)
+    total: exp.Expr = counts[0]
+    for one in counts[1:]:
+        total = exp.Add(this=total, expression=one)
+    counting.set("expressions", [exp.alias_(total, "n")])
+    outer = exp.select("coalesce(sum(n), 0)::BIGINT").from_(counting.subquery("frames"))
+    if scope.ctes:
+        outer.set(
+            "with_",
+            exp.With(expressions=[one.copy() for one in scope.ctes], recursive=scope.recursive),
+        )
+    rewriter.frames.append(render(outer))
+
+
+def _keep_first_of_each(select: exp.Select, distinct: exp.Distinct, rewriter: Rewriter) -> None:
+    """Write DISTINCT ON as a choice of whole rows, so that values and identity are of one row."""
+    order = select.args.get("order")
+    if order is None or select.args.get("qualify"):
+        raise UnsupportedQueryError("distinct on", "without ORDER BY, or beside QUALIFY")
+    if _is_grouped(select) or select.find(exp.Window):
+        raise UnsupportedQueryError("distinct on", "of groups or windows")
+    on = distinct.args["on"]
+    keys = list(on.expressions) if isinstance(on, exp.Tuple) else [on]
+    aliases = {one.alias.lower() for one in select.expressions if isinstance(one, exp.Alias)}
+    for one in [*keys, *(item.this for item in order.expressions)]:
+        plain = isinstance(one, exp.Paren) and isinstance(one.this, exp.Literal)
+        for column in one.find_all(exp.Column):
+            if not column.table and column.name.lower() in aliases:
+                raise UnsupportedQueryError("distinct on", "by a name that SELECT gives")
+        if isinstance(one, exp.Literal) or plain:
+            raise UnsupportedQueryError("distinct on", "by position")
+    rewriter.note("distinct on")
+    number = exp.Window(
+        this=exp.RowNumber(), partition_by=[key.copy() for key in keys], order=order.copy(),
+        over="OVER",
+    )  # fmt: skip
+    select.set("distinct", None)
+    select.set("qualify", exp.Qualify(this=exp.EQ(this=number, expression=exp.Literal.number(1))))
+
+
 def _rewrite_source(
     source: exp.Expr,
-    env: Mapping[str, _Twin],
-    rewriter: _Rewriter,
+    scope: Scope,
+    rewriter: Rewriter,
     hidden: dict[str, list[str]],
-) -> list[_Id]:
+) -> list[Carried]:
     """Make one item of FROM expose identities; `hidden` learns which real columns it gained."""
     if source.args.get("pivots"):
         raise UnsupportedQueryError("pivot", "")
     if isinstance(source, exp.Table):
-        ids = _rewrite_table(source, env, rewriter, hidden)
+        ids = _rewrite_table(source, scope, rewriter, hidden)
     elif isinstance(source, exp.Subquery) and isinstance(source.this, exp.Query):
-        ids = _rewrite_derived(source, env, rewriter, hidden)
+        ids = _rewrite_derived(source, scope, rewriter, hidden)
+    elif isinstance(source, exp.Lateral) and is_query(source.this) and not source.args.get("view"):
+        ids = _rewrite_lateral(source, scope, rewriter, hidden)
     elif isinstance(source, exp.Subquery) and not source.alias:
-        ids = _rewrite_source(source.this, env, rewriter, hidden)  # (a JOIN b ON …)
+        ids = _rewrite_source(source.this, scope, rewriter, hidden)  # (a JOIN b ON …)
     elif isinstance(source, exp.Values | exp.Unnest):
         ids = []  # Constants, or a row's own lists: no rows besides those already there.
     else:
         raise UnsupportedQueryError(source.key, source.sql(dialect="duckdb")[:80])
     for join in source.args.get("joins") or ():
-        ids.extend(_rewrite_join(join, env, rewriter, hidden))
+        ids.extend(_rewrite_join(join, scope, rewriter, hidden))
     return ids
 
 
 def _rewrite_join(
-    join: exp.Join, env: Mapping[str, _Twin], rewriter: _Rewriter, hidden: dict[str, list[str]]
-) -> list[_Id]:
+    join: exp.Join, scope: Scope, rewriter: Rewriter, hidden: dict[str, list[str]]
+) -> list[Carried]:
     kind = (join.kind or "").upper()
     if kind in {"SEMI", "ANTI"}:
-        rewriter.note(f"{kind.lower()} join")
-        rewriter.gap(f"{kind.lower()} join", f"rows of {_shown(join.this)} are not linked")
-        return []
+        return []  # It stays as it is; what a semi join found is asked apart.
     side = (join.side or "").lower()
     method = (join.method or "").lower()
     if method not in {"", "natural", "asof", "positional"}:
         raise UnsupportedQueryError(f"{method} join", "")
     words = " ".join(word for word in (method, side, "join") if word)
     rewriter.note(words)
-    return _rewrite_source(join.this, env, rewriter, hidden)
+    return _rewrite_source(join.this, scope, rewriter, hidden)
 
 
 def _shown(node: exp.Expr) -> str:
@@ -369,10 +939,11 @@ def _shown(node: exp.Expr) -> str:
 
 
 def _rewrite_table(
-    table: exp.Table, env: Mapping[str, _Twin], rewriter: _Rewriter, hidden: dict[str, list[str]]
-) -> list[_Id]:
-    if is_cte_reference(table):
-        return _rewrite_cte_reference(table, env, rewriter, hidden)
+    table: exp.Table, scope: Scope, rewriter: Rewriter, hidden: dict[str, list[str]]
+) -> list[Carried]:
+    twin = scope.find_twin(table)
+    if twin is not None:
+        return _rewrite_cte_reference(table, twin, rewriter, hidden)
     source = rewriter.bindings.find_source(table)
     if source is None:
         raise UnsupportedQueryError("table", _shown(table))
@@ -380,22 +951,22 @@ def _rewrite_table(
         return []
     if source.rows == "unknown":
         raise UnsupportedQueryError("source", f"{source.key}: {source.reason or 'rows unknown'}")
-    name = rewriter.fresh()
+    name, number = rewriter.fresh(), rewriter.number_of(source)
     if source.rows == "ordinal":
         alias = _set_alias(table, rewriter)
         _add_ordinal(table, name)
         hidden.setdefault(alias, []).append(name)
-        return [_Id(name, source, lists=False, table=alias)]
+        return [Carried(name, (number,), table=alias)]
     if source.columns is None or any(c.lower() == source.rows for c, _ in source.columns):
         raise UnsupportedQueryError("source", f"{source.key}: a column hides {source.rows}")
     alias = _set_alias(table, rewriter)
     listed = table.args["alias"].args.get("columns") or () if table.args.get("alias") else ()
     if any(column.name.lower() == source.rows for column in listed):
         raise UnsupportedQueryError("source", f"{source.key}: a column hides {source.rows}")
-    return [_Id(name, source, lists=False, table=alias, column=source.rows)]
+    return [Carried(name, (number,), table=alias, column=source.rows)]
 
 
-def _set_alias(table: exp.Table, rewriter: _Rewriter) -> str:
+def _set_alias(table: exp.Table, rewriter: Rewriter) -> str:
     """Find the name that a table answers to, giving it one as an alias where it needs it."""
     if table.alias:
         return table.alias
@@ -432,11 +1003,8 @@ def _add_ordinal(table: exp.Table, name: str) -> None:
 
 
 def _rewrite_cte_reference(
-    table: exp.Table, env: Mapping[str, _Twin], rewriter: _Rewriter, hidden: dict[str, list[str]]
-) -> list[_Id]:
-    twin = env.get(table.name.lower())
-    if twin is None:
-        raise UnsupportedQueryError("common table expression", table.name)
+    table: exp.Table, twin: _Twin, rewriter: Rewriter, hidden: dict[str, list[str]]
+) -> list[Carried]:
     alias = _set_alias(table, rewriter)
     table.set("this", exp.to_identifier(twin.name, quoted=True))
     hidden.setdefault(alias, []).extend(one.name for one in twin.ids)
@@ -446,12 +1014,12 @@ def _rewrite_cte_reference(
 
 def _rewrite_derived(
     derived: exp.Subquery,
-    env: Mapping[str, _Twin],
-    rewriter: _Rewriter,
+    scope: Scope,
+    rewriter: Rewriter,
     hidden: dict[str, list[str]],
-) -> list[_Id]:
+) -> list[Carried]:
     original = derived.this.copy()
-    ids = _rewrite_query(derived.this, env, rewriter)
+    ids = _rewrite_nested(derived.this, scope, rewriter)
     _project(derived.this, ids, rewriter)
     alias = derived.args.get("alias")
     if not isinstance(alias, exp.TableAlias) or not alias.this:
@@ -460,7 +1028,29 @@ def _rewrite_derived(
     _extend_column_list(alias, original, ids)
     name = alias.this.name
     hidden.setdefault(name, []).extend(one.name for one in ids)
-    return [replace(one, table=name, column="") for one in ids]
+    return [replace(one, table=name, column="", made=None) for one in ids]
+
+
+def _rewrite_lateral(
+    lateral: exp.Lateral, scope: Scope, rewriter: Rewriter, hidden: dict[str, list[str]]
+) -> list[Carried]:
+    """A derived table that may name what stands before it: its rows, as those of any other."""
+    derived = lateral.this
+    original = derived.this.copy()
+    if not isinstance(derived, exp.Subquery) or not isinstance(derived.this, exp.Query):
+        raise UnsupportedQueryError("lateral", _shown(lateral))
+    rewriter.note("lateral join")
+    # What a sub-query inside finds may depend on the row that it stands beside.
+    ids = _rewrite_query(derived.this, scope, rewriter)
+    _project(derived.this, ids, rewriter)
+    alias = lateral.args.get("alias")
+    if not isinstance(alias, exp.TableAlias) or not alias.this:
+        alias = exp.TableAlias(this=quoted(rewriter.fresh("lateral_")))
+        lateral.set("alias", alias)
+    _extend_column_list(alias, original, ids)
+    name = alias.this.name
+    hidden.setdefault(name, []).extend(one.name for one in ids)
+    return [replace(one, table=name, column="", made=None) for one in ids]
 
 
 def _hide_from_stars(select: exp.Select, hidden: Mapping[str, Sequence[str]]) -> None:
@@ -487,7 +1077,7 @@ def _exclude(star: exp.Star, names: Sequence[str]) -> None:
 
 
 def _refuse_row_values(
-    select: exp.Select, hidden: Mapping[str, Sequence[str]], rewriter: _Rewriter
+    select: exp.Select, hidden: Mapping[str, Sequence[str]], rewriter: Rewriter
 ) -> None:
     """Refuse what would show hidden columns: a table named as a value, stars inside functions."""
     items = [select.args["from_"].this] if select.args.get("from_") else []
@@ -506,33 +1096,6 @@ def _refuse_row_values(
             raise UnsupportedQueryError("star", "inside an expression")
         if isinstance(node, exp.Column) and not node.table and node.name.lower() in names:
             raise UnsupportedQueryError("row value", f"{node.name} may name a whole row")
-
-
-def _note_expressions(select: exp.Select, rewriter: _Rewriter) -> None:
-    """Note windows and sub-queries of a SELECT's own clauses, whose rows are not linked."""
-    for clause in ("expressions", "where", "having", "qualify", "order", "group", "windows"):
-        value = select.args.get(clause)
-        for root in value if isinstance(value, list) else [value]:
-            if isinstance(root, exp.Expr):
-                _note_expression(root, clause, rewriter)
-    for join in select.args.get("joins") or ():
-        condition = join.args.get("on")
-        if condition is not None and condition.find(exp.Query):
-            raise UnsupportedQueryError("join condition", "with a sub-query")
-
-
-def _note_expression(root: exp.Expr, clause: str, rewriter: _Rewriter) -> None:
-    for node in root.walk(prune=lambda node: isinstance(node, exp.Query)):
-        if isinstance(node, exp.Window):
-            rewriter.note("window")
-            rewriter.gap("window", "rows of the frame are not linked")
-        elif isinstance(node, exp.Query):
-            place = {"expressions": "SELECT"}.get(clause, clause.upper())
-            tables = sorted({table.name or _shown(table) for table in node.find_all(exp.Table)})
-            rewriter.note("sub-query")
-            rewriter.gap(
-                "sub-query", f"in {place}: rows of {', '.join(tables) or 'it'} are not linked"
-            )
 
 
 def _is_grouped(select: exp.Select) -> bool:
@@ -564,17 +1127,23 @@ def _is_windowed(node: exp.Expr) -> bool:
     return isinstance(parent, exp.Window) and parent.this is node
 
 
-def _collected(one: _Id) -> exp.Expr:
-    """Collect an identity over a group."""
-    value = one.expression()
-    gathered = exp.Anonymous(this="list", expressions=[value])
-    # NULLs of outer joins stay in the list: whoever reads it skips them, and a FILTER costs more.
-    return exp.Anonymous(this="flatten", expressions=[gathered]) if one.lists else gathered
+def _group_distinct(
+    query: exp.Query,
+    ids: Sequence[Carried],
+    rewriter: Rewriter,
+    sides: tuple[str, bool, bool] | None = None,
+) -> tuple[Carried, ...]:
+    """Write DISTINCT as a grouping over all columns, which can collect identities.
 
-
-def _group_distinct(query: exp.Query, ids: Sequence[_Id], rewriter: _Rewriter) -> tuple[_Id, ...]:
-    """Write DISTINCT as a grouping over all columns, which can collect identities."""
-    rewriter.note("distinct")
+    Args:
+        query: whose rows are grouped.
+        ids: that it has.
+        rewriter: in which it is rewritten.
+        sides: for INTERSECT and EXCEPT: the column that says which side a row is of, whether both
+            sides must have it, and whether copies count.
+    """
+    if sides is None:
+        rewriter.note("distinct")
     _project(query, ids, rewriter)
     alias = rewriter.fresh("distinct_")
     inner = query.copy()
@@ -583,29 +1152,68 @@ def _group_distinct(query: exp.Query, ids: Sequence[_Id], rewriter: _Rewriter) -
     )
     if order is not None:
         _check_order_is_by_output(order, query)
-    star = exp.Star(
-        except_=[exp.column(exp.to_identifier(one.name, quoted=True)) for one in ids] or None
-    )
-    outer = exp.select(star).from_(
-        exp.Subquery(this=inner, alias=exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
-    )
+    hidden = [one.name for one in ids] + ([sides[0]] if sides else [])
+    star = exp.Star(except_=[exp.column(quoted(name)) for name in hidden] or None)
+    table = exp.TableAlias(this=quoted(alias))
+    outer = exp.select(star).from_(exp.Subquery(this=inner, alias=table))
     expressions = {}
     result = []
     for one in ids:
         name = rewriter.fresh()
-        expressions[name] = _collected(replace(one, table=alias, column=one.name))
-        result.append(_Id(name, one.source, lists=True))
+        there = replace(one, table=alias, column=one.name, made=None).expression()
+        expressions[name] = rewriter.spelling.gather(there, one.form)
+        form = rewriter.spelling.gathered_form(one.form)
+        result.append(replace(one, name=name, form=form, table="", column="", made=None))
     outer.set("group", exp.Group(all=True))
+    rewriter.projected[id(outer)] = expressions
+    rewriter.kept.append(outer)
+    if sides is not None:
+        outer = _compare_sides(outer, alias, sides, tuple(result), rewriter)
     for key, value in (("order", order), ("limit", limit), ("offset", offset), ("with_", with_)):
         if value is not None:
             outer.set(key, value)
-    rewriter.projected[id(outer)] = expressions
     query.replace(outer)
     return tuple(result)
 
 
+def _compare_sides(
+    outer: exp.Select,
+    alias: str,
+    sides: tuple[str, bool, bool],
+    ids: tuple[Carried, ...],
+    rewriter: Rewriter,
+) -> exp.Select:
+    """Keep the groups that INTERSECT or EXCEPT keeps, as often as ALL says."""
+    side, both, every = sides
+
+    def counted(number: int) -> str:
+        return f'count(*) FILTER (WHERE "{alias}"."{side}" = {number})'
+
+    # Columns are told from aggregates by GROUP BY ALL; HAVING adds none.
+    if not every:
+        there = ">" if both else "="
+        kept = f"{counted(0)} > 0 AND {counted(1)} {there} 0"
+        return outer.having(kept, dialect="duckdb", copy=False)
+    copies = f"least({counted(0)}, {counted(1)})" if both else f"{counted(0)} - {counted(1)}"
+    many, name = rewriter.fresh("copies_"), rewriter.fresh("compared_")
+    _project(outer, ids, rewriter)
+    outer.select(f'unnest(range({copies})) AS "{many}"', dialect="duckdb", copy=False)
+    names = [*(one.name for one in ids), many]
+    star = exp.Star(except_=[exp.column(quoted(one)) for one in names])
+    copied = exp.select(star).from_(outer.subquery(name))
+    rewriter.projected[id(copied)] = {
+        one.name: replace(one, table=name).expression() for one in ids
+    }
+    rewriter.kept.append(copied)
+    return copied
+
+
 def _check_order_is_by_output(order: exp.Expr, query: exp.Query) -> None:
     names = {name.lower() for name in query.named_selects}
+    for one in query.selects:
+        inner = one.unnest()
+        if isinstance(inner, exp.Column):
+            names.add(inner.name.lower())
     for item in order.expressions:
         key = item.this
         if isinstance(key, exp.Literal) and not key.is_string:
@@ -615,21 +1223,21 @@ def _check_order_is_by_output(order: exp.Expr, query: exp.Query) -> None:
         raise UnsupportedQueryError("distinct", "ordered by more than its columns")
 
 
-def _check_limit(query: exp.Query, rewriter: _Rewriter, *, simple: bool) -> None:
+def _check_limit(query: exp.Query, rewriter: Rewriter, *, simple: bool) -> None:
     """Without an order, which rows LIMIT keeps depends on the plan, except over a plain scan."""
     if not (query.args.get("limit") or query.args.get("offset")):
         return
-    if not query.args.get("order") and not simple:
+    if not query.args.get("order") and not simple and not _is_one_row(query):
         raise UnsupportedQueryError("limit", "without ORDER BY")
     rewriter.note("limit")
 
 
-def _project(query: exp.Expr, ids: Sequence[_Id], rewriter: _Rewriter) -> None:
+def _project(query: exp.Expr, ids: Sequence[Carried], rewriter: Rewriter) -> None:
     """Append the identities to a query's columns; NULL where a branch does not have one."""
     if isinstance(query, exp.Subquery):
         _project(query.this, ids, rewriter)
         return
-    if isinstance(query, exp.Union):
+    if isinstance(query, exp.SetOperation):
         _project(query.this, ids, rewriter)
         _project(query.expression, ids, rewriter)
         return
@@ -637,6 +1245,5 @@ def _project(query: exp.Expr, ids: Sequence[_Id], rewriter: _Rewriter) -> None:
     for one in ids:
         value = available.get(one.name)
         if value is None:
-            kind = "BIGINT[]" if one.lists else "BIGINT"
-            value = exp.cast(exp.Null(), kind, dialect="duckdb")
+            value = rewriter.spelling.null(one.form)
         query.append("expressions", exp.alias_(value.copy(), one.name, quoted=True))

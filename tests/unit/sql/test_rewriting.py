@@ -86,20 +86,6 @@ def test_parquet_rows_go_by_their_number_in_the_file(connection, tmp_path) -> No
     assert links == {(9,): (0,)}
 
 
-def test_a_subquery_that_only_filters_leaves_exact_links_and_a_gap_naming_it(connection) -> None:
-    links, rewriting = linked(connection, "SELECT a FROM t WHERE a IN (SELECT c FROM u)")
-    assert links[(3,)] == (3,)
-    (gap,) = rewriting.gaps
-    assert gap.operator == "sub-query"
-    assert "u" in gap.detail
-
-
-def test_a_window_links_each_row_to_its_own_and_names_the_gap(connection) -> None:
-    links, rewriting = linked(connection, "SELECT a, sum(a) OVER (ORDER BY a) AS s FROM t")
-    assert links[(2, 3)] == (2,)
-    assert [gap.operator for gap in rewriting.gaps] == ["window"]
-
-
 def test_constants_beside_a_table_have_no_rows_of_their_own(connection) -> None:
     links, rewriting = linked(connection, "SELECT t.a FROM t, range(1) AS r WHERE t.a = 1")
     assert links == {(1,): (1,)}
@@ -109,18 +95,14 @@ def test_constants_beside_a_table_have_no_rows_of_their_own(connection) -> None:
 @pytest.mark.parametrize(
     ("sql", "operator"),
     [
-        ("SELECT a FROM t EXCEPT SELECT a FROM u", "except"),
-        ("SELECT a FROM t INTERSECT SELECT a FROM u", "intersect"),
         ("SELECT a, random() AS r FROM t", "unrepeatable function"),
         ("SELECT a FROM t USING SAMPLE 3", "sample"),
         ("SELECT t.a FROM t JOIN u ON t.a = u.a LIMIT 3", "limit"),
         ("SELECT DISTINCT ON (b) a, b FROM t", "distinct on"),
-        ("WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT * FROM r", "recursive query"),
+        ("WITH RECURSIVE r AS (SELECT 1 AS n UNION SELECT n + 1 FROM r WHERE n < 3) SELECT * FROM r", "recursive query"),
         ("SELECT x FROM (SELECT a FROM t) AS x", "row value"),
         ("SELECT COLUMNS('a') FROM (SELECT a FROM t) AS x", "COLUMNS"),
         ("SELECT a FROM t WHERE a = ?", "parameter"),
-        ("SELECT * FROM t, LATERAL (SELECT c FROM u WHERE u.a = t.a) AS l", "lateral"),
-        ("SELECT t.a FROM t JOIN u ON t.a IN (SELECT c FROM u)", "join condition"),
     ],
 )  # fmt: skip
 def test_an_operator_that_is_not_followed_is_refused_by_name(connection, sql, operator) -> None:

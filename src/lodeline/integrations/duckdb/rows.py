@@ -26,11 +26,14 @@ from lodeline.capture.row_steps import (
     blob_draft,
     file_anchor,
     keep_blob,
+    memory_anchor,
     steps_with_gaps,
 )
 from lodeline.errors import UnsupportedQueryError
 from lodeline.integrations.duckdb.catalog import ConnectionCatalog, Reading, quoted_text
+from lodeline.limits import FRAME_LINKS_MAX
 from lodeline.sql import (
+    TAG,
     Identity,
     OperatorGap,
     Rewriting,
@@ -52,12 +55,14 @@ class Plan:
 
     Attributes:
         rewriting: of the query.
-        anchors: of its sources, by key.
+        simpler: the same with fewer links and more gaps, for an engine that refuses the first.
+        anchors: of its sources, by key; of what stands for a shared sub-query, too.
         stats: how the files among them looked.
         columns: names and types of the original query.
     """
 
     rewriting: Rewriting
+    simpler: Callable[[], Rewriting]
     anchors: dict[str, Anchor]
     stats: dict[str, Stat]
     columns: tuple[tuple[str, str], ...]
@@ -71,12 +76,17 @@ class Materialised:
         table: its name, quoted.
         rows: how many.
         plan: that it was made by.
+        rewriting: of the plan's, the one that it was made by.
+        shared: tables of what each shared sub-query found.
+        links: (input, output or None for the result, operator, facts) of each step.
     """
 
     table: str
     rows: int
     plan: Plan
-    links: list[tuple[Anchor, str, dict[str, Any]]] = field(default_factory=list)
+    rewriting: Rewriting
+    shared: tuple[str, ...] = ()
+    links: list[tuple[Anchor, Anchor | None, str, dict[str, Any]]] = field(default_factory=list)
 
     @property
     def visible(self) -> str:
@@ -152,13 +162,22 @@ class RowRunner:
             _check_names(columns)
             self._check_order_is_kept(catalog)
             rows = _RowCatalog(catalog, self._frame_anchor)
-            rewriting = rewrite_rows(self._faithful(text), rows)
+            tree = self._faithful(text)
+            rewriting = rewrite_rows(tree, rows)
+            if rewriting.frames and not _frames_fit(rewriting, catalog):
+                rewriting = rewrite_rows(tree, rows, windows=False)
         except UnsupportedQueryError as error:
             self.gap(error.operator, error.detail)
             return None
         if not rewriting.identities:
             return None  # Made of constants: there is nothing to link to, and nothing missing.
-        return Plan(rewriting, rows.anchors, rows.stats, columns)
+        return Plan(
+            rewriting,
+            lambda: rewrite_rows(tree, rows, windows=False, questions=False),
+            rows.anchors,
+            rows.stats,
+            columns,
+        )
 
     def gap(self, operator: str, detail: str) -> None:
         """Tell what could not be followed."""
@@ -193,56 +212,103 @@ class RowRunner:
             plan: made for it.
             run: runs SQL in the program's connection and gives something with `fetchall`.
         """
-        table = f"temp.main.{_quoted(f'__lodeline_result_{next(_NUMBERS)}')}"
-        try:
-            run(f"CREATE TEMPORARY TABLE {table} AS {plan.rewriting.sql}")
-        except Exception as error:  # the program's own statement is run instead
-            # What DuckDB says may quote values.
-            said = mask_literals(str(error).partition("\n")[0], dialect="duckdb")
-            self.gap("rewriting", f"DuckDB refused it: {said}")
+        made = self._make(plan, plan.rewriting, run, tell=False)
+        if made is None:
+            # Such places as DuckDB does not take sub-queries in: fewer links are better than none.
+            made = self._make(plan, plan.simpler(), run, tell=True)
+        if made is None:
             return None
-        described = run(f"DESCRIBE {table}").fetchall()
+        described = run(f"DESCRIBE {made.table}").fetchall()
         visible = tuple((row[0], row[1]) for row in described[: len(plan.columns)])
-        (count,) = run(f"SELECT count(*) FROM {table}").fetchone()
-        made = Materialised(table, count, plan)
         if visible != plan.columns or not self._inputs_are_still(plan):
             self.gap("rewriting", "the result's columns differ, or an input changed meanwhile")
             self.drop(made, run)
             return None
         return made
 
+    def _make(
+        self, plan: Plan, rewriting: Rewriting, run: Run, *, tell: bool
+    ) -> Materialised | None:
+        """Run a rewriting, and what it shares, on one snapshot."""
+        names = [one.table or f"__lodeline_shared_{next(_NUMBERS)}" for one in rewriting.shared]
+        shared = [f"temp.main.{_quoted(name)}" for name in names]
+        table = f"temp.main.{_quoted(f'__lodeline_result_{next(_NUMBERS)}')}"
+        try:
+            if shared:
+                run("BEGIN TRANSACTION")
+            for name, one in zip(shared, rewriting.shared, strict=True):
+                run(f"CREATE TEMPORARY TABLE {name} AS {one.sql}")
+            run(f"CREATE TEMPORARY TABLE {table} AS {rewriting.sql}")
+            if shared:
+                run("COMMIT")
+        except Exception as error:  # the program's own statement is run instead
+            if shared:
+                run("ROLLBACK")
+            if tell:
+                # What DuckDB says may quote values.
+                said = mask_literals(str(error).partition("\n")[0], dialect="duckdb")
+                self.gap("rewriting", f"DuckDB refused it: {said}")
+            return None
+        (count,) = run(f"SELECT count(*) FROM {table}").fetchone()
+        for one in rewriting.shared:
+            plan.anchors.setdefault(one.source.key, memory_anchor())
+        return Materialised(table, count, plan, rewriting, tuple(shared))
+
     def _inputs_are_still(self, plan: Plan) -> bool:
         return all(find_path_stat(path) == stat for path, stat in plan.stats.items())
 
     def drop(self, made: Materialised, run: Run) -> None:
-        """Drop the temporary table; a failure to is told, not raised."""
+        """Drop the temporary tables; a failure to is told, not raised."""
         try:
-            run(f"DROP TABLE IF EXISTS {made.table}")
+            for table in (made.table, *made.shared):
+                run(f"DROP TABLE IF EXISTS {table}")
         except Exception as error:  # the program's own work is done and must stand
             said = mask_literals(str(error).partition("\n")[0], dialect="duckdb")
             self.gap("temporary table", said)
 
     def keep(self, made: Materialised, run: Run) -> None:
         """Turn the identity columns into blobs; `finish` makes them steps of an output."""
+        rewriting, anchors = made.rewriting, made.plan.anchors
+        operator = ", ".join(rewriting.operators)
+        told = self._keep(made, made.table, rewriting.identities, run, operator=operator)
+        for table, one in zip(made.shared, rewriting.shared, strict=True):
+            output = anchors[one.source.key]
+            told = told and self._keep(
+                made, table, one.identities, run, operator="sub-query", output=output
+            )
+        if not told:
+            self.gap("blob", "could not be written")
+            made.links.clear()
+
+    def _keep(
+        self,
+        made: Materialised,
+        table: str,
+        identities: Sequence[Identity],
+        run: Run,
+        *,
+        operator: str,
+        output: Anchor | None = None,
+    ) -> bool:
+        (rows,) = run(f"SELECT count(*) FROM {table}").fetchone()
         grouped: dict[Anchor, list[Identity]] = {}
-        for identity in made.plan.rewriting.identities:
-            anchor = made.plan.anchors[identity.source.key]
-            grouped.setdefault(anchor, []).append(identity)
-        repeats = may_repeat(made.plan.rewriting)
-        for anchor, identities in grouped.items():
-            facts = _keep_links(made, identities, run, repeats=repeats or len(identities) > 1)
+        for identity in identities:
+            grouped.setdefault(made.plan.anchors[identity.source.key], []).append(identity)
+        repeats = may_repeat(made.rewriting) or output is not None
+        for anchor, some in grouped.items():
+            facts = _keep_links(table, rows, some, run, repeats=repeats or len(some) > 1)
             if facts is None:
-                self.gap("blob", "could not be written")
-                return
-            made.links.append((anchor, ", ".join(made.plan.rewriting.operators), facts))
+                return False
+            made.links.append((anchor, output, operator, facts | {"rows": rows}))
+        return True
 
     def finish(self, made: Materialised, output: Anchor) -> None:
         """Remember the steps from every input to the output."""
         steps = [
-            RowStep(operator, anchor, output, rows=made.rows, **facts)
-            for anchor, operator, facts in made.links
+            RowStep(operator, anchor, between or output, **facts)
+            for anchor, between, operator, facts in made.links
         ]
-        gaps = [(gap.operator, gap.detail) for gap in made.plan.rewriting.gaps]
+        gaps = [(gap.operator, gap.detail) for gap in made.rewriting.gaps]
         for operator, detail in gaps:
             self.gap(operator, detail)
         ROW_STEPS.add(steps_with_gaps(steps, gaps))
@@ -275,28 +341,41 @@ def _check_names(columns: tuple[tuple[str, str], ...]) -> None:
         raise UnsupportedQueryError("column names", "repeated, or not bound")
 
 
+def _frames_fit(rewriting: Rewriting, catalog: ConnectionCatalog) -> bool:
+    """Count the rows of all window frames before they are written out, one by one."""
+    total = 0
+    for count in rewriting.frames:
+        try:
+            ((links,),) = catalog.ask(count)
+        except Exception:  # as with any rewriting that DuckDB refuses; its kinds have no promise
+            return False
+        total += links
+    return total <= FRAME_LINKS_MAX
+
+
 def _keep_links(
-    made: Materialised, identities: Sequence[Identity], run: Run, *, repeats: bool
+    table: str, rows: int, identities: Sequence[Identity], run: Run, *, repeats: bool
 ) -> dict[str, Any] | None:
     """Write the links to one input, in the smallest shape that holds them."""
+    query = links_query(table, identities, repeats=repeats)
     if len(identities) == 1 and not identities[0].lists:
         name = _quoted(identities[0].name)
         low, count, aligned = run(
             f"SELECT min({name} - rowid), count({name}), min({name} - rowid) = max({name} - rowid) "
-            f"FROM {made.table}"
+            f"FROM {table}"
         ).fetchone()
-        if count == made.rows and (aligned or not count):
+        if count == rows and (aligned or not count):
             shape = "identity" if not low else "range"
             start = None if shape == "identity" else low
             return {"shape": shape, "count": count, "start": start}
-        query = links_query(made.table, identities, repeats=repeats)
         return _write(query, count, "array", run)
-    return _write(links_query(made.table, identities, repeats=repeats), None, "lists", run)
+    return _write(query, None, "lists", run)
 
 
 def may_repeat(rewriting: Rewriting) -> bool:
     """Whether a group may hold an input row several times, or NULL in its place."""
-    return any("join" in word or "union" in word for word in rewriting.operators)
+    words = ("join", "union", "window", "sub-query", "recursive", "intersect", "except")
+    return any(word in operator for operator in rewriting.operators for word in words)
 
 
 def links_query(table: str, identities: Sequence[Identity], *, repeats: bool) -> str:
@@ -309,15 +388,22 @@ def links_query(table: str, identities: Sequence[Identity], *, repeats: bool) ->
     """
     if len(identities) == 1 and not identities[0].lists:
         return f"SELECT {_quoted(identities[0].name)} AS input FROM {table}"
-    parts = [
-        f"coalesce({_quoted(one.name)}, [])" if one.lists else f"[{_quoted(one.name)}]"
-        for one in identities
-    ]
+    parts = [_listed(one) for one in identities]
     lists = parts[0] if len(parts) == 1 else f"flatten([{', '.join(parts)}])"
     # DISTINCT also drops the NULLs that outer joins and unions leave. Without those, sorting is
     # all: sorted lists take a tenth of the bytes.
     kept = f"list_distinct({lists})" if repeats else lists
     return f"SELECT list_sort({kept}) AS inputs FROM {table}"
+
+
+def _listed(identity: Identity) -> str:
+    """Write the rows of one source in an identity column, as a list."""
+    name = _quoted(identity.name)
+    if not identity.lists:
+        return f"[{name}]"
+    if identity.tag is None:
+        return f"coalesce({name}, [])"
+    return f"[r // {TAG} FOR r IN coalesce({name}, []) IF r % {TAG} = {identity.tag}]"
 
 
 def _write(query: str, count: int | None, shape: str, run: Run) -> dict[str, Any] | None:

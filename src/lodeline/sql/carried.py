@@ -1,0 +1,171 @@
+"""Identities of source rows as a rewritten query carries them, and how an engine spells that.
+
+An identity is, within a query, one of three: a *row* (one value, or NULL where an outer join found
+none), a *list* of them (once rows have been grouped), or *shared*: the one row of a query that does
+not depend on where it stands. What such a query is made of another query tells (`Shared`), so that
+it is not repeated for every row.
+
+A list may hold rows of several sources: each is then the row's number times `TAG`, plus the number
+of its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlglot import exp
+
+from lodeline.sql.sources import Source
+
+PREFIX = "__lodeline_"
+
+# Sources of one query, at most: a row's number (below 2^48 in DuckDB) times this is a BIGINT.
+TAG = 1024
+
+# The column that numbers the rows of a shared query's table, from 0.
+NUMBER = f"{PREFIX}number"
+
+Form = Literal["row", "list", "shared"]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One source of an identity column of a rewritten query.
+
+    Attributes:
+        name: of the column.
+        source: whose rows it holds.
+        lists: whether a list of rows, or one row, or NULL.
+        tag: where the column holds rows of several sources: the number of this one.
+    """
+
+    name: str
+    source: Source
+    lists: bool
+    tag: int | None = None
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A query inside of another, whose rows are linked to once and named by their number.
+
+    Attributes:
+        source: stands for it among the sources of the query.
+        sql: gives its rows, with the identity columns.
+        columns: names of the identity columns.
+        identities: what they hold.
+        operator: what it is, in words.
+        table: the temporary table that has to hold what `sql` gives, in order, before anything
+            later runs; `NUMBER` numbers its rows. Without one there is one row, 0.
+    """
+
+    source: Source
+    sql: str
+    columns: tuple[str, ...]
+    identities: tuple[Identity, ...]
+    operator: str
+    table: str | None = None
+
+
+@dataclass(frozen=True)
+class Carried:
+    """An identity available in a scope.
+
+    Attributes:
+        name: of its column, when projected.
+        sources: numbers of the sources that it may hold; one, unless it is tagged.
+        form: see the module's docstring.
+        tagged: whether rows say which source they are of.
+        table: that has it as a column.
+        column: its name there, when it isn't `name`.
+        made: the expression that makes it, when it is no column.
+    """
+
+    name: str
+    sources: tuple[int, ...]
+    form: Form = "row"
+    tagged: bool = False
+    table: str = ""
+    column: str = ""
+    made: exp.Expr | None = None
+
+    def expression(self) -> exp.Expr:
+        """Write it where it is available."""
+        if self.made is not None:
+            return self.made.copy()
+        column = self.column or self.name
+        table = exp.to_identifier(self.table, quoted=True) if self.table else None
+        return exp.Column(this=exp.to_identifier(column, quoted=True), table=table)
+
+
+def quoted(name: str) -> exp.Identifier:
+    """Write a name that is taken as it is."""
+    return exp.to_identifier(name, quoted=True)
+
+
+def _call(name: str, *arguments: exp.Expr) -> exp.Expr:
+    return exp.Anonymous(this=name, expressions=list(arguments))
+
+
+class DuckdbSpelling:
+    """Identities as BIGINT, or lists of them."""
+
+    dialect = "duckdb"
+
+    def null(self, form: Form) -> exp.Expr:
+        """Write that there is no row."""
+        kind = "BIGINT[]" if form == "list" else "BIGINT"
+        return exp.cast(exp.Null(), kind, dialect="duckdb")
+
+    def shared_row(self) -> exp.Expr:
+        """Write the one row of a shared sub-query."""
+        return exp.cast(exp.Literal.number(0), "BIGINT", dialect="duckdb")
+
+    def gather(self, value: exp.Expr, form: Form, over: exp.Window | None = None) -> exp.Expr:
+        """Collect an identity over a group, or over the frame of a window."""
+        gathered = _call("min" if form == "shared" else "list", value)
+        if over is not None:
+            window = over.copy()
+            window.set("this", gathered)
+            gathered = window
+        # NULLs of outer joins stay in the list: whoever reads it skips them; a FILTER costs more.
+        return _call("flatten", gathered) if form == "list" else gathered
+
+    def gathered_form(self, form: Form) -> Form:
+        """Say what `gather` gives."""
+        return "shared" if form == "shared" else "list"
+
+    def tagged(self, value: exp.Expr, form: Form, number: int) -> exp.Expr:
+        """Write an identity as a list of rows that say which source they are of."""
+        body = f"__lodeline_r * {TAG} + {number}"
+        if form == "list":
+            made: exp.Expr = exp.maybe_parse(
+                f"[{body} for __lodeline_r in __lodeline_l]", dialect="duckdb"
+            )
+            return made.transform(
+                lambda node: (
+                    value.copy()
+                    if isinstance(node, exp.Column) and node.name == "__lodeline_l"
+                    else node
+                )
+            )
+        element = exp.Add(
+            this=exp.Mul(this=exp.paren(value.copy()), expression=exp.Literal.number(TAG)),
+            expression=exp.Literal.number(number),
+        )
+        return exp.Array(expressions=[element])
+
+    def concatenated(self, lists: Sequence[exp.Expr]) -> exp.Expr:
+        """Join lists, any of which may be NULL."""
+        if len(lists) == 1:
+            return lists[0]
+        return _call("flatten", exp.Array(expressions=list(lists)))
+
+    def as_list(self, value: exp.Expr) -> exp.Expr:
+        """Make a list of one row."""
+        return exp.Array(expressions=[value])
+
+
+Spelling = DuckdbSpelling
