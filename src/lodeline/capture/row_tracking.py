@@ -294,6 +294,31 @@ class Tracking:
             source.pending.append(_pending(words, track, mapping, _length(child), noted))
         self._restart(child, source, None, (), ())
 
+    def adopt(
+        self, child: Any, operator: str, parents: Sequence[tuple[Track, Mapping]], gaps: Gaps = ()
+    ) -> None:
+        """Start a track of a table whose links came with it; its parents were verified before.
+
+        Args:
+            child: what the operation gave.
+            operator: in words.
+            parents: tracks, and which of their rows each row of the child was made of.
+            gaps: what is not among the links.
+        """
+        track, mapping = parents[0]
+        plain = mapping is None or (not isinstance(mapping, Lists) and not (mapping < 0).any())
+        if len(parents) == 1 and plain:
+            words = _joined(track.operators, (operator,))
+            positions = _compose(track.positions, mapping)
+            self._restart(child, track.source, positions, words, _joined(track.gaps, gaps))
+            return
+        source = Source(memory_anchor())
+        for number, (parent, links) in enumerate(parents):
+            words_of = ", ".join(_joined(parent.operators, (operator,)))
+            told = parent.gaps if number else _joined(gaps, parent.gaps)
+            source.pending.append(_pending(words_of, parent, links, _length(child), told))
+        self._restart(child, source, None, (), ())
+
     def renew(self, table: Any, track: Track, operator: str) -> None:
         """Take a new snapshot of a table whose rows are those of a track, now with other values."""
         operators = _joined(track.operators, (operator,))

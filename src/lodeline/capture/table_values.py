@@ -29,6 +29,9 @@ def snapshot(table: Any) -> Snapshot:
     """Keep the values of a frame, a series or an array as they are now."""
     if hasattr(table, "iloc"):
         return Snapshot(table.copy(deep=not _copies_on_write()))
+    if hasattr(table, "height"):
+        # In polars values never change; columns may be put in others' place.
+        return Snapshot(table.clone())
     return Snapshot(table.copy())
 
 
@@ -53,6 +56,8 @@ def same_values(
         `None` if all columns that can be compared are the same, and there is one; else the first
         that differs, or an empty tuple where nothing can be compared.
     """
+    if hasattr(table, "height"):
+        return _same_polars(table, reference, places)
     if not hasattr(table, "iloc"):
         return _same_arrays(table, reference, places)
     known = _columns(reference)
@@ -75,6 +80,17 @@ def _columns(table: Any) -> dict[Any, Any] | None:
     if not table.columns.is_unique:
         return None
     return {name: table[name] for name in table.columns}
+
+
+def _same_polars(table: Any, reference: Any, places: Any) -> tuple[Any, ...] | None:
+    names = [name for name in table.columns if name in reference.columns]
+    if not names:
+        return ()
+    rows = reference if places is None else reference[places]
+    for name in names:
+        if not table.get_column(name).equals(rows.get_column(name)):
+            return (name,)
+    return None
 
 
 def _same_arrays(table: Any, reference: Any, places: Any) -> tuple[Any, ...] | None:

@@ -7,12 +7,13 @@ Expressions are no data; a series inside one is followed when it is an argument 
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any, Final
 
-from lodeline.capture.datasets import find_dataset
+from lodeline.capture.datasets import Dataset, find_dataset
 from lodeline.capture.patches import Patches
 from lodeline.capture.recorder import Recorder
 from lodeline.capture.sql_sessions import reading, writing
@@ -92,7 +93,7 @@ class PolarsIntegration:
         patches.door(pl, "collect_all", observer.after_collect_all)
         for owner in (pl.DataFrame, pl.LazyFrame):
             for name in _WRITERS:
-                patches.door(owner, name, observer.after_write)
+                patches.door(owner, name, functools.partial(observer.after_write, name))
         patches.wrap(
             pl.DataFrame,
             "write_database",
@@ -109,6 +110,10 @@ class PolarsIntegration:
             if kind.__name__.endswith("GroupBy"):
                 patches.iteration(kind, "__iter__")
         patches.passage(pl.DataFrame, "insert_column", mutates=True)
+        if recorder.rows:
+            from lodeline.capture.polars_rows import follow_polars
+
+            follow_polars(patches)
         return patches.undo
 
 
@@ -145,7 +150,9 @@ class _Observer:
         for frame in frames:
             self._recorder.tag(frame, flow)
 
-    def after_write(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def after_write(
+        self, method: str, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         frame = args[0]
         target = args[1] if len(args) > 1 else None
         for name in ("file", "path", "workbook", "target"):
@@ -162,8 +169,24 @@ class _Observer:
             return
         facets = schema_of(frame)
         rows = getattr(frame, "height", None) if facets else None
-        statistics = None if rows is None else {"outputStatistics": {"rowCount": rows}}
+        statistics: dict[str, Any] = {}
+        if rows is not None:
+            statistics["outputStatistics"] = {"rowCount": rows}
+        statistics |= self._rows_of(method, frame, dataset)
         self._recorder.write(dataset, flow=flow, facets=facets, output_facets=statistics)
+
+    def _rows_of(self, method: str, frame: Any, dataset: Dataset) -> dict[str, Any]:
+        """Row provenance of a file just written, where its rows are the frame's, in order."""
+        if not self._recorder.rows or dataset.namespace != "file":
+            return {}
+        if method not in {"write_parquet", "write_csv", "write_ndjson", "write_json"}:
+            told = "its rows are not known to be the frame's, in order"
+            self._recorder.gap(f"rows: {method}", "capture", told)
+            return {}
+        from lodeline.capture.row_tracking import written_rows
+
+        facet = written_rows(frame, dataset.name)
+        return {} if facet is None else {"lodeline_rows": facet}
 
     def after_collect_all(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         frames = args[0] if args else kwargs.get("lazy_frames", ())
