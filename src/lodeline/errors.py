@@ -856,18 +856,26 @@ class UnfollowedRowsError(CouldNotTellError):
 
 @dataclass(eq=False)
 class MissingLinksError(CouldNotTellError):
-    """The blob with the links of a row step is not in the store."""
+    """The blob with the links of a row step is not in the store.
+
+    Attributes:
+        digest: of the blob.
+        reason: `pending` while it may still be delivered; `retention` once it has expired.
+    """
 
     code: ClassVar[str] = "could_not_tell.links"
     digest: str
+    reason: str = "pending"
 
     def __str__(self) -> str:
+        if self.reason == "retention":
+            return f"the links {self.digest} have expired"
         return f"the links {self.digest} are not in the store"
 
     @property
-    def next_step(self) -> str:
+    def next_step(self) -> str | None:
         """What may bring them in."""
-        return "lodeline flush"
+        return "lodeline flush" if self.reason == "pending" else None
 
 
 @dataclass(eq=False)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +206,45 @@ def test_a_condition_picks_rows_and_pages_through_what_is_behind_them(prepared: 
     )  # fmt: skip
     assert plain.returncode == 2
     assert "not allowed" in plain.stderr
+
+
+def test_the_predictions_rows_are_proven_offline_each_alone(
+    prepared: Path, prediction: tuple[str, str]
+) -> None:
+    identifier, _ = prediction
+    told = command(prepared, "evidence", f"prediction:{identifier}", "--output", "pack.zip")
+    assert "nodes" in told
+    checked = json.loads(command(prepared, "verify", "pack.zip", "--json"))
+    assert checked["ok"] is True
+    with zipfile.ZipFile(prepared / "pack.zip") as pack:
+        stated = json.loads(pack.read("rows.json"))
+    assert stated["complete"] is True
+    assert len(stated["claims"]) >= 3
+    # The same rows as the answer's, and the same as the raw files say.
+    answer = json.loads(command(prepared, "rows", f"prediction:{identifier}", "--json"))
+    for table in ("flights", "weather", "planes"):
+        assert keys(stated, table) == keys(answer, table)
+    assert keys(stated, "flights")
+    assert command(prepared, "verify").startswith("verified")
+
+
+def test_the_cohort_of_a_flight_is_every_prediction_model_and_deployment_it_reached(
+    prepared: Path, prediction: tuple[str, str]
+) -> None:
+    identifier, _ = prediction
+    answer = json.loads(command(prepared, "rows", f"prediction:{identifier}", "--json"))
+    # A flight of October is no training row; one of the week before is behind the features alone.
+    row = next(row for row in answer["rows"] if row["dataset"].endswith("/flights.parquet"))
+    reached = json.loads(command(prepared, "cohort", row["id"], "--json"))
+    assert f"prediction:{identifier}" in {one["dataset"] for one in reached["rows"]}
+    with duckdb.connect() as connection:
+        (learnt,) = connection.execute(
+            f"""SELECT min(file_row_number) FROM '{prepared}/data/raw/flights.parquet'
+            WHERE arr_delay IS NOT NULL AND month BETWEEN 3 AND 8"""
+        ).fetchone()
+    flights = f"row:file:{prepared}/data/raw/flights.parquet:{learnt}"
+    trained = json.loads(command(prepared, "cohort", flights, "--json", "--counts"))
+    kinds = {node.partition(":")[0] for node in trained["counts"]}
+    assert {"dataset", "model", "deployment"} <= kinds
+    assert trained["counts"]["predictions"] == 1
+    assert trained["rows"] == []

@@ -52,6 +52,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "restore": ("restore", "make a store from a backup"),
     "dead-letter": ("dead_letter", "list refused events, fix and resubmit them"),
     "subject": ("subject", "find, hand out or erase what is kept of one person"),
+    "retention": ("retention", "let links of rows go that are older than a time"),
     "flush": ("flush", "deliver what is still in the spool"),
     "stats": ("stats", "count what the store holds"),
     "doctor": ("doctor", "check this installation and its store"),

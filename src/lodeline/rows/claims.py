@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lodeline.errors import CouldNotTellError, MissingLinksError
+from lodeline.errors import MissingLinksError
 from lodeline.fold.row_claims import BLOCKS_FACET, StatedStep, read_claim
 from lodeline.limits import EVIDENCE_CLAIMS_MAX
 from lodeline.proof.row_blocks import prove_row
@@ -32,6 +32,7 @@ class RowClaims:
         self._segment = segment
         self._links = LinkReader(segment)
         self._blocks: dict[tuple[str, str], tuple[Any, int, int] | None] = {}
+        self._reasons: dict[tuple[str, str], str] = {}
         self.proven: dict[Key, dict[str, Any]] = {}
         self.missing: dict[Key, dict[str, Any]] = {}
         self.entries: set[int] = set()
@@ -57,7 +58,7 @@ class RowClaims:
             return "size"
         found = self._find(source, form)
         if found is None:
-            return "pending"
+            return self._reasons.get((source, form), "pending")
         block, entry, index = found
         if row >= block.seals.rows:
             return "pending"
@@ -85,7 +86,8 @@ class RowClaims:
         blocks = _blocks_of(entry.payload or b"{}")
         try:
             block = self._links.open_block(step.block, step.footer)
-        except (MissingLinksError, CouldNotTellError):
+        except MissingLinksError as error:
+            self._reasons[source, form] = error.reason
             return None
         place = next(
             number

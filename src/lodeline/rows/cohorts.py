@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from lodeline.errors import NoCohortError, UsageError
+from lodeline.errors import MissingLinksError, NoCohortError, UsageError
 from lodeline.ingest.predictions import (
     PredictionBlock,
     count_predictions,
@@ -159,10 +159,15 @@ def _fitted(asking: Asking, model: NodeId) -> Composition:
             found.steps[step.content] = FollowedStep(step)
             found.add_gap(hidden_gap(model))
             continue
-        fitted = asking.links.back(step, None)
+        try:
+            fitted = asking.links.back(step, None)
+        except MissingLinksError as error:
+            found.steps[step.content] = FollowedStep(step)
+            found.add_gap(Gap(str(model), error.reason, str(error)))
+            continue
         found.rows[step.input], found.depths[step.input] = fitted, 1
         found.steps[step.content] = FollowedStep(step, 1, len(fitted))
-    if not found.rows:
+    if not found.rows and not found.gaps:
         found.add_gap(Gap(str(model), "capture", "the rows that it was fitted on"))
     return found
 

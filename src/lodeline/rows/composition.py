@@ -125,7 +125,7 @@ class Composer:
 
             return self._links.forward(step, np.arange(0) if rows is None else rows)
         except MissingLinksError as error:
-            found.add_gap(Gap(str(step.output), "pending", str(error)))
+            found.add_gap(Gap(str(step.output), error.reason, str(error)))
             return None
 
     def _note(

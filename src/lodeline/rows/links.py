@@ -79,7 +79,7 @@ class LinkReader:
         self._segment = segment
         # Once a question: a block that lost rows must not answer from what is still open.
         self._successors = segment.blob_successors()
-        for digest in self._successors:
+        for digest in [*self._successors, *segment.expired_blobs()]:
             OPEN_BLOCKS.drop(digest)
         OPEN_BLOCKS.tidy()
 
@@ -159,7 +159,8 @@ class LinkReader:
             folder = index_folder_of(self._segment)
             return Block(source, digest, shape=form, index_folder=folder)
         except UnknownBlobError as error:
-            raise MissingLinksError(digest) from error
+            expired = digest in self._segment.expired_blobs()
+            raise MissingLinksError(digest, "retention" if expired else "pending") from error
         except (ArrowException, OSError, ValueError, KeyError) as error:
             raise StoreCorruptError(digest, f"no block of links: {error}") from error
 

@@ -39,6 +39,7 @@ from lodeline.store.api_keys import API_KEY_TABLES
 from lodeline.store.blob_successors import SUCCESSOR_TABLE
 from lodeline.store.connections import Connection, has_table
 from lodeline.store.database import translate_os_error
+from lodeline.store.expiring import EXPIRY_TABLE
 from lodeline.store.senders import SENDER_TABLES
 from lodeline.store.stream_tables import STREAM_TABLES
 from lodeline.store.tables import FORMAT_VERSION, SCHEMA
@@ -65,6 +66,7 @@ _LATER_SCRIPTS: Final = (
     SENDER_TABLES,
     ACCOUNT_TABLE,
     SUCCESSOR_TABLE,
+    EXPIRY_TABLE,
 )
 
 

@@ -75,7 +75,7 @@ def erase_in_blob(segment: SqlSegment, digest: str, rows: Sequence[int], *, eras
     # 3.
     while digest in successors:
         segment.blobs.remove(digest, overwrite=True)
-        _remove_indexes(segment, digest)
+        remove_indexes(segment, digest)
         digest = successors[digest]
 
 
@@ -102,7 +102,8 @@ def erased_rows(data: bytes) -> set[int]:
     return {number for number, salt in enumerate(salts_of(head, len(lines))) if salt is None}
 
 
-def _remove_indexes(segment: SqlSegment, digest: str) -> None:
+def remove_indexes(segment: SqlSegment, digest: str) -> None:
+    """Remove the indexes that were made of a blob."""
     folder = index_folder_of(segment)
     if folder is not None and folder.is_dir():
         for path in folder.glob(f"{digest.removeprefix('sha256:')}.*"):

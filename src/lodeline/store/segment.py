@@ -269,6 +269,9 @@ class Segment(Protocol):
             StoreCorruptError: stored bytes have another digest.
         """
 
+    def expired_blobs(self) -> dict[str, int]:
+        """Give the blobs that retention removed, each with the entry that says so."""
+
     def blob_successors(self) -> dict[str, str]:
         """Give which blob took the place of which, once rows of it were erased."""
 

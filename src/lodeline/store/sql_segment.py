@@ -47,6 +47,7 @@ from lodeline.store.database import translate_os_error
 from lodeline.store.declarations import read_declarations
 from lodeline.store.endorsements import Endorsements
 from lodeline.store.erasing import apply_erasures
+from lodeline.store.expiring import read_expired
 from lodeline.store.keys import (
     Certified,
     KeyRing,
@@ -712,6 +713,11 @@ class SqlSegment:
             if current == digest:
                 raise
             return self.blobs.get(current)
+
+    def expired_blobs(self) -> dict[str, int]:
+        """Give the blobs that retention removed, each with the entry that says so."""
+        with self.reading() as connection:
+            return read_expired(connection)
 
     def blob_successors(self) -> dict[str, str]:
         """Give which blob took the place of which, once rows of it were erased."""

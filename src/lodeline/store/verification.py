@@ -59,6 +59,7 @@ from lodeline.store.blob_references import iter_blob_references
 from lodeline.store.blob_successors import current_of, erased_rows
 from lodeline.store.connections import Connection
 from lodeline.store.endorsement_checks import iter_cosignature_faults, iter_timestamp_faults
+from lodeline.store.expiring import logged_expiries
 from lodeline.store.keys import KeyRing
 from lodeline.store.map_verification import verify_maps
 from lodeline.store.personal import Erasures, SealedField, read_sealed, with_sealed
@@ -243,13 +244,15 @@ def _verify_blobs(
     for digest, reference in walk.references.items():
         current = current_of(successors, digest)
         if current != digest and digest in named:
+            if digest in walk.expired:
+                walk.expired.add(current)
             references[current] = reference
             firsts[current] = digest
             del references[digest]
             if digest in stored:
                 report.fail("blob.erased", reference[0], "no such blob", digest)
     for digest, (at, _) in references.items():
-        if digest not in stored and digest not in walk.superseded:
+        if digest not in stored and digest not in walk.superseded | walk.expired:
             report.fail("blob.missing", at, digest, "no such blob")
     for digest in sorted(stored):
         try:
@@ -375,6 +378,8 @@ class _Walk:
         self.references: dict[str, tuple[str, str | None]] = {}
         # Digests of blobs that a block of the log has taken the place of.
         self.superseded: set[str] = set()
+        # Digests of blobs that a logged expiry names.
+        self.expired = set(logged_expiries(connection))
         # Of each erasure, the blobs that lost rows.
         self.erased_rows = list(self._erasures.rows)
         (size,) = connection.execute("SELECT count(*) FROM entry").fetchone()
