@@ -4,6 +4,7 @@
     DIR/events/date=YYYY-MM-DD/*.parquet   every event, by event time
     DIR/nodes/date=…                       every node, by the first event that named it
     DIR/edges/date=…                       every assertion of an edge, by its run's first event
+    DIR/row_steps/date=…, DIR/row_links/…  which rows were made of which (`row_links`)
 
 A file's name tells the positions of the log that it covers. Files are made under another name and
 the archive's own file is written last: whatever a crash left beyond the size written there is
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lodeline.errors import MissingExtraError, UsageError
+from lodeline.exports import row_links
 from lodeline.exports.events import iter_opened
 from lodeline.exports.exporting import Exporting, begin_export
 from lodeline.exports.graph_rows import iter_assertions, iter_nodes
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MANIFEST: Final = "lodeline-archive.json"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _PART: Final = re.compile(r"(\d{12})-(\d{12})(-\d+)?\.parquet")
 _NO_DAY: Final = "1970-01-01"
 
@@ -77,6 +79,7 @@ def archive(segment: Segment, folder: Path, *, since: int | None = None) -> Arch
     if export.size > held:
         for table, (schema, rows) in _tables().items():
             files += _write_table(folder / table, schema(), rows(export), export)
+        files += row_links.write_links(folder / "row_links", export)
     folder.mkdir(parents=True, exist_ok=True)
     manifest = {"format": _FORMAT, "origin": segment.origin, "size": export.size}
     waiting = folder / f".{MANIFEST}.part"
@@ -154,6 +157,7 @@ def _tables() -> dict[str, tuple[Callable[[], pa.Schema], Callable[..., Any]]]:
         "events": (_event_schema, _event_rows),
         "nodes": (_node_schema, _node_rows),
         "edges": (_edge_schema, _edge_rows),
+        "row_steps": (row_links.step_schema, row_links.step_rows),
     }
 
 

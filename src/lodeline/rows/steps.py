@@ -174,6 +174,23 @@ class StepIndex:
         return list(steps.values())
 
 
+def iter_steps(
+    connection: Connection, since: int, size: int
+) -> Iterator[tuple[int, int, StoredStep]]:
+    """Walk the steps that some entries state, in their order: position, event time, step."""
+    if not has_row_tables(connection):
+        return
+    found = connection.execute(
+        f"SELECT {_QUALIFIED}, coalesce(b.block, ''), coalesce(b.footer, ''), "
+        "coalesce(b.block_shape, '') FROM row_step s LEFT JOIN row_block b "
+        "ON b.source = s.digest AND b.form = s.shape "
+        "WHERE s.position >= ? AND s.position < ? ORDER BY s.position, s.step_id",
+        (since, size),
+    )
+    for row in found.fetchall():
+        yield row[1], row[2], _step(row)
+
+
 def _step(row: tuple[Any, ...]) -> StoredStep:
     return StoredStep(
         step_id=row[0],

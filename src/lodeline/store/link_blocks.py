@@ -90,6 +90,24 @@ class Links:
             return int(np.sum(self.offsets))
         return int(np.count_nonzero(self.values >= 0))
 
+    def pairs(self, first: int, last: int) -> tuple[Array | None, Array]:
+        """Spell the links of some rows out: output rows, `None` for a set's, and input rows."""
+        if self.shape in _SETS:
+            return None, self.values[first:last]
+        if self.offsets is None:
+            part = self.values[first:last]
+            kept = np.flatnonzero(part >= 0)
+            return kept + first, part[kept]
+        if self.shape == "window":
+            lengths = self.offsets[first:last]
+            inputs = _spread(self.values[first:last], lengths)
+        else:
+            lengths = np.diff(self.offsets[first : last + 1])
+            inputs = self.values[self.offsets[first] : self.offsets[last]]
+        outputs: Array = np.repeat(np.arange(first, last), lengths)
+        kept = inputs >= 0
+        return outputs[kept], inputs[kept]
+
     def claims(self, first: int, last: int) -> list[bytes]:
         """Give what rows claim: their input rows, ascending, eight bytes big-endian each."""
         if self.shape == "window":
