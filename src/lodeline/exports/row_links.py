@@ -20,7 +20,7 @@ from lodeline.errors import MissingLinksError
 from lodeline.exports.exporting import Exporting
 from lodeline.limits import ARCHIVE_ROWS_MAX
 from lodeline.rows.links import LinkReader
-from lodeline.rows.steps import StoredStep, fold_steps, iter_steps
+from lodeline.rows.steps import StoredStep, fold_steps, iter_stored_steps
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,7 +52,7 @@ def step_rows(export: Exporting) -> Iterator[tuple[str, dict[str, Any]]]:
     """Give the steps that the export covers, each with its day."""
     fold_steps(export.segment)
     with export.segment.reading() as connection:
-        for position, time_us, step in iter_steps(connection, export.since, export.size):
+        for position, time_us, step in iter_stored_steps(connection, export.since, export.size):
             yield (
                 datetime.fromtimestamp(time_us // 1_000_000, UTC).date().isoformat(),
                 {
@@ -84,7 +84,7 @@ def write_links(folder: Path, export: Exporting) -> list[Path]:
     reader = LinkReader(export.segment)
     files: list[Path] = []
     with export.segment.reading() as connection:
-        steps = [step for _, _, step in iter_steps(connection, export.since, export.size)]
+        steps = [step for _, _, step in iter_stored_steps(connection, export.since, export.size)]
     for step in steps:
         key = key_of(step)
         if key is None:

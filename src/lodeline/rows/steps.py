@@ -174,7 +174,7 @@ class StepIndex:
         return list(steps.values())
 
 
-def iter_steps(
+def iter_stored_steps(
     connection: Connection, since: int, size: int
 ) -> Iterator[tuple[int, int, StoredStep]]:
     """Walk the steps that some entries state, in their order: position, event time, step."""
