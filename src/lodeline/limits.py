@@ -817,3 +817,7 @@ PAGE_CHECKPOINTS_MAX = 100
 # are downloaded, mended, and sent again by command.
 PAGE_DEAD_LETTERS_MAX = 25
 DEAD_LETTER_SHOWN_BYTES_MAX = 256 * 1024
+
+# Newest entries that the home page reads for what changed and failed in a day: in a busy service
+# they are those of some minutes, which the page says; more would keep its reader waiting.
+PAGE_ENTRIES_READ_MAX = 200

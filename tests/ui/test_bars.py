@@ -139,12 +139,14 @@ def test_a_graph_of_5000_nodes_stays_below_3000_elements(
     store = make_store(tmp_path_factory.mktemp("large") / "s.db", layered_events(5_000))
     with serving(store) as service, watched(browser) as one:
         page = one.open(f"{service.url}/lineage/dataset:made:d0?depth=all")
-        assert page.locator("#graph").get_attribute("data-ready") == "5000"
+        # Leaves with the same neighbours are drawn as one stub.
+        ready = int(page.locator("#graph").get_attribute("data-ready") or 0)
+        assert 4_900 < ready <= 5_000
         assert page.locator("*").count() <= ELEMENTS_MAX
         drawn = int(page.locator("#graph").get_attribute("data-drawn") or 0)
         assert 0 < drawn < 500
         assert one.bytes_sent() <= GRAPH_LOAD_BYTES_MAX
         page.get_by_role("button", name="Whole").click()
-        page.wait_for_function("document.querySelector('#graph').dataset.drawn === '5000'")
+        page.wait_for_function(f"document.querySelector('#graph').dataset.drawn === '{ready}'")
         page.goto(f"{service.url}/lineage/dataset:made:d0?depth=all&view=table")
         assert page.locator("*").count() <= ELEMENTS_MAX

@@ -1,15 +1,19 @@
 """Home is search: one field, hits grouped by kind, and below it what deserves a look.
 
-Everything here is the answer of a question that the API takes, too: `search`, `stats`.
+What is found is the answer of `search`; the rest comes from `home_facts.py`.
 """
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from typing import Any, Final
 
 from starlette.requests import Request
 
-from lodeline.server.endpoints import Caller, Endpoint
+from lodeline.errors import LodelineError
+from lodeline.server.endpoints import Caller, Endpoint, Permission
+from lodeline.server.pages.home_facts import describe_failure, record_facts, together
 from lodeline.server.pages.page_endpoints import page_endpoints, query_of
 from lodeline.server.pages.rendering import Page
 from lodeline.server.pages.service import PageService
@@ -17,6 +21,8 @@ from lodeline.server.pages.service import PageService
 # Of each kind, before "all of them": what fits on a screen with several kinds.
 _HITS_OF_A_KIND: Final = 6
 _HITS_OF_ONE_KIND: Final = 50
+# Each costs two questions.
+_FAILURES_TOLD: Final = 4
 _FILTERS: Final = ("kind", "namespace", "tag", "owner", "as_of", "valid_at", "segment")
 
 
@@ -68,9 +74,32 @@ async def _found(service: PageService, caller: Caller, query: dict[str, str]) ->
 
 async def _welcome(service: PageService, caller: Caller) -> Page:
     stats, problem = await service.find(caller, "stats")
-    facts = {
+    facts: dict[str, Any] = {
         "stats": stats,
         "problem": problem,
         "empty": stats is not None and not any(stats["nodes"].values()),
+        "record": None,
+        "failures": [],
+        "dead_letters": None,
     }
+    if stats is not None and not facts["empty"]:
+        facts |= await service.run(_look, service, caller)
     return Page("home.html", "Lineage for AI pipelines", facts, live=())
+
+
+def _look(service: PageService, caller: Caller) -> dict[str, Any]:
+    allowed, _ = service.segments.of_caller(caller)
+    authoriser = service.segments.authoriser(caller)
+    now_us = time.time_ns() // 1000
+    try:
+        record = together(
+            {name: record_facts(one, authoriser, now_us) for name, one in allowed.items()}
+        )
+        ask = partial(service.ask, caller)
+        failures = [describe_failure(ask, job) for job in record["failed_jobs"][:_FAILURES_TOLD]]
+        letters = None
+        if Permission.OPERATE in caller.permissions and authoriser.sees_all:
+            letters = sum(one.count_dead_letters() for one in allowed.values())
+    except LodelineError as error:
+        return {"problem": str(error)}
+    return {"record": record, "failures": failures, "dead_letters": letters}
