@@ -40,6 +40,9 @@ ROOT = Path(__file__).parents[1]
 FLIGHTS = ROOT / "examples" / "flights"
 SOURCES = ROOT / "src"
 
+# No program takes longer on a busy machine; one that does is told by name instead of hanging.
+PROGRAM_SECONDS_MAX = 300
+
 # What `train.py` imports, without its work: the fixed part of the cost.
 IMPORTS = "import joblib, pandas, sklearn.compose, sklearn.ensemble, sklearn.metrics"
 
@@ -77,7 +80,7 @@ def plain_environment(cache: Path) -> dict[str, str]:
 def captured_environment(plain: dict[str, str], folder: Path) -> dict[str, str]:
     """What `lodeline run` hands down, so that the program is measured without its parent."""
     sys.path.insert(0, str(SOURCES))
-    from lodeline.capture import adapters, process
+    from lodeline.capture import adapters, privacy, process
 
     entries = adapters.read_entry_points().items()
     bootstrap = Path(process.__file__).parent / "bootstrap"
@@ -90,13 +93,23 @@ def captured_environment(plain: dict[str, str], folder: Path) -> dict[str, str]:
         process.RUN: process.new_run_id(),
         process.RUNNER: str(os.getpid()),
         process.JOB: "bench",
+        # No rules, as the parent hands down: without it the program looks for settings.
+        privacy.RULES: "",
     }
 
 
 def measure(command: list[str], environment: dict[str, str], folder: Path) -> tuple[float, float]:
     """CPU and wall seconds of one process and its children."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, env=environment, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        command,
+        env=environment,
+        cwd=folder,
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        timeout=PROGRAM_SECONDS_MAX,
+    )
     wall = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -107,7 +120,7 @@ def compare(
     pairs: int, plain: Callable[[], tuple[float, float]], other: Callable[[], tuple[float, float]]
 ) -> dict[str, object]:
     """Alternate both arms; medians of the plain arm and of the paired differences."""
-    measured = []
+    measured: list[tuple[tuple[float, float], tuple[float, float]]] = []
     plain(), other()  # both warm: byte code, page cache
     for number in range(pairs):
         if number % 2:
@@ -115,6 +128,8 @@ def compare(
         else:
             first, second = plain(), other()
         measured.append((first, second))
+        seen = f"{number + 1} of {pairs} pairs: {first[0]:.2f} s plain, {second[0]:.2f} s captured"
+        print(seen, file=sys.stderr, flush=True)
     plain_cpu = statistics.median(first[0] for first, _ in measured)
     plain_wall = statistics.median(first[1] for first, _ in measured)
     cpu = sorted(second[0] - first[0] for first, second in measured)

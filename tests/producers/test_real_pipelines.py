@@ -6,6 +6,7 @@ that they ran, column by column, while a client reads.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from typing import Any, Self
 import pytest
 
 from brokers import free_port
+from lodeline.store import open_segment
 from postgres_servers import Server, binaries
 from service import Service, serving
 
@@ -179,10 +181,13 @@ def airflow_settings(
         AIRFLOW__CORE__PARALLELISM="1",
         AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="true",
         AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=metadata,
+        AIRFLOW__OPENLINEAGE__CUSTOM_RUN_FACETS="lodeline.integrations.airflow.run_facets",
         AIRFLOW__OPENLINEAGE__NAMESPACE="airflow",
         AIRFLOW__OPENLINEAGE__TRANSPORT=json.dumps({"type": "http", "url": service.url}),
         AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="false",
         PYTHONDONTWRITEBYTECODE="1",
+        # Where it is not installed beside Airflow.
+        PYTHONPATH=str(ROOT / "src"),
     )
 
 
@@ -270,3 +275,22 @@ def test_an_airflow_dag_over_http_gives_the_columns_of_its_sql(
     jobs = {e["job"] for e in tables["edges"] if e["kind"] == "derives"}
     assert jobs == {"job:airflow:shop.paid", "job:airflow:shop.totals", "job:airflow:shop.best"}
     assert tables["complete"] is True
+    _has_environment_and_code(service.log.parent / "lodeline.db")
+
+
+def _has_environment_and_code(store: Path) -> None:
+    """The provider's events of tasks say what Lodeline's function added."""
+    segment = open_segment(f"sqlite:///{store}", create=False)
+    events = [json.loads(one.payload or b"") for one in segment.iter_entries(kinds=("event",))]
+    segment.close()
+    told = [
+        event["run"]["facets"]
+        for event in events
+        if event.get("job", {}).get("name") == "shop.paid" and event["eventType"] == "COMPLETE"
+    ]
+    assert told
+    for facets in told:
+        assert facets["lodeline_environment"]["packages"]["apache-airflow"] == "3.3.2"
+        source = (HERE / "airflow_dags" / "shop.py").read_bytes()
+        digest = hashlib.sha256(source).hexdigest()
+        assert facets["lodeline_code"]["sourceDigest"] == f"sha256:{digest}"

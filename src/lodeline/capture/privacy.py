@@ -19,16 +19,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lodeline.credentials import MARK, is_secret_name
-from lodeline.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from lodeline.errors import UsageError
 
 # What only rules need is imported where it is needed: observed programs mostly have none, and
 # start with the rest.
@@ -47,8 +47,7 @@ _LISTED: Final = _KEYED | {
 _VALUE_FACETS: Final = frozenset({"columnMetrics"})
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """What one entry of `columns` says. All patterns are globs."""
 
     dataset: str = "*"
@@ -71,22 +70,41 @@ class Rule:
 _HARMLESS: Final = frozenset({int, float, bool, type(None)})
 
 
-@dataclass(frozen=True)
 class Privacy:
     """The rules of this process.
 
-    Attributes:
+    Args:
         rules: of columns.
         parameters: names of parameters, metrics and seeds whose values are withheld.
         variables: environment variables that are recorded beside the built-in list.
         key: where the key lies: `file:PATH` or `env:NAME`.
     """
 
-    rules: tuple[Rule, ...] = ()
-    parameters: tuple[str, ...] = ()
-    variables: tuple[str, ...] = ()
-    key: str = ""
-    _actions: dict[tuple[str, str], str] = field(default_factory=dict, compare=False, repr=False)
+    # No dataclass: what makes one takes longer to load than all else that a program without rules
+    # needs of this.
+    __slots__ = ("_actions", "key", "parameters", "rules", "variables")
+
+    def __init__(
+        self,
+        rules: tuple[Rule, ...] = (),
+        parameters: tuple[str, ...] = (),
+        variables: tuple[str, ...] = (),
+        key: str = "",
+    ) -> None:
+        self.rules = rules
+        self.parameters = parameters
+        self.variables = variables
+        self.key = key
+        self._actions: dict[tuple[str, str], str] = {}
+
+    def _said(self) -> tuple[object, ...]:
+        return self.rules, self.parameters, self.variables, self.key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Privacy) and self._said() == other._said()
+
+    def __hash__(self) -> int:
+        return hash(self._said())
 
     @property
     def hides(self) -> bool:
@@ -177,7 +195,7 @@ class Privacy:
 
     def _part(self, purpose: str) -> bytes:
         if not self.key:
-            raise UsageError("privacy: hash and encrypt need a key; set `key` in `[privacy]`")
+            raise _refusal("privacy: hash and encrypt need a key; set `key` in `[privacy]`")
         return _derive(read_key(self.key), purpose)
 
     def parameter(self, name: str, value: Any) -> Any:
@@ -239,7 +257,7 @@ class Privacy:
 
     def to_text(self) -> str:
         """JSON for the processes below; empty for no rules."""
-        if self == Privacy():
+        if not any(self._said()):
             return ""
         import json
 
@@ -293,18 +311,18 @@ def parse_privacy(table: Mapping[str, Any], *, folder: Path | None = None) -> Pr
     """
     unknown = table.keys() - {"columns", "parameters", "variables", "key"}
     if unknown:
-        raise UsageError(f"privacy: unknown members {', '.join(sorted(unknown))}")
+        raise _refusal(f"privacy: unknown members {', '.join(sorted(unknown))}")
     entries = table.get("columns", [])
     if not isinstance(entries, Sequence) or isinstance(entries, str):
-        raise UsageError("privacy.columns: write [[privacy.columns]] for each rule")
+        raise _refusal("privacy.columns: write [[privacy.columns]] for each rule")
     rules = tuple(_parse_rule(entry) for entry in entries)
     key = table.get("key", "")
     if not isinstance(key, str) or (key and not key.startswith(("file:", "env:"))):
-        raise UsageError("privacy.key: write file:PATH or env:NAME")
+        raise _refusal("privacy.key: write file:PATH or env:NAME")
     if key.startswith("file:") and folder is not None:
         key = f"file:{folder / key.removeprefix('file:')}"
     if not key and any(rule.hash or rule.encrypt for rule in rules):
-        raise UsageError("privacy: hash and encrypt need a key; set `key` in `[privacy]`")
+        raise _refusal("privacy: hash and encrypt need a key; set `key` in `[privacy]`")
     return Privacy(
         rules,
         _patterns(table.get("parameters", ()), "parameters"),
@@ -315,10 +333,10 @@ def parse_privacy(table: Mapping[str, Any], *, folder: Path | None = None) -> Pr
 
 def _parse_rule(entry: Any) -> Rule:
     if not isinstance(entry, Mapping) or entry.keys() - _MEMBERS:
-        raise UsageError(f"privacy.columns: a rule has {', '.join(sorted(_MEMBERS))}")
+        raise _refusal(f"privacy.columns: a rule has {', '.join(sorted(_MEMBERS))}")
     dataset = entry.get("dataset", "*")
     if not isinstance(dataset, str):
-        raise UsageError("privacy.columns: dataset is a pattern of namespace:name")
+        raise _refusal("privacy.columns: dataset is a pattern of namespace:name")
     allow = None if "allow" not in entry else _patterns(entry["allow"], "allow")
     listed = {name: _patterns(entry.get(name, ()), name) for name in _STRENGTH}
     return Rule(dataset, allow, **listed)
@@ -326,10 +344,16 @@ def _parse_rule(entry: Any) -> Rule:
 
 def _patterns(value: Any, name: str) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise UsageError(f"privacy: {name} is a list of patterns")
+        raise _refusal(f"privacy: {name} is a list of patterns")
     if not all(isinstance(one, str) for one in value):
-        raise UsageError(f"privacy: {name} is a list of patterns")
+        raise _refusal(f"privacy: {name} is a list of patterns")
     return tuple(value)
+
+
+def _refusal(text: str) -> UsageError:
+    from lodeline.errors import UsageError
+
+    return UsageError(text)
 
 
 def current() -> Privacy:
@@ -382,10 +406,10 @@ def read_key(place: str) -> bytes:
     try:
         data = os.environ[name].encode() if scheme == "env" else Path(name).read_bytes()
     except (KeyError, OSError) as error:
-        raise UsageError(f"the privacy key {place} cannot be read") from error
+        raise _refusal(f"the privacy key {place} cannot be read") from error
     data = data.strip()
     if len(data) < 16:
-        raise UsageError(f"the privacy key {place} is shorter than 16 bytes")
+        raise _refusal(f"the privacy key {place} is shorter than 16 bytes")
     return data
 
 

@@ -279,6 +279,10 @@ def _child_environment(options: RunOptions, name: RunName) -> dict[str, str]:
         process.NAMESPACE: name.namespace,
         "LODELINE_SPOOL": str(options.spool),
     }
+    # Producers of OpenLineage below, such as dbt's, name their parent by it. Slashes, which nothing
+    # escapes, divide its parts.
+    if "/" not in name.namespace + name.job:
+        environment["OPENLINEAGE_PARENT_ID"] = "/".join(name)
     folder_files = number_setting("folder_files", otherwise=FOLDER_FILES)
     environment[folders.VARIABLE] = str(int(folder_files))
     if options.rows:
