@@ -104,6 +104,12 @@ def test_an_unknown_identifier_is_named_with_the_nearest(service: Service) -> No
     assert (told.status, told.json["code"]) == (404, "no.unknown_node")
 
 
+def test_the_nearest_are_searched_for_where_a_namespace_is_wrong(service: Service) -> None:
+    told = service.send("GET", "/lineage/dataset:elsewhere:b.json").json
+    assert "dataset:n:b" in told["nearest"]
+    assert len(told["nearest"]) <= 3
+
+
 def test_a_browser_gets_a_page_for_a_path_that_is_not_there(service: Service) -> None:
     reply = service.send("GET", "/nowhere", **HTML)
     assert (reply.status, reply.headers["content-type"]) == (404, "text/html; charset=utf-8")

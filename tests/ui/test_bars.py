@@ -147,6 +147,6 @@ def test_a_graph_of_5000_nodes_stays_below_3000_elements(
         assert 0 < drawn < 500
         assert one.bytes_sent() <= GRAPH_LOAD_BYTES_MAX
         page.get_by_role("button", name="Whole").click()
-        page.wait_for_function(f"document.querySelector('#graph').dataset.drawn === '{ready}'")
+        page.wait_for_selector(f"#graph[data-drawn='{ready}']")
         page.goto(f"{service.url}/lineage/dataset:made:d0?depth=all&view=table")
         assert page.locator("*").count() <= ELEMENTS_MAX

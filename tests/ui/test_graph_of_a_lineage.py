@@ -154,9 +154,8 @@ def test_3000_siblings_wait_behind_a_stub_and_come_without_moving_the_others(
             page.keyboard.press("ArrowDown")
         assert "+2,992 datasets" in said(page)
         page.keyboard.press("Enter")
-        page.wait_for_function("document.querySelector('[data-said]').textContent.length > 0")
         page.get_by_role("button", name="Whole").click()
-        page.wait_for_function("document.querySelector('#graph').dataset.drawn === '34'")
+        page.wait_for_selector("#graph[data-drawn='34']")
 
 
 @pytest.mark.parametrize("form", ["SVG", "PNG", "Mermaid"])
@@ -189,9 +188,7 @@ def test_a_service_that_goes_away_leaves_the_page_as_it_is(
         assert gone.stop() == 0
         page.locator("[data-canvas]").focus()
         page.keyboard.press("ArrowLeft")
-        page.wait_for_function(
-            "document.querySelector('[data-panel]').textContent.includes('does not answer')"
-        )
+        page.locator("[data-panel]").get_by_text("does not answer").wait_for()
         assert page.locator("h1").inner_text() == title
         assert page.locator("#graph canvas").is_visible()
 
@@ -210,4 +207,4 @@ def test_new_events_are_told_and_nothing_moves_until_they_are_asked_for(
         button.wait_for()
         assert page.locator("main").inner_text() == before
         button.click()
-        page.wait_for_function("document.querySelector('h1').textContent.includes('1 down')")
+        page.locator("h1", has_text="1 down").wait_for()

@@ -8,13 +8,15 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lodeline.errors import UsageError
+from lodeline.errors import UnknownNodeError, UsageError
+from lodeline.limits import SEARCH_CHARACTERS_MAX
 from lodeline.server.endpoints import Caller, Endpoint, Permission
 from lodeline.server.pages.refusing import refuse
 from lodeline.server.pages.rendering import Page, render
 from lodeline.server.pages.service import PageService
 
 ServePage = Callable[[Request, Caller], Awaitable[Page]]
+_NEAREST: Final = 3
 _TRUE: Final = frozenset({"1", "true", "on", "yes"})
 
 
@@ -37,7 +39,10 @@ def page_endpoints(
     """
 
     async def answer(request: Request, caller: Caller) -> Response:
-        page = await serve(request, caller)
+        try:
+            page = await serve(request, caller)
+        except UnknownNodeError as error:
+            raise await _with_nearest(service, caller, error) from error
         # Writing a large page takes milliseconds, which the loop has not.
         return await service.run(render, request, caller, page)
 
@@ -47,6 +52,19 @@ def page_endpoints(
         page_endpoint("GET", one, answer, summary, permission=permission)
         for one in (beside, path)
     ]
+
+
+async def _with_nearest(
+    service: PageService, caller: Caller, error: UnknownNodeError
+) -> UnknownNodeError:
+    """Name the nearest that a search for the name finds, where fewer than three are known."""
+    if len(error.nearest) >= _NEAREST:
+        return error
+    words = error.node_id.partition("#")[0].rpartition(":")[2][:SEARCH_CHARACTERS_MAX]
+    found, _ = await service.find(caller, "search", q=words or error.node_id, limit=_NEAREST)
+    others = [hit["id"] for hit in found["results"]] if found else []
+    nearest = dict.fromkeys([*error.nearest, *others])
+    return UnknownNodeError(error.node_id, tuple(nearest)[:_NEAREST])
 
 
 def page_endpoint(
