@@ -82,7 +82,10 @@ def rows(
         if not back:
             asking.add_predictions(found)
         direction = question.asked_direction()
-        return asking.write(root, direction, found, set(starts), page)
+        answer = asking.write(root, direction, found, set(starts), page)
+        if root.kind == "prediction":
+            answer["trained_on"] = asking.trained_on(root)
+        return answer
 
 
 @contextmanager
@@ -190,6 +193,21 @@ class Asking:
             gaps.append(Gap(str(root), "capture", "the rows that the model was given"))
         found = {node: np.unique(np.array(keys, np.int64)) for node, keys in starts.items()}
         return root, dict(found), gaps
+
+    def trained_on(self, root: NodeId) -> dict[str, int]:
+        """Count the rows that a prediction's model was fitted on, by dataset; `cohort` lists them.
+
+        Kept apart from the rows behind the features: a decision is made of those.
+        """
+        block = get_prediction(self.inquiry, root).block
+        model = None if block is None else block.model
+        if model is None or not self.may_see(model):
+            return {}
+        return {
+            str(step.input): step.count
+            for step in self.index.into(model)
+            if not is_memory(step.input) and self.may_see(step.input)
+        }
 
     def at_version(self, node: NodeId) -> NodeId:
         """Give a node at the version asked for, else at the newest that a step knows."""
