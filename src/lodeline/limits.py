@@ -654,6 +654,10 @@ FEATURE_ROWS_MAX = 1_000
 # with more of them gets a gap.
 ROW_WINDOW_LINKS_MAX = 50_000_000
 
+# Samples whose order of feeding is kept in one process, 8 bytes each until it is written. Later
+# epochs are a gap.
+EPOCH_SAMPLES_MAX = 100_000_000
+
 # Labels of personal values in one facet; one label names many values by a wildcard. A facet with
 # more is sealed whole.
 PERSONAL_LABELS_MAX = 100

@@ -170,28 +170,43 @@ def set_finder() -> None:
 
 def follow_split(module: Any, patches: Patches) -> None:
     """Follow `train_test_split`: row numbers are split along with the tables."""
-    original = module.train_test_split
+    follow_drawing(module, "train_test_split", 2, patches)
+
+
+def follow_drawing(module: Any, name: str, parts_each: int, patches: Patches) -> None:
+    """Follow a function that draws rows of several tables alike: row numbers are drawn along.
+
+    Args:
+        module: that has it.
+        name: its name.
+        parts_each: how many parts it makes of each table.
+        patches: to undo.
+    """
+    original = getattr(module, name)
 
     def lodeline(*arrays: Any, **options: Any) -> Any:
         tracks = [TRACKING.find(array) for array in arrays]
-        if not any(tracks):
+        if not any(tracks) or LOCAL.busy:
             return original(*arrays, **options)
         import numpy as np
 
         # One permutation serves all arrays of a call, so one array more changes nothing.
         parts = original(*arrays, np.arange(len(arrays[0])), **options)
+        rows = parts[-parts_each:]
         try:
             for number, track in enumerate(tracks):
-                if track is not None:
-                    for side in (0, 1):
-                        TRACKING.follow(
-                            parts[2 * number + side], track, parts[-2 + side], "train_test_split"
-                        )
+                if track is None or not TRACKING.verify(arrays[number], track):
+                    continue
+                for side in range(parts_each):
+                    part = parts[parts_each * number + side]
+                    if TRACKING.find(part) is None:
+                        TRACKING.adopt(part, name, [(track, rows[side])], ())
         except Exception as error:  # capture's outermost door
-            RECORDER.trouble("rows.train_test_split", error)
-        return parts[:-2]
+            RECORDER.trouble(f"rows.{name}", error)
+        kept = parts[:-parts_each]
+        return kept[0] if parts_each == 1 and len(arrays) == 1 else kept
 
-    patches.replace(module, "train_test_split", patches.finish(lodeline, original))
+    patches.replace(module, name, patches.finish(lodeline, original))
 
 
 # Which operations

@@ -592,14 +592,20 @@ def written_rows(table: Any, path: str) -> dict[str, Any] | None:
 class _Fits:
     """The rows that fitted estimators were fitted on, by weak identity."""
 
-    known: dict[int, tuple[weakref.ref[Any], Track]] = field(default_factory=dict)
+    known: dict[int, tuple[weakref.ref[Any], list[tuple[Track, str]]]] = field(default_factory=dict)
 
 
 _FITS: Final = _Fits()
 
 
-def note_fit(estimator: Any, table: Any) -> None:
-    """Remember which rows an estimator was fitted on; without a verified track forget it."""
+def note_fit(estimator: Any, table: Any, *, weights: bool = False) -> None:
+    """Remember which rows an estimator was fitted on; without a verified track forget it.
+
+    Args:
+        estimator: fitted.
+        table: that it was fitted on.
+        weights: each row had a weight.
+    """
     track = TRACKING.find(table)
     key = id(estimator)
     if track is None or not TRACKING.verify(table, track):
@@ -607,8 +613,37 @@ def note_fit(estimator: Any, table: Any) -> None:
         operator, detail = TRACKING.find_loss(table) or ("fit", "the rows of its table are unknown")
         RECORDER.gap(f"rows: {operator}", "capture", detail)
         return
-    known = _FITS.known
-    known[key] = (weakref.ref(estimator, lambda _: known.pop(key, None)), track)
+    note_rows(estimator, [(track, "fit with sample_weight" if weights else "fit")])
+
+
+def note_rows(estimator: Any, tracks: list[tuple[Track, str]]) -> None:
+    """Remember which rows went into an estimator, in some sets, each with words for its step."""
+    key, known = id(estimator), _FITS.known
+    known[key] = (weakref.ref(estimator, lambda _: known.pop(key, None)), tracks)
+
+
+def note_fold(estimator: Any, table: Any, rows: Any, fold: str) -> None:
+    """Remember that an estimator was fitted on some rows of a table, as one fold of several."""
+    track = TRACKING.find(table)
+    if track is None or not TRACKING.verify(table, track):
+        return
+    import numpy as np
+
+    places = np.asarray(rows, np.int64)
+    part = Track(track.source, _compose(track.positions, places), len(places), None)
+    part.operators, part.gaps = track.operators, track.gaps
+    note_rows(estimator, [(part, fold)])
+
+
+def note_aligned(result: Any, table: Any, operator: str) -> None:
+    """Follow a result of which each row was made of the same row of a table."""
+    if not hasattr(result, "__array_interface__") and not hasattr(result, "iloc"):
+        return
+    track = TRACKING.find(table)
+    if track is None or _length(result) != track.rows or result is table:
+        return
+    if TRACKING.verify(table, track):
+        TRACKING.adopt(result, operator, [(track, None)], ())
 
 
 def fitted_rows(estimator: Any, namespace: str, name: str) -> dict[str, Any] | None:
@@ -620,10 +655,11 @@ def fitted_rows(estimator: Any, namespace: str, name: str) -> dict[str, Any] | N
     if entry is None or entry[0]() is not estimator:
         return None
     output = Anchor(namespace, name)
-    step = TRACKING.set_step(entry[1], output, "fit")
-    if step is None:
-        return None
-    ROW_STEPS.add([step])
+    for track, words in entry[1]:
+        step = TRACKING.set_step(track, output, words)
+        if step is None:
+            return None
+        ROW_STEPS.add([step])
     return ROW_STEPS.find_facet(output)
 
 

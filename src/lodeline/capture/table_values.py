@@ -32,6 +32,8 @@ def snapshot(table: Any) -> Snapshot:
     if hasattr(table, "height"):
         # In polars values never change; columns may be put in others' place.
         return Snapshot(table.clone())
+    if hasattr(table, "storage_offset"):
+        return Snapshot(table.detach().numpy().copy())
     return Snapshot(table.copy())
 
 
@@ -96,7 +98,7 @@ def _same_polars(table: Any, reference: Any, places: Any) -> tuple[Any, ...] | N
 def _same_arrays(table: Any, reference: Any, places: Any) -> tuple[Any, ...] | None:
     import numpy as np
 
-    one = np.asarray(table)
+    one = table.detach().numpy() if hasattr(table, "storage_offset") else np.asarray(table)
     two = np.asarray(reference)
     if places is not None:
         two = two[places]

@@ -40,6 +40,8 @@ _VALIDATIONS: Final = (
     *("cross_val_score", "cross_validate", "cross_val_predict", "permutation_test_score"),
     *("learning_curve", "validation_curve"),
 )
+# Estimators that call functions of the program's, or make other rows.
+_FREE: Final = frozenset({"FunctionTransformer", "PatchExtractor"})
 # What a splitter or a sampler chooses rows by.
 _CRITERIA: Final = (
     *("n_splits", "n_repeats", "test_size", "train_size", "shuffle", "p", "n_groups"),
@@ -167,6 +169,11 @@ class _Observer:
                 self._patches.outermost(module, name, functools.partial(self.after_metric, name))
 
     def _patch_samplers(self, module: Any) -> None:
+        if self._recorder.rows:
+            from lodeline.capture.frame_rows import follow_drawing
+
+            for name in ("resample", "shuffle"):
+                follow_drawing(module, name, 1, self._patches)
         for name in ("resample", "shuffle"):
             self._patches.outermost(module, name, functools.partial(self.after_sample, name))
 
@@ -206,9 +213,12 @@ class _Observer:
             self._note_search(estimator, folds, flow)
         self._note_features(args[1] if len(args) > 1 else kwargs.get("X"), fitted.features)
         if self._recorder.rows:
-            from lodeline.capture.row_tracking import note_fit
+            from lodeline.capture.row_tracking import note_aligned, note_fit
 
-            note_fit(estimator, args[1] if len(args) > 1 else kwargs.get("X"))
+            table = args[1] if len(args) > 1 else kwargs.get("X")
+            note_fit(estimator, table, weights=kwargs.get("sample_weight") is not None)
+            if result is not estimator and _keeps_rows(estimator):
+                note_aligned(result, table, f"{type(estimator).__name__}.fit_transform")
 
     def _note_parameters(self, estimator: Any, parameters: dict[str, Any]) -> None:
         kind = type(estimator).__name__
@@ -259,6 +269,11 @@ class _Observer:
         fitted = find_fitted(estimator)
         flow |= fitted.flow if fitted is not None else self._recorder.flow.unknown()
         self._recorder.tag(result, flow)
+        if self._recorder.rows and _keeps_rows(estimator):
+            from lodeline.capture.row_tracking import note_aligned
+
+            table = args[1] if len(args) > 1 else kwargs.get("X")
+            note_aligned(result, table, type(estimator).__name__)
 
     def after_score(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del kwargs
@@ -325,11 +340,22 @@ class _Observer:
             for key, values in result.items():
                 if "score" in key:
                     self._metrics.note(f"{title}.{key}", _listed(values))
+            self._note_folds(result.get("estimator", ()), tables[0] if tables else None)
             for part in result.get("estimator", ()):
                 _tag_part(self._recorder, part, flow, _columns(tables[0] if tables else None))
         elif name.endswith("_score"):
             self._metrics.note(title, _listed(result))
         self._folds.tell(self._folds.taken(tables[0] if tables else None), flow)
+
+    def _note_folds(self, estimators: Any, table: Any) -> None:
+        """Each estimator of a cross-validation was fitted on the rows of its fold."""
+        folds = self._folds.rows
+        if not self._recorder.rows or not estimators or len(folds) != len(estimators):
+            return
+        from lodeline.capture.row_tracking import note_fold
+
+        for number, (estimator, rows) in enumerate(zip(estimators, folds, strict=True)):
+            note_fold(estimator, table, rows, f"fit, fold {number + 1} of {len(folds)}")
 
     def after_bundled(
         self,
@@ -382,11 +408,13 @@ class _Folds(threading.local):
     def __init__(self, recorder: Recorder, patches: Patches) -> None:
         self._recorder = recorder
         self._waiting: list[dict[str, Any]] = []
+        self.rows: list[Any] = []
         patches.hide(_Folds._iter.__code__)
 
     def watch(self, found: Iterator[Any], splitter: Any, table: Any) -> Iterator[Any]:
         """Give what `split` gave, as it comes, and tell of it at the end."""
         folds: list[dict[str, Any]] = []
+        self.rows = []
         return self._iter(found, folds, functools.partial(self._end, splitter, table, folds))
 
     def _iter(
@@ -403,6 +431,8 @@ class _Folds(threading.local):
         try:
             if len(folds) < FOLDS_MAX:
                 train, test = pair
+                if self._recorder.rows:
+                    self.rows.append(train)
                 fold = {"train": len(train), "test": len(test)}
                 folds.append(fold | _digest_of(train, test))
         except Exception as error:  # capture's outermost door
@@ -488,6 +518,18 @@ def _tag_members(recorder: Recorder, result: Any, flow: int) -> None:
     for member in members if isinstance(members, (list, tuple)) else [members]:
         if recorder.flow.is_data(member):
             recorder.tag(member, flow)
+
+
+def _keeps_rows(estimator: Any) -> bool:
+    """Whether each row of a result is that of the same row given: so for scikit-learn's own.
+
+    One that calls the program's functions on whole tables may do anything with them.
+    """
+    parts = [estimator, *estimator.get_params(deep=True).values()]
+    kinds = [type(part) for part in parts if hasattr(part, "fit")]
+    return all(
+        kind.__module__.startswith("sklearn.") and kind.__name__ not in _FREE for kind in kinds
+    )
 
 
 def _columns(table: Any) -> list[str]:

@@ -21,11 +21,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lodeline.capture.datasets import Dataset, find_dataset
+from lodeline.capture.epoch_rows import Epoch, Epochs, follow_tensor, learned_rows
 from lodeline.capture.flow import BOUND
 from lodeline.capture.models import FINDERS, Fitted, find_fitted, record_model, record_use
 from lodeline.capture.patches import Patches
 from lodeline.capture.recorder import Recorder
+from lodeline.capture.row_tracking import Track, note_rows
 from lodeline.capture.values import plain
+from lodeline.errors import UnfollowedRowsError
 from lodeline.limits import FLOW_MEMBERS_MAX, FOLD_ROWS_DIGESTED_MAX
 
 _FUNCTIONS: Final = ("tensor", "as_tensor", "from_numpy", "asarray")
@@ -88,9 +91,12 @@ class _Loader:
     flow: int
     elsewhere: bool
     batch_size: Any
+    dataset: Any = None
+    in_order: bool = True
     epochs: int = 0
     batches: int = 0
     told: tuple[int, int] = (0, 0)
+    epoch: Epoch | None = None
 
 
 @dataclass(eq=False)
@@ -120,6 +126,7 @@ class _Observer:
         self._trainings: dict[int, _Training] = {}
         self._weights: dict[int, tuple[weakref.ref[Any], _Training]] = {}
         self._states: dict[int, tuple[weakref.ref[Any], weakref.ref[Any]]] = {}
+        self._epochs = Epochs()
 
     # Installing
 
@@ -129,6 +136,8 @@ class _Observer:
         for name in _FUNCTIONS:
             original = getattr(torch, name)
             self._patches.passage(torch, name, data=True)
+            if self._recorder.rows:
+                self._patches.door(torch, name, self._after_tensor)
             # TorchScript knows these functions by identity, once it has listed them.
             listed = getattr(_builtins, "_builtin_table", None)
             if listed and id(original) in listed:
@@ -142,6 +151,9 @@ class _Observer:
         self._patches.wrap(loader, "__iter__", vars(loader)["__iter__"], self._iterating)
         steps = dataloader._BaseDataLoaderIter  # the only place that every batch passes
         self._patches.wrap(steps, "__next__", vars(steps)["__next__"], self._next)
+        if self._recorder.rows:
+            self._patches.wrap(steps, "_next_index", vars(steps)["_next_index"], self._asking)
+            self._patches.after(steps, "_reset", lambda _, args, __: self._epochs.restart(args[0]))
         for owner in (torch.utils.data, torch.utils.data.dataset):
             self._patches.door(owner, "random_split", self.after_random_split)
         handle = register_optimizer_step_post_hook(self._after_step)
@@ -184,15 +196,27 @@ class _Observer:
     def copying(self, original: Any) -> Any:
         """Wrap a method whose result is a copy: it comes from where its tensor came from."""
         find, tag = self._recorder.flow.find, self._recorder.flow.tag
+        rows, after = self._recorder.rows, self._after_tensor
 
         def lodeline(self: Any, *args: Any, **kwargs: Any) -> Any:
             result = original(self, *args, **kwargs)
             flow = find(self)
             if flow is not None and result is not self:
                 tag(result, flow)
+                if rows:
+                    after((result), (self,), {})
             return result
 
         return lodeline
+
+    def _after_tensor(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Follow the rows of an array or tensor into a tensor made of it."""
+        try:
+            origin = args[0] if args else next(iter(kwargs.values()), None)
+            if hasattr(result, "storage_offset"):
+                follow_tensor(result, origin)
+        except Exception as error:  # capture's outermost door
+            self._recorder.trouble("rows.tensor", error)
 
     def flow_of(self, thing: Any) -> int:
         """The flow of a tensor, a view of one, or anything else."""
@@ -229,6 +253,24 @@ class _Observer:
             if loader is not None:
                 loader.batches += 1
                 loader.flow |= flow.read_so_far & ~before
+                epoch = observer._epochs.find(self)
+                loader.epoch = epoch
+                if epoch is not None:
+                    epoch.yielded += 1
+            return batch
+
+        return lodeline
+
+    def _asking(self, original: Any) -> Any:
+        """Wrap where an iterator asks its sampler for the samples of a batch."""
+        epochs, trouble = self._epochs, self._recorder.trouble
+
+        def lodeline(self: Any) -> Any:
+            batch = original(self)
+            try:
+                epochs.ask(self, batch)
+            except Exception as error:  # capture's outermost door
+                trouble("rows.DataLoader", error)
             return batch
 
         return lodeline
@@ -245,6 +287,8 @@ class _Observer:
             if id(iterator) not in self._iterators:
                 weakref.finalize(iterator, self._end_iterator, id(iterator))
             self._iterators[id(iterator)] = entry
+            if self._recorder.rows:
+                self._epochs.begin(entry, iterator)
             if entry.epochs & (entry.epochs - 1) == 0:
                 self._tell_loader(entry)
         except Exception as error:  # capture's outermost door
@@ -252,6 +296,7 @@ class _Observer:
 
     def _end_iterator(self, key: int) -> None:
         loader = self._iterators.pop(key, None)
+        self._epochs.end(key)
         if loader is self._feeding:
             self._feeding = None
 
@@ -281,7 +326,9 @@ class _Observer:
         if not flow & BOUND:
             self._tell_sampling(facet, flow)
         elsewhere = bool(loader.num_workers) and not pure
-        return _Loader(title, flow, elsewhere, loader.batch_size)
+        dataset = loader.dataset if self._recorder.rows else None
+        in_order = getattr(loader, "in_order", True)
+        return _Loader(title, flow, elsewhere, loader.batch_size, dataset, in_order)
 
     def _tell_sampling(self, facet: dict[str, Any], flow: int) -> None:
         for source in self._recorder.flow.datasets(flow):
@@ -369,6 +416,9 @@ class _Observer:
                 return
         training.steps += 1
         loader = self._feeding
+        if loader is not None and loader.epoch is not None:
+            loader.epoch.steps += 1
+            loader.epoch.learned = loader.epoch.yielded
         if loader is None:
             training.flow |= self._recorder.flow.unknown()
         elif not training.loaders or training.loaders[-1] is not loader:
@@ -464,7 +514,34 @@ class _Observer:
         if not trainings:
             fitted.flow, late = self._recorder.flow.unknown() | BOUND, True
         facet = self._model(module, weights, trainings, dataset, kind)
+        if self._recorder.rows:
+            module = self._note_rows(module, weights, trainings)
         record_model(self._recorder, dataset, fitted, facet, estimator=module, late=late)
+
+    def _note_rows(self, module: Any, weights: list[Any], trainings: list[_Training]) -> Any:
+        """Remember the rows that weights learned from, epoch by epoch.
+
+        Returns:
+            What they are remembered by: the module, or a weight of it where that is not known.
+        """
+        holder = module if module is not None else weights[0]
+        tracks: list[tuple[Track, str]] = []
+        gaps: list[tuple[str, str]] = []
+        try:
+            for loader in [loader for training in trainings for loader in training.loaders]:
+                kept = loader.in_order and not self._epochs.full
+                epochs = self._epochs.of(loader)
+                try:
+                    tracks += learned_rows(loader.dataset, loader.title, epochs, kept=kept)
+                except UnfollowedRowsError as reason:
+                    gaps.append((loader.title, str(reason)))
+                    self._recorder.gap(f"rows: {loader.title}", "capture", str(reason))
+            for track, _ in tracks:
+                track.gaps = (*track.gaps, *gaps)
+            note_rows(holder, tracks)
+        except Exception as error:  # capture's outermost door
+            self._recorder.trouble("rows.DataLoader", error)
+        return holder
 
     def find_module(self, value: object) -> Fitted | None:
         """What is known of a module, for whoever writes it by other ways than PyTorch's."""

@@ -1,0 +1,206 @@
+"""Rows through splits, folds, resampling, transformers and fits, and through PyTorch's loaders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frameworks import interpreter_of
+from lodeline.model import NodeId
+from lodeline.rows.links import LinkReader
+from lodeline.rows.steps import StepIndex, fold_steps
+from lodeline.store import open_segment
+from observing import Observed, run_observed, run_plain
+
+TABLE = "a,b,y\n" + "".join(f"{i},{i % 7},{int(i % 3 == 0)}\n" for i in range(60))
+
+# Column `a` is the number of the row in the file, so a program can say itself what it used.
+SKLEARN = """
+import json
+import joblib
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold, cross_validate, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils import resample
+
+used = {}
+table = pd.read_csv("in.csv")
+table = table[table["a"] > 1]
+X, y = table[["a", "b"]], table["y"]
+
+train, test, train_y, _ = train_test_split(X, y, random_state=1)
+scaled = make_pipeline(StandardScaler(), LogisticRegression()).fit(train, train_y)
+joblib.dump(scaled, "split.joblib")
+used["split"] = sorted(int(v) for v in train["a"])
+
+some, some_y = resample(X.to_numpy(), y.to_numpy(), n_samples=20, random_state=2)
+model = LogisticRegression().fit(some, some_y, sample_weight=np.ones(20))
+joblib.dump(model, "resampled.joblib")
+used["resampled"] = sorted({int(v) for v in some[:, 0]})
+
+array = StandardScaler().fit_transform(X)
+joblib.dump(LogisticRegression().fit(array, y), "scaled.joblib")
+used["scaled"] = sorted(int(v) for v in X["a"])
+
+found = cross_validate(LogisticRegression(), X, y, cv=KFold(3), return_estimator=True)
+joblib.dump(found["estimator"][1], "fold.joblib")
+used["fold"] = sorted(int(v) for v in X["a"].iloc[list(KFold(3).split(X))[1][0]])
+
+for part, _ in KFold(2, shuffle=True, random_state=3).split(X):
+    model = LogisticRegression().fit(X.iloc[part], y.iloc[part])
+joblib.dump(model, "loop.joblib")
+used["loop"] = sorted(int(v) for v in X["a"].iloc[part])
+
+turned = FunctionTransformer(lambda frame: frame.to_numpy()[::-1]).fit_transform(X)
+joblib.dump(LogisticRegression().fit(turned, y), "turned.joblib")
+
+table["p"] = model.predict(X)
+table.to_csv("predicted.csv", index=False)
+json.dump(used, open("used.json", "w"))
+print(found["test_score"], model.coef_)
+"""
+
+TORCH = """
+import json
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset, random_split
+
+torch.manual_seed(3)
+net = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 1))
+optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+table = pd.read_csv("in.csv")
+table = table[table["a"] > 4]
+X = torch.tensor(table[["a", "b"]].values, dtype=torch.float32)
+y = torch.tensor(table["y"].values).float().unsqueeze(1)
+fixed = torch.Generator().manual_seed(5)
+learn, check = random_split(TensorDataset(X, y), [40, 15], generator=fixed)
+
+
+class Items(Dataset):
+    def __len__(self):
+        return len(X)
+
+    def __getitem__(self, number):
+        return X[-number - 1], y[-number - 1]
+
+
+def train(loader, epochs, stop=None):
+    seen = []
+    for _ in range(epochs):
+        fed = []
+        for number, (a, b) in enumerate(loader):
+            if number == stop:
+                break
+            optimizer.zero_grad()
+            nn.functional.mse_loss(net(a), b).backward()
+            optimizer.step()
+            fed += [int(v) for v in a[:, 0]]
+        seen.append(fed)
+    return seen
+
+
+if __name__ == "__main__":
+    used = train(DataLoader(learn, batch_size=16, shuffle=True), 2)
+    for a, _ in DataLoader(check):
+        net(a)
+    torch.save(net.state_dict(), "net.pt")
+    used += train(DataLoader(learn, batch_size=4, shuffle=True, num_workers=2), 1, stop=3)
+    torch.save(net, "more.pt")
+    train(DataLoader(Items(), batch_size=16), 1)
+    torch.save(net.state_dict(), "custom.pt")
+    json.dump(used, open("used.json", "w"))
+    print(net(X)[:2])
+"""
+
+
+def observe(folder: Path, program: str, interpreter: str) -> Observed:
+    """Run a program with rows, and compare with a plain run of it."""
+    (folder / "in.csv").write_text(TABLE)
+    (folder / "script.py").write_text(program)
+    seen = run_observed(
+        folder, interpreter, "script.py", options=("--rows",), interpreter=interpreter
+    )
+    used = (folder / "used.json").read_bytes()
+    plain = run_plain(folder, interpreter, "script.py")
+    assert (plain.status, plain.stdout, plain.stderr) == (seen.status, seen.stdout, seen.stderr)
+    assert (folder / "used.json").read_bytes() == used
+    return seen
+
+
+def steps_of(seen: Observed, name: str) -> list[dict[str, Any]]:
+    """The row steps that were told of an output; none where there is no facet."""
+    facet = seen.output(name)["outputFacets"].get("lodeline_rows")
+    return [] if facet is None else facet["steps"]
+
+
+def rows_into(folder: Path, steps: list[dict[str, Any]]) -> dict[str, list[int]]:
+    """The input rows of each step, in the order of its output's, by the step's words."""
+    import numpy as np
+
+    segment = open_segment(f"sqlite:///{folder / 'store' / 'lodeline.db'}", create=False)
+    found: dict[str, list[int]] = {}
+    try:
+        fold_steps(segment)
+        with segment.reading() as connection:
+            index, links = StepIndex(connection, segment.size(), None), LinkReader(segment)
+            for step in steps:
+                end = step["output"]
+                node = NodeId("dataset", end["namespace"], end["name"], "", end["version"])
+                for stored in index.into(node):
+                    parts = [links.back(stored, np.array([row])) for row in range(stored.rows)]
+                    found[stored.operator] = [int(row) for part in parts for row in part]
+    finally:
+        segment.close()
+    return found
+
+
+@pytest.mark.slow
+def test_fits_are_sets_of_the_rows_that_splits_folds_and_samples_gave_them(
+    tmp_path: Path, interpreter: str
+) -> None:
+    seen = observe(tmp_path, SKLEARN, interpreter)
+    words = {}
+    for name, rows in json.loads((tmp_path / "used.json").read_text()).items():
+        (step,) = steps_of(seen, name)
+        assert step["shape"] == "set"
+        assert step["count"] == len(rows), name
+        assert step["input"]["name"].endswith("in.csv")
+        words[name] = step["operator"]
+    assert words["fold"].endswith("fit, fold 2 of 3")
+    assert words["resampled"].endswith("resample, fit with sample_weight")
+    assert "StandardScaler" in words["scaled"]
+    # A function over whole tables may have done anything with their rows.
+    assert not steps_of(seen, "turned")
+    (written,) = steps_of(seen, "predicted.csv")
+    assert (written["shape"], written["rows"]) == ("range", 58)
+    assert not written.get("gaps")
+
+
+@pytest.mark.slow
+def test_epochs_are_the_rows_that_a_loader_fed_before_a_step_in_their_order(
+    tmp_path: Path,
+) -> None:
+    seen = observe(tmp_path, TORCH, interpreter_of("torch"))
+    first, second, third = json.loads((tmp_path / "used.json").read_text())
+    steps = [step for step in steps_of(seen, "net") if step["input"]["namespace"] == "file"]
+    found = rows_into(tmp_path, steps)
+    assert found == {
+        "filter, columns, tensor, DataLoader epoch 1": first,
+        "filter, columns, tensor, DataLoader epoch 2": second,
+    }
+    # Workers had prepared more batches than were taken.
+    steps = [step for step in steps_of(seen, "more") if step["input"]["namespace"] == "file"]
+    found = rows_into(tmp_path, steps)
+    assert found["filter, columns, tensor, DataLoader.2 epoch 1"] == third
+    told = "what Items makes of a number is its own business"
+    fits = [step for step in steps_of(seen, "custom") if step["shape"] == "set"]
+    assert len(fits) == 3
+    assert all(gap["detail"] == told for step in fits for gap in step["gaps"])
