@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lodeline.sql import TAG, Identity, Rewriting
@@ -41,11 +42,23 @@ def read(
     columns = dict(zip(names, values, strict=True))
     links: set[Link] = set()
     for identity in identities:
-        value = columns[identity.name]
-        for row in (value or []) if identity.lists else [value]:
-            if row is None or (identity.tag is not None and row % TAG != identity.tag):
+        for tag, number in iter_rows(columns[identity.name], tagged=identity.tag is not None):
+            if number is None or tag not in {None, identity.tag}:
                 continue
-            number = row if identity.tag is None else row // TAG
             key = identity.source.key
             links |= shared[key][number] if key in shared else {(key, number)}
     return frozenset(links)
+
+
+def iter_rows(value: Any, *, tagged: bool) -> Iterator[tuple[int | None, Any]]:
+    """Give the rows of an identity: the number of their source, if they tell it, and theirs."""
+    if isinstance(value, str):
+        for number, *key in json.loads(f"[{value}]") if value else ():
+            parts = [one["k"] if isinstance(one, dict) else one for one in key]
+            yield number, parts[0] if len(parts) == 1 else tuple(parts)
+        return
+    for row in value if isinstance(value, list) else [value]:
+        if row is None or not tagged:
+            yield None, row
+        else:
+            yield row % TAG, row // TAG

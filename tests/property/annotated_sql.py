@@ -58,6 +58,7 @@ class Place:
     bound: Bound
     why: Why = NOTHING
     members: list[Place] | None = None
+    gone: frozenset[tuple[str, str]] = frozenset()  # Keys that a grouping set leaves out.
     number: int = 0
     windows: dict[int, list[tuple[Value, Why]]] = field(default_factory=dict)
 
@@ -110,7 +111,7 @@ class Column(Expression):
     def find(self, place: Place) -> tuple[Value, Why]:
         if place.members is not None and self.alias not in place.world.outer:
             # A key of a group: the same in all its members; null where there are none.
-            if not place.members:
+            if not place.members or (self.alias, self.name) in place.gone:
                 return None, NOTHING
             place = place.members[0]
         bound = place.bound if self.alias in place.bound else place.world.outer
@@ -728,24 +729,15 @@ class Select(Query):
                 groups.setdefault((), [])
             for members in groups.values():
                 why = together(member.why for member in members)
-                grouped = Place(world, {}, why, self._without(members, some))
-                out.append(grouped)
+                out.append(Place(world, {}, why, members, self._left_out(some)))
         return out
 
-    def _without(self, members: list[Place], some: list[int]) -> list[Place]:
-        """Make the keys that a grouping set leaves out null, as its rows show them."""
+    def _left_out(self, some: list[int]) -> frozenset[tuple[str, str]]:
+        """Name the keys that a grouping set leaves out: null, but not inside of aggregates."""
         assert self.keys is not None
-        gone = [key for i, key in enumerate(self.keys) if i not in some]
-        if not gone:
-            return members
-        made = []
-        for member in members:
-            bound = {alias: dict(row) for alias, row in member.bound.items()}
-            for key in gone:
-                assert isinstance(key, Column)
-                bound[key.alias][key.name] = None
-            made.append(Place(member.world, bound, member.why))
-        return made
+        names = [(key.alias, key.name) for key in self.keys if isinstance(key, Column)]
+        there = {names[i] for i in some}
+        return frozenset(name for name in names if name not in there)
 
     def _look(self, places: list[Place]) -> None:
         parts = [e for e, _ in self.items] + ([self.qualify] if self.qualify else [])

@@ -7,6 +7,10 @@ it is not repeated for every row.
 
 A list may hold rows of several sources: each is then the row's number times `TAG`, plus the number
 of its source.
+
+Where rows are named by the columns of a key, an identity is text: a JSON array of the number of the
+source and the key, and of a list several of them with commas between. So lists are joined as texts
+are, and every identity says which source it is of.
 """
 
 from __future__ import annotations
@@ -110,17 +114,25 @@ def _call(name: str, *arguments: exp.Expr) -> exp.Expr:
 
 
 class DuckdbSpelling:
-    """Identities as BIGINT, or lists of them."""
+    """Identities as BIGINT, or lists of them.
+
+    Attributes:
+        dialect: as sqlglot calls it.
+        stars: whether `*` can leave out columns, GROUP BY take all, and QUALIFY be written.
+        tags_all: whether every identity says which source it is of.
+    """
 
     dialect = "duckdb"
+    stars = True
+    tags_all = False
 
     def null(self, form: Form) -> exp.Expr:
         """Write that there is no row."""
         kind = "BIGINT[]" if form == "list" else "BIGINT"
         return exp.cast(exp.Null(), kind, dialect="duckdb")
 
-    def shared_row(self) -> exp.Expr:
-        """Write the one row of a shared sub-query."""
+    def shared_row(self, number: int) -> exp.Expr:  # noqa: ARG002  # the other spelling asks
+        """Write the one row of a shared sub-query, whose source has that number."""
         return exp.cast(exp.Literal.number(0), "BIGINT", dialect="duckdb")
 
     def gather(self, value: exp.Expr, form: Form, over: exp.Window | None = None) -> exp.Expr:
@@ -166,6 +178,65 @@ class DuckdbSpelling:
     def as_list(self, value: exp.Expr) -> exp.Expr:
         """Make a list of one row."""
         return exp.Array(expressions=[value])
+
+    def copies(self, number: str) -> str:
+        """Write what makes as many rows of one, in SELECT."""
+        return f"unnest(range({number}))"
+
+
+class PostgresSpelling(DuckdbSpelling):
+    """Identities as text, of the columns of primary keys."""
+
+    dialect = "postgres"
+    stars = False
+    tags_all = True
+
+    def null(self, form: Form) -> exp.Expr:  # noqa: ARG002
+        """Write that there is no row."""
+        return exp.cast(exp.Null(), "TEXT", dialect="postgres")
+
+    def shared_row(self, number: int) -> exp.Expr:
+        """Write the one row of a shared sub-query, whose source has that number."""
+        return exp.cast(exp.Literal.string(f"[{number},0]"), "TEXT", dialect="postgres")
+
+    def row(self, table: str, keys: Sequence[str], number: int) -> exp.Expr:
+        """Write the identity of a table's row; NULL where an outer join found none."""
+        columns = [exp.Column(this=quoted(key), table=quoted(table)) for key in keys]
+        made: exp.Expr = exp.Literal.string(f"[{number}")
+        for one in columns:
+            value = exp.cast(_call("to_jsonb", one), "TEXT", dialect="postgres")
+            comma = exp.DPipe(this=made, expression=exp.Literal.string(","))
+            made = exp.DPipe(this=comma, expression=value)
+        return exp.paren(exp.DPipe(this=made, expression=exp.Literal.string("]")))
+
+    def gather(self, value: exp.Expr, form: Form, over: exp.Window | None = None) -> exp.Expr:
+        """Collect an identity over a group, or over the frame of a window."""
+        comma = exp.Literal.string(",")
+        shared = form == "shared"
+        gathered = _call("min", value) if shared else _call("string_agg", value, comma)
+        if over is not None:
+            window = over.copy()
+            window.set("this", gathered)
+            gathered = window
+        return gathered
+
+    def tagged(self, value: exp.Expr, form: Form, number: int) -> exp.Expr:  # noqa: ARG002
+        """Write an identity as a list of rows that say which source they are of: all do."""
+        return value
+
+    def concatenated(self, lists: Sequence[exp.Expr]) -> exp.Expr:
+        """Join lists, any of which may be NULL."""
+        if len(lists) == 1:
+            return lists[0]
+        return _call("concat_ws", exp.Literal.string(","), *lists)
+
+    def as_list(self, value: exp.Expr) -> exp.Expr:
+        """Make a list of one row."""
+        return value
+
+    def copies(self, number: str) -> str:
+        """Write what makes as many rows of one, in SELECT."""
+        return f"generate_series(1, {number})"
 
 
 Spelling = DuckdbSpelling

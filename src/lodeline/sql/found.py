@@ -243,7 +243,7 @@ def links_of_question(question: Question, scope: Scope, rewriter: Rewriter) -> l
     if closed and not values:
         shared = rewriter.share(select, inside, scope, question.operator)
         return [replace(shared, made=guarded(shared.expression(), question.guards))]
-    if closed and any(one.form == "list" for one in ids):
+    if closed and rewriter.spelling.stars and any(one.form == "list" for one in ids):
         # Its rows stand for many each: they are named, not repeated for each row that they match.
         staged = rewriter.stage(select, values, inside, scope, question.operator)
         select = exp.select().from_(

@@ -1,4 +1,4 @@
-"""DuckDB queries rewritten to carry the identities of the source rows behind each output row.
+"""Queries rewritten to carry the identities of the source rows behind each output row.
 
 The rewritten query returns the original columns first, then one identity column for each source
 occurrence: a BIGINT (one row of the source, or NULL where an outer join found none), or a list of
@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 from lodeline.errors import UnsupportedQueryError
 from lodeline.sql.carried import (
@@ -30,6 +31,7 @@ from lodeline.sql.carried import (
     TAG,
     Carried,
     Identity,
+    PostgresSpelling,
     Shared,
     Spelling,
     quoted,
@@ -50,6 +52,8 @@ from lodeline.sql.sources import (
     OperatorGap,
     Source,
     bind_sources,
+    describe_error,
+    quiet_parser,
 )
 from lodeline.sql.spelling import function_name, render
 
@@ -221,6 +225,10 @@ class Rewriter:
         if gap not in self.gaps:
             self.gaps.append(gap)
 
+    def render(self, tree: exp.Expr) -> str:
+        """Write a tree for the engine."""
+        return render(tree, self.spelling.dialect)
+
     def check_questions(self) -> None:
         """Refuse to ask what sub-queries found, where the engine does not take that."""
         if not self.questions:
@@ -255,7 +263,9 @@ class Rewriter:
             form = self.spelling.gathered_form(one.form)
             gathered.append(replace(one, name=name, form=form, column=""))
         number = self._add_shared(select, gathered, scope, operator, None)
-        return Carried(self.fresh(), (number,), "shared", made=self.spelling.shared_row())
+        made = self.spelling.shared_row(number)
+        tagged = self.spelling.tags_all
+        return Carried(self.fresh(), (number,), "shared", tagged=tagged, made=made)
 
     def stage(
         self,
@@ -295,7 +305,8 @@ class Rewriter:
             select.set("with_", exp.With(expressions=ctes, recursive=scope.recursive))
         columns = tuple(one.name for one in ids)
         identities = self.identities(ids)
-        self.shared.append(Shared(source, render(select), columns, identities, operator, table))
+        sql = self.render(select)
+        self.shared.append(Shared(source, sql, columns, identities, operator, table))
         return self.number_of(source)
 
     def identities(self, ids: Iterable[Carried]) -> tuple[Identity, ...]:
@@ -317,13 +328,19 @@ SHARED = object()
 
 
 def rewrite_rows(
-    query: exp.Query, catalog: Catalog, *, windows: bool = True, questions: bool = True
+    query: exp.Query,
+    catalog: Catalog,
+    *,
+    dialect: str = "duckdb",
+    windows: bool = True,
+    questions: bool = True,
 ) -> Rewriting:
     """Rewrite a query to carry row identities.
 
     Args:
         query: left as it is.
         catalog: resolves the sources; see `Source.rows`.
+        dialect: of the engine: `duckdb`, or `postgres`, whose rows are named by primary keys.
         windows: whether the rows of window frames are linked, or are a gap: a running sum of n
             rows has n * n / 2 of them.
         questions: whether the rows of sub-queries in expressions are linked, or are a gap: for an
@@ -332,19 +349,25 @@ def rewrite_rows(
     Raises:
         UnsupportedQueryError: naming the operator that is not followed.
     """
-    reproduced = render(query)
+    spellings: dict[str, type[Spelling]] = {"duckdb": Spelling, "postgres": PostgresSpelling}
+    if dialect not in spellings:
+        raise UnsupportedQueryError("dialect", f"{dialect} is not written")
+    spelling = spellings[dialect]()
+    reproduced = render(query, dialect)
     tree = query.copy()
     _refuse_what_cannot_be_repeated(tree)
-    bindings = bind_sources(tree, catalog)
+    bindings = bind_sources(tree, catalog, dialect=dialect)
     if bindings.unknown:
         raise UnsupportedQueryError("table", f"{bindings.unknown[0]} is not known")
+    if not spelling.stars:
+        tree = _spelled_out(tree, bindings, dialect)
     holder = exp.Subquery(this=tree)  # So that even the outermost query can be replaced.
-    rewriter = Rewriter(bindings, windows=windows, questions=questions)
+    rewriter = Rewriter(bindings, windows=windows, questions=questions, spelling=spelling)
     ids = _rewrite_query(tree, Scope(bindings), rewriter)
     _project(holder.this, ids, rewriter)
     final = holder.this
     return Rewriting(
-        sql=render(final),
+        sql=rewriter.render(final),
         reproduced=reproduced,
         columns=tuple(one.name for one in ids),
         identities=rewriter.identities(ids),
@@ -354,6 +377,36 @@ def rewrite_rows(
         ordered=bool(final.args.get("order")),
         frames=tuple(rewriter.frames),
     )
+
+
+def _spelled_out(tree: exp.Query, bindings: Bindings, dialect: str) -> exp.Query:
+    """Write out stars, and which table a column is of, for an engine that cannot leave out columns.
+
+    Identities would else come out of `*`.
+    """
+    from sqlglot.optimizer.qualify import qualify  # Loaded by few: DuckDB needs none of it.
+
+    schema: dict[str, object] = {}
+    for table in tree.find_all(exp.Table):
+        source = bindings.find_source(table)
+        if source is None or table.args.get("db"):
+            continue
+        if source.columns is None:
+            raise UnsupportedQueryError("source", f"{source.key}: its columns are not known")
+        schema[table.name] = {name: kind or "TEXT" for name, kind in source.columns}
+    try:
+        with quiet_parser():
+            made = qualify(
+                tree, schema=schema, dialect=dialect, quote_identifiers=False,
+                validate_qualify_columns=False,
+            )  # fmt: skip
+    except SqlglotError as error:
+        raise UnsupportedQueryError("names", describe_error(error)) from error
+    if any(isinstance(one, exp.Select) and one.is_star for one in made.walk()):
+        raise UnsupportedQueryError("star", "whose columns are not known")
+    if not isinstance(made, exp.Query):
+        raise UnsupportedQueryError(made.key, "is no query")
+    return made
 
 
 def _refuse_what_cannot_be_repeated(tree: exp.Expr) -> None:
@@ -458,8 +511,8 @@ def _rewrite_ctes(query: exp.Query, scope: Scope, rewriter: Rewriter) -> Scope:
         choosing = is_choosing(cte.this)
         if choosing and not with_.args.get("recursive"):
             twin.set("materialized", True)
-        star = exp.Star(except_=[exp.column(quoted(one.name)) for one in ids] or None)
-        cte.set("this", exp.select(star).from_(exp.Table(this=quoted(name))))
+        visible = _all_but([one.name for one in ids], names, name, rewriter)
+        cte.set("this", exp.select(*visible).from_(exp.Table(this=quoted(name))))
         cte.args["alias"].set("columns", None)
         cte.set("materialized", None)
         ctes += [twin, cte]
@@ -473,6 +526,17 @@ def _rewrite_ctes(query: exp.Query, scope: Scope, rewriter: Rewriter) -> Scope:
         )
     with_.set("expressions", ctes)
     return scope
+
+
+def _all_but(
+    hidden: Sequence[str], names: Sequence[str] | None, table: str, rewriter: Rewriter
+) -> list[exp.Expr]:
+    """Write the columns of a table that a program sees."""
+    if rewriter.spelling.stars:
+        return [exp.Star(except_=[exp.column(quoted(one)) for one in hidden] or None)]
+    if names is None:
+        raise UnsupportedQueryError("star", f"of {table}")
+    return [exp.Column(this=quoted(one), table=quoted(table)) for one in names]
 
 
 def _names_of(cte: exp.CTE) -> tuple[str, ...] | None:
@@ -649,6 +713,10 @@ def _rewrite_select(select: exp.Select, scope: Scope, rewriter: Rewriter) -> tup
     _hide_from_stars(select, hidden)
     if select.args.get("where"):
         rewriter.note("filter")
+    if grouped and before and rewriter.asked and not rewriter.spelling.stars:
+        # PostgreSQL takes an aggregate of outer columns alone for one of the outer query.
+        rewriter.gap("sub-query", "inside of one that groups: its rows are not linked")
+        before = []
     ids += before
     if grouped:
         rewriter.note("group by")
@@ -669,6 +737,9 @@ def _rewrite_select(select: exp.Select, scope: Scope, rewriter: Rewriter) -> tup
     result = tuple(replace(one, table="", column="", made=None) for one in ids)
     distinct = select.args.get("distinct")
     if isinstance(distinct, exp.Distinct):
+        if distinct.args.get("on") and not rewriter.spelling.stars:
+            _check_first_of_each(select)
+            return result  # The engine itself keeps whole rows.
         if distinct.args.get("on"):
             _keep_first_of_each(select, distinct, rewriter)
             return result
@@ -836,7 +907,7 @@ def _looked_at(
             rewriter.gap(error.operator, error.detail)
             continue
         for one in links:
-            found.setdefault(render(one.expression()), one)
+            found.setdefault(rewriter.render(one.expression()), one)
     return list(found.values())
 
 
@@ -864,16 +935,21 @@ def _count_frames(
             "with_",
             exp.With(expressions=[one.copy() for one in scope.ctes], recursive=scope.recursive),
         )
-    rewriter.frames.append(render(outer))
+    rewriter.frames.append(rewriter.render(outer))
+
+
+def _check_first_of_each(select: exp.Select) -> exp.Order:
+    order = select.args.get("order")
+    if not isinstance(order, exp.Order) or select.args.get("qualify"):
+        raise UnsupportedQueryError("distinct on", "without ORDER BY, or beside QUALIFY")
+    if _is_grouped(select) or select.find(exp.Window):
+        raise UnsupportedQueryError("distinct on", "of groups or windows")
+    return order
 
 
 def _keep_first_of_each(select: exp.Select, distinct: exp.Distinct, rewriter: Rewriter) -> None:
     """Write DISTINCT ON as a choice of whole rows, so that values and identity are of one row."""
-    order = select.args.get("order")
-    if order is None or select.args.get("qualify"):
-        raise UnsupportedQueryError("distinct on", "without ORDER BY, or beside QUALIFY")
-    if _is_grouped(select) or select.find(exp.Window):
-        raise UnsupportedQueryError("distinct on", "of groups or windows")
+    order = _check_first_of_each(select)
     on = distinct.args["on"]
     keys = list(on.expressions) if isinstance(on, exp.Tuple) else [on]
     aliases = {one.alias.lower() for one in select.expressions if isinstance(one, exp.Alias)}
@@ -924,6 +1000,9 @@ def _rewrite_join(
 ) -> list[Carried]:
     kind = (join.kind or "").upper()
     if kind in {"SEMI", "ANTI"}:
+        if not rewriter.spelling.stars:
+            # To PostgreSQL these words are an alias.
+            raise UnsupportedQueryError(f"{kind.lower()} join", "is no grammar of the engine")
         return []  # It stays as it is; what a semi join found is asked apart.
     side = (join.side or "").lower()
     method = (join.method or "").lower()
@@ -952,6 +1031,8 @@ def _rewrite_table(
     if source.rows == "unknown":
         raise UnsupportedQueryError("source", f"{source.key}: {source.reason or 'rows unknown'}")
     name, number = rewriter.fresh(), rewriter.number_of(source)
+    if isinstance(rewriter.spelling, PostgresSpelling):
+        return [_keyed_row(table, source, name, number, rewriter)]
     if source.rows == "ordinal":
         alias = _set_alias(table, rewriter)
         _add_ordinal(table, name)
@@ -964,6 +1045,19 @@ def _rewrite_table(
     if any(column.name.lower() == source.rows for column in listed):
         raise UnsupportedQueryError("source", f"{source.key}: a column hides {source.rows}")
     return [Carried(name, (number,), table=alias, column=source.rows)]
+
+
+def _keyed_row(
+    table: exp.Table, source: Source, name: str, number: int, rewriter: Rewriter
+) -> Carried:
+    assert isinstance(rewriter.spelling, PostgresSpelling)
+    if source.rows != "key" or not source.keys:
+        raise UnsupportedQueryError("source", f"{source.key}: has no declared key")
+    alias = table.args.get("alias")
+    if isinstance(alias, exp.TableAlias) and alias.args.get("columns"):
+        raise UnsupportedQueryError("column list", "of a table")
+    made = rewriter.spelling.row(table.alias or table.name, source.keys, number)
+    return Carried(name, (number,), tagged=True, made=made)
 
 
 def _set_alias(table: exp.Table, rewriter: Rewriter) -> str:
@@ -1152,10 +1246,20 @@ def _group_distinct(
     )
     if order is not None:
         _check_order_is_by_output(order, query)
-    hidden = [one.name for one in ids] + ([sides[0]] if sides else [])
-    star = exp.Star(except_=[exp.column(quoted(name)) for name in hidden] or None)
+    hidden = ([sides[0]] if sides else []) + [one.name for one in ids]
     table = exp.TableAlias(this=quoted(alias))
-    outer = exp.select(star).from_(exp.Subquery(this=inner, alias=table))
+    names = _visible_names(query)
+    inside = names
+    if not rewriter.spelling.stars:
+        # By position: names may be repeated.
+        inside = [f"{PREFIX}c{number}" for number in range(len(names))]
+        table.set("columns", [quoted(name) for name in (*inside, *hidden)])
+    visible = _all_but(hidden, inside, alias, rewriter)
+    if not rewriter.spelling.stars:
+        visible = [
+            exp.alias_(one, name, quoted=True) for one, name in zip(visible, names, strict=True)
+        ]
+    outer = exp.select(*visible).from_(exp.Subquery(this=inner, alias=table))
     expressions = {}
     result = []
     for one in ids:
@@ -1164,7 +1268,7 @@ def _group_distinct(
         expressions[name] = rewriter.spelling.gather(there, one.form)
         form = rewriter.spelling.gathered_form(one.form)
         result.append(replace(one, name=name, form=form, table="", column="", made=None))
-    outer.set("group", exp.Group(all=True))
+    outer.set("group", _grouping_of(names, rewriter))
     rewriter.projected[id(outer)] = expressions
     rewriter.kept.append(outer)
     if sides is not None:
@@ -1174,6 +1278,21 @@ def _group_distinct(
             outer.set(key, value)
     query.replace(outer)
     return tuple(result)
+
+
+def _grouping_of(names: Sequence[str], rewriter: Rewriter) -> exp.Group:
+    """Write a grouping by all columns that are no aggregates."""
+    if rewriter.spelling.stars:
+        return exp.Group(all=True)
+    return exp.Group(expressions=[exp.Literal.number(n + 1) for n in range(len(names))])
+
+
+def _visible_names(query: exp.Expr) -> list[str]:
+    """Name the columns of a query, without those that rewriting added."""
+    while isinstance(query, exp.SetOperation | exp.Subquery):
+        query = query.this
+    assert isinstance(query, exp.Select)
+    return [name for name in query.named_selects if not name.startswith(PREFIX)]
 
 
 def _compare_sides(
@@ -1197,10 +1316,11 @@ def _compare_sides(
     copies = f"least({counted(0)}, {counted(1)})" if both else f"{counted(0)} - {counted(1)}"
     many, name = rewriter.fresh("copies_"), rewriter.fresh("compared_")
     _project(outer, ids, rewriter)
-    outer.select(f'unnest(range({copies})) AS "{many}"', dialect="duckdb", copy=False)
-    names = [*(one.name for one in ids), many]
-    star = exp.Star(except_=[exp.column(quoted(one)) for one in names])
-    copied = exp.select(star).from_(outer.subquery(name))
+    made = f'{rewriter.spelling.copies(copies)} AS "{many}"'
+    outer.select(made, dialect="duckdb", copy=False)
+    hidden = [*(one.name for one in ids), many]
+    visible = _all_but(hidden, _visible_names(outer), name, rewriter)
+    copied = exp.select(*visible).from_(outer.subquery(exp.to_identifier(name, quoted=True)))
     rewriter.projected[id(copied)] = {
         one.name: replace(one, table=name).expression() for one in ids
     }

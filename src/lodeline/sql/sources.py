@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 # How the rows of a source are told apart: by a hidden column of the engine, by an ordinal that
 # the rewriting adds, not at all (constants have no rows of their own), or unknown.
-RowIdentity = Literal["rowid", "file_row_number", "ordinal", "constant", "unknown"]
+# A declared key is `key`: what PostgreSQL's `ctid` names moves with each update and vacuum.
+RowIdentity = Literal["rowid", "file_row_number", "ordinal", "key", "constant", "unknown"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,7 @@ class Source:
         columns: (name, type) in order; None when unknown.
         rows: how its rows are identified.
         reason: why `rows` is unknown.
+        keys: the columns of the declared key, where `rows` is `key`: together unique, none null.
         view: SQL text when the name is a view; the other attributes are then unused.
         lineage: what the content of an in-memory table or frame was made from, when known.
         detail: facts of the caller's (a path, a frame), carried and not looked at.
@@ -48,6 +50,7 @@ class Source:
     columns: tuple[tuple[str, str], ...] | None = None
     rows: RowIdentity = "unknown"
     reason: str = ""
+    keys: tuple[str, ...] = ()
     view: str | None = None
     lineage: ColumnLineage | None = None
     detail: object = None

@@ -48,9 +48,9 @@ def iter_spellings(text: str) -> Iterator[exp.Query]:
         yield _respelled(parse_query(hidden), joined=joined)
 
 
-def render(tree: exp.Expr) -> str:
+def render(tree: exp.Expr, dialect: str = "duckdb") -> str:
     """Write a tree of `iter_spellings`, or what was made of it, as SQL."""
-    return _HIDDEN.sub(lambda match: bytes.fromhex(match[1]).decode(), tree.sql(dialect="duckdb"))
+    return _HIDDEN.sub(lambda match: bytes.fromhex(match[1]).decode(), tree.sql(dialect=dialect))
 
 
 def function_name(function: exp.Expr) -> str:

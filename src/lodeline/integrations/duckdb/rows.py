@@ -41,7 +41,7 @@ from lodeline.sql import (
     mask_literals,
     rewrite_rows,
 )
-from lodeline.sql.spelling import iter_spellings, render
+from lodeline.sql.spelling import function_name, iter_spellings, render
 
 _NUMBERS: Final = itertools.count()
 
@@ -163,6 +163,7 @@ class RowRunner:
             self._check_order_is_kept(catalog)
             rows = _RowCatalog(catalog, self._frame_anchor)
             tree = self._faithful(text)
+            _refuse_macros(tree, catalog)
             rewriting = rewrite_rows(tree, rows)
             if rewriting.frames and not _frames_fit(rewriting, catalog):
                 rewriting = rewrite_rows(tree, rows, windows=False)
@@ -339,6 +340,20 @@ def _check_names(columns: tuple[tuple[str, str], ...]) -> None:
     names = [name.lower() for name, _ in columns]
     if not names or len(set(names)) != len(names):
         raise UnsupportedQueryError("column names", "repeated, or not bound")
+
+
+def _refuse_macros(tree: exp.Query, catalog: ConnectionCatalog) -> None:
+    """Refuse a query that calls a macro: it may read tables, group, or draw, unseen."""
+    called = {function_name(one) for one in tree.find_all(exp.Func)}
+    if not called:
+        return
+    macros = catalog.ask(
+        "SELECT lower(function_name) FROM duckdb_functions() "
+        "WHERE NOT internal AND function_type IN ('macro', 'table_macro')"
+    )
+    for (name,) in macros:
+        if name in called:
+            raise UnsupportedQueryError("macro", name)
 
 
 def _frames_fit(rewriting: Rewriting, catalog: ConnectionCatalog) -> bool:
