@@ -25,7 +25,8 @@ _FRAMES_LOOKED_AT: Final = 16
 # Bit 0: the set is an upper bound, not an observation.
 BOUND: Final = 1
 
-_PLAIN: Final = frozenset({int, float, str, bool, bytes, complex, type(None), type, slice, range})
+# Types of values that hold no data of their own.
+PLAIN: Final = frozenset({int, float, str, bool, bytes, complex, type(None), type, slice, range})
 
 
 # `id` raises an audit event on each call; the default hash is the identity, too, and raises none.
@@ -48,6 +49,8 @@ class Flow:
         self._numbers: dict[Dataset, int] = {}
         self._datasets: list[Dataset] = []
         self._known: dict[int, _Tag] = {}
+        # Bound once: each tag holds it.
+        self._forget_tag = self._forget
         # type -> None (holds no data), or a function giving the object that holds its data.
         self._kinds: dict[type, Callable[[object], object] | None] = {}
         self._frames: tuple[type, ...] = ()
@@ -98,12 +101,12 @@ class Flow:
     def tag(self, thing: object, flow: int) -> None:
         """Remember the flow of an object that can be referred to weakly."""
         try:
-            tag = _Tag(thing, self._forget)
+            tag = _Tag(thing, self._forget_tag)
         except TypeError:
             return
         tag.flow = flow
-        tag.key = _identity(thing)
-        self._known[tag.key] = tag
+        tag.key = key = _identity(thing)
+        self._known[key] = tag
 
     def _forget(self, tag: weakref.ref[object]) -> None:
         assert isinstance(tag, _Tag)
@@ -117,7 +120,7 @@ class Flow:
     def is_data(self, thing: object) -> bool:
         """Whether an object holds data that a flow can be remembered for."""
         kind = type(thing)
-        if kind in _PLAIN:
+        if kind in PLAIN:
             return False
         holder = self._kinds[kind] if kind in self._kinds else self._classify(kind)
         return holder is _itself
@@ -129,7 +132,7 @@ class Flow:
         the data that a carrier stands for is left as it is.
         """
         kind = type(thing)
-        if kind in _PLAIN:
+        if kind in PLAIN:
             return None
         holder = self._kinds[kind] if kind in self._kinds else self._classify(kind)
         if holder is None or holder is _itself:
@@ -162,7 +165,7 @@ class Flow:
             depth: how deep in containers this is.
         """
         kind = type(thing)
-        if kind in _PLAIN:
+        if kind in PLAIN:
             return 0
         tag = self._known.get(_identity(thing))
         if tag is not None and tag() is thing:
@@ -211,7 +214,7 @@ class Flow:
         flow = 0
         plain = True
         for member in members[:FLOW_MEMBERS_MAX]:
-            if type(member) not in _PLAIN:
+            if type(member) not in PLAIN:
                 plain = False
                 flow |= self.of(member, data=data, depth=depth + 1)
         if len(members) > FLOW_MEMBERS_MAX and not plain:
@@ -253,7 +256,7 @@ def _is_written_in_code(members: list[object]) -> bool:
         for constant in frame.f_code.co_consts:
             if type(constant) in {tuple, frozenset}:
                 constants.update(constant)
-            elif type(constant) in _PLAIN:
+            elif type(constant) in PLAIN:
                 constants.add(constant)
         frame = frame.f_back
     return all(member in constants for member in members)

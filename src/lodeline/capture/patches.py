@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, Final
 
+from lodeline.capture.flow import PLAIN
 from lodeline.capture.recorder import RECORDER
 from lodeline.limits import FLOW_MEMBERS_MAX
 
@@ -342,16 +343,19 @@ def _inherit(
 ) -> None:
     try:
         flow = RECORDER.flow
-        results: tuple[Any, ...] | list[Any] = (result,)
+        parts: list[object] | tuple[object] = []
         if type(result) is tuple or type(result) is list:
-            results = result[:FLOW_MEMBERS_MAX]
-        received = [flow.receiver(part) for part in results]
-        parts = [part for part in received if part is not None]
+            received = [flow.receiver(part) for part in result[:FLOW_MEMBERS_MAX]]
+            parts = [part for part in received if part is not None]
+        elif (one := flow.receiver(result)) is not None:
+            # Nearly every result is one object: lists for it would be a third of the cost.
+            parts = (one,)
         if not parts:
             return
-        bits = flow.read_since(before)
+        bits = 0 if flow.read_so_far == before else flow.read_since(before)
         for value in args:
-            bits |= flow.of(value, data=data)
+            if type(value) not in PLAIN:
+                bits |= flow.of(value, data=data)
         if kwargs:
             for value in kwargs.values():
                 bits |= flow.of(value, data=data)

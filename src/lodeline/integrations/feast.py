@@ -30,7 +30,7 @@ class FeastIntegration:
     """Feast's `FeatureStore`, with any of its offline and online stores."""
 
     name = "feast"
-    supports = "feast>=0.40,<1"
+    supports = "feast>=0.67,<1"
 
     def install(self, recorder: Recorder) -> Callable[[], None]:
         """Patch the feature store and what retrieval gives, once they are imported."""

@@ -19,7 +19,7 @@ class GreatExpectationsIntegration:
     """Great Expectations 1."""
 
     name = "great_expectations"
-    supports = "great_expectations>=1.0,<2"
+    supports = "great_expectations>=1.24,<2"
 
     def install(self, recorder: Recorder) -> Callable[[], None]:
         """Patch the validator once it is imported."""

@@ -46,10 +46,10 @@ _BOOKS: Final = {
 
 
 class MlflowIntegration:
-    """MLflow 2 and 3."""
+    """MLflow 3."""
 
     name = "mlflow"
-    supports = "mlflow>=2.10,<4"
+    supports = "mlflow>=3.17,<4"
 
     def install(self, recorder: Recorder) -> Callable[[], None]:
         """Patch the client, models and their loaders, each once it is imported."""

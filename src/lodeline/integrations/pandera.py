@@ -21,7 +21,7 @@ class PanderaIntegration:
     """pandera, for pandas and polars."""
 
     name = "pandera"
-    supports = "pandera>=0.20,<1"
+    supports = "pandera>=0.35,<1"
 
     def install(self, recorder: Recorder) -> Callable[[], None]:
         """Patch the schemas of each kind of table once they are imported."""
