@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -46,6 +46,15 @@ def postgres_of() -> Iterator[Callable[[str], Server]]:
     yield find
     for server in running.values():
         server.close()
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
+    """Run the demo once; its outcome, and what people read along. Its store is only read."""
+    from demo_store import shared_demo
+
+    base = tmp_path_factory.getbasetemp()
+    return shared_demo(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
 
 
 @pytest.fixture(params=["sqlite", "postgres15", "postgres18"])

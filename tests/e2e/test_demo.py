@@ -13,38 +13,11 @@ from zipfile import ZipFile
 import pytest
 from going import Verify, pack_proofs
 
-ROOT = Path(__file__).parents[2]
+from demo_store import ROOT, lodeline
+
 duckdb = pytest.importorskip("duckdb")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-
-def lodeline(*words: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("LODELINE_", "OPENLINEAGE_"))}
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "lodeline", *words],
-        cwd=cwd,
-        env=kept | {"PYTHONPATH": str(ROOT / "src")} | more,
-        capture_output=True,
-        text=True,
-        timeout=580,
-        check=False,
-    )
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
-    """Run it once; its outcome, and what people read along."""
-    folder = tmp_path_factory.mktemp("demo")
-    elsewhere = f"sqlite:///{folder}/elsewhere.db"
-    done = lodeline(
-        "demo", "--dir", "flights", "--no-serve", "--json", cwd=folder, LODELINE_STORE=elsewhere
-    )
-    assert done.returncode == 0, done.stderr
-    assert not (folder / "elsewhere.db").exists(), "the demo writes into its own store alone"
-    outcome = json.loads(done.stdout)
-    assert outcome["dir"] == str(folder.resolve() / "flights")
-    return outcome, done.stderr
 
 
 def ask(outcome: dict[str, Any], *words: str) -> dict[str, Any]:

@@ -93,7 +93,6 @@ function conclude(state: State, why: string): void {
   word.textContent = state;
   word.className = `state s-${state.replaceAll(" ", "-")}`;
   because.textContent = why;
-  document.documentElement.dataset.proof = state;
 }
 
 async function fetched(url: string): Promise<Response> {
@@ -370,4 +369,6 @@ async function main(): Promise<void> {
   }
 }
 
-void main();
+void main().finally(() => {
+  document.documentElement.dataset.proof = "done";
+});

@@ -283,6 +283,7 @@ class Asking:
         }
         places = _page_of(shown, found, page)
         answer_rows = self._values(places, found)
+        own = self._own(root, found)
         total = sum(counts.values())
         # Whoever asks for counts alone has no page to go on from.
         more = page.limit > 0 and page.offset + page.limit < total
@@ -297,8 +298,17 @@ class Asking:
             "rows": answer_rows,
             "counts": counts,
             "next": page.next_cursor(self.inquiry.moment) if more else None,
+            **own,
         }
         return conceal(answer, self.inquiry.visibility)
+
+    def _own(self, root: NodeId, found: Composition) -> dict[str, Any]:
+        """Give the row that was asked about itself, where it was one."""
+        if root.kind != "row":
+            return {}
+        dataset = NodeId("dataset", root.namespace, root.name, "", root.version)
+        [row] = self._values({dataset: [int(root.part)]}, found)
+        return {"row": row}
 
     def _values(
         self, places: dict[NodeId, list[int] | None], found: Composition

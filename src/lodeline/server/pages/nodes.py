@@ -17,7 +17,7 @@ from lodeline.server.pages.page_endpoints import page_endpoints, query_of
 from lodeline.server.pages.prediction_facts import prediction_facts
 from lodeline.server.pages.presenting import kind_word, node_name
 from lodeline.server.pages.rendering import Page
-from lodeline.server.pages.row_facts import row_facts
+from lodeline.server.pages.row_facts import row_facts, table_facts
 from lodeline.server.pages.service import PageService
 
 Facts = dict[str, Any]
@@ -75,5 +75,6 @@ def _row_page(ask: Asker, identifier: str, query: Mapping[str, str]) -> Page:
     facts["kind"] = "row"
     facts["dataset_id"] = str(row.dataset.at(row.version))
     facts["key"] = row.part
+    facts["cells"] = table_facts([facts["row"]], 1, {}) if facts["row"] else None
     facts["query"] = dict(query)
     return Page("row.html", f"Row {row.part} of {node_name(facts['dataset_id'])}", facts)

@@ -51,6 +51,7 @@ def row_facts(ask: Asker, identifier: str, asked: Mapping[str, str]) -> Facts:
         },
         "dataset": chosen,
         "table": None,
+        "row": first.get("row"),
     }
     if chosen is not None:
         answer = _read(ask, question, first, datasets, chosen)
