@@ -21,6 +21,7 @@ class GraphPage {
   private readonly graph: Graph;
   private seen: Box[] = [];
   private dirty = false;
+  private placed = false;
   private moved = false;
   private asking = 0;
   private panelAsked: AbortController | null = null;
@@ -44,6 +45,7 @@ class GraphPage {
     worker.addEventListener("message", (event: MessageEvent<Placed>) => {
       worker.terminate();
       this.graph.take(event.data, boxes, lines);
+      this.placed = true;
       this.resize();
       this.first();
       this.restore();
@@ -120,6 +122,8 @@ class GraphPage {
 
   private paint(): void {
     this.dirty = false;
+    // Before the layout is there, all boxes lie over each other.
+    if (!this.placed) return;
     const ratio = window.devicePixelRatio || 1;
     this.seen = this.painter.paint(this.graph, this.view, this.chosen, ratio);
     this.section.dataset.drawn = String(this.seen.length);

@@ -30,6 +30,9 @@ const NAMES = [
 export const LABEL_MIN = 11;
 // Below this zoom a card has no room for a label of that size.
 export const MARKS_BELOW = 0.3;
+// Lines of one path: browsers fill a path in a time that grows with the square of its crossings.
+const PATH_LINES = 12;
+const FAR_PIXELS = 2_000;
 const DASHES: readonly number[][] = [[], [7, 5], [1.5, 5]];
 
 export function readColours(): Colours {
@@ -125,16 +128,7 @@ export class Painter {
 
   private marks(boxes: Box[], lines: Line[], chosen: Chosen, zoom: number): void {
     const { context, colours } = this;
-    context.lineWidth = 1 / zoom;
-    context.globalAlpha = lines.length > 2_000 ? 0.35 : 0.6;
-    context.strokeStyle = colours["line-strong"]!;
-    context.beginPath();
-    for (const line of lines) {
-      context.moveTo(line.source.x + WIDTH, line.source.y);
-      context.lineTo(line.target.x, line.target.y);
-    }
-    context.stroke();
-    context.globalAlpha = 1;
+    this.hairlines(lines, zoom, lines.length > 2_000 ? 0.35 : 0.6);
     const byColour = new Map<string, Box[]>();
     for (const box of boxes) {
       const colour = colourOf(box, colours);
@@ -152,6 +146,22 @@ export class Painter {
       context.lineWidth = 4 / zoom;
       context.strokeRect(box.x, box.y - box.height / 2, WIDTH, box.height);
     }
+  }
+
+  private hairlines(lines: Line[], zoom: number, alpha: number): void {
+    const { context, colours } = this;
+    context.lineWidth = 1 / zoom;
+    context.globalAlpha = alpha;
+    context.strokeStyle = colours["line-strong"]!;
+    for (let first = 0; first < lines.length; first += PATH_LINES) {
+      context.beginPath();
+      for (const line of lines.slice(first, first + PATH_LINES)) {
+        context.moveTo(line.source.x + WIDTH, line.source.y);
+        context.lineTo(line.target.x, line.target.y);
+      }
+      context.stroke();
+    }
+    context.globalAlpha = 1;
   }
 
   private counts(graph: Graph, view: View): void {
@@ -189,10 +199,18 @@ export class Painter {
   }
 
   private cards(boxes: Box[], lines: Line[], chosen: Chosen, root: Box, zoom: number): void {
-    this.strokeLines(lines, zoom);
+    // What only passes through, or comes from far off, is a hairline: there may be hundreds, none of
+    // them can be read, and curves that long are slow to fill.
+    const inside = new Set(boxes);
+    const far = (line: Line): boolean =>
+      Math.abs(line.source.y - line.target.y) > (FAR_PIXELS / zoom) ||
+      !(inside.has(line.source) || inside.has(line.target));
+    const near = lines.filter((line) => !far(line));
+    if (near.length < lines.length) this.hairlines(lines.filter(far), zoom, 0.28);
+    this.strokeLines(near, zoom);
     if (chosen.box) {
-      const near = [...chosen.box.incoming, ...chosen.box.outgoing].filter(shown);
-      this.strokeMarked(near, this.colours.accent!, 1.8);
+      const own = [...chosen.box.incoming, ...chosen.box.outgoing].filter(shown);
+      this.strokeMarked(own, this.colours.accent!, 1.8);
     }
     if (chosen.line && shown(chosen.line)) this.strokeMarked([chosen.line], this.colours.focus!, 3);
     for (const box of boxes) if (box.gaps.length > 0) this.gap(box, zoom);
@@ -205,28 +223,32 @@ export class Painter {
     for (const thin of [true, false]) {
       for (const stale of [false, true]) {
         for (let style = 0; style < 3; style++) {
-          context.beginPath();
-          for (const line of lines) {
-            if (line.style === style && line.stale === stale && isThin(line) === thin) {
-              trace(context, curve(line));
-            }
-          }
+          const some = lines.filter(
+            (line) => line.style === style && line.stale === stale && isThin(line) === thin,
+          );
+          if (some.length === 0) continue;
           context.setLineDash(DASHES[style]!);
           context.lineCap = style === 2 ? "round" : "butt";
           // Edges of columns come by the dozen: each is fainter than one between nodes.
           context.globalAlpha = thin ? 0.45 : 1;
           context.lineWidth = thin ? 1 : Math.max(1.3, 0.9 / zoom);
           context.strokeStyle = stale ? colours.ore! : colours["line-strong"]!;
-          context.stroke();
+          for (let first = 0; first < some.length; first += PATH_LINES) {
+            context.beginPath();
+            for (const line of some.slice(first, first + PATH_LINES)) trace(context, curve(line));
+            context.stroke();
+          }
         }
       }
     }
     context.globalAlpha = 1;
     context.setLineDash([]);
     context.fillStyle = colours["line-strong"]!;
-    context.beginPath();
-    for (const line of lines) if (!isThin(line)) arrow(context, line);
-    context.fill();
+    for (let first = 0; first < lines.length; first += PATH_LINES) {
+      context.beginPath();
+      for (const line of lines.slice(first, first + PATH_LINES)) if (!isThin(line)) arrow(context, line);
+      context.fill();
+    }
   }
 
   private strokeMarked(lines: Line[], colour: string, width: number): void {
