@@ -35,7 +35,7 @@ from lodeline.capture.frame_rows import follow_pandas
 from lodeline.capture.journal import Journal
 from lodeline.capture.patches import Patches
 from lodeline.capture.recorder import RECORDER, RunContext
-from lodeline.capture.row_tracking import TRACKING, find_origins
+from lodeline.capture.row_tracking import LOCAL, TRACKING, find_origins
 
 warnings.simplefilter("ignore")
 MAJOR = int(pd.__version__.partition(".")[0])
@@ -605,7 +605,9 @@ def pivot(s: State) -> Any:
 
 @operation
 def melt(s: State) -> Any:
-    frame = s.frame.melt(id_vars=["k", "s", "u"], value_vars=["a", "x"], value_name="v")
+    frame = s.frame.melt(
+        id_vars=["k", "s", "u"], value_vars=["a", "x"], var_name="n", value_name="v"
+    )
     frame = frame.rename(columns={"v": "x"}).assign(a=0)[list(COLUMNS)]
     made = [r.but(x=float(r.values["a"]), a=0) for r in s.table]
     return frame, made + [r.but(a=0) for r in s.table]
@@ -889,6 +891,23 @@ def start(folder: Path, rng: random.Random) -> State:
     return State(rng, pairs)
 
 
+def attempt(name: str, state: State) -> Any:
+    """Do an operation. What fails without being followed, too, is pandas' own business."""
+    before = state.rng.getstate()
+    try:
+        return OPERATIONS[name](state)
+    except (KeyError, ValueError, TypeError) as error:
+        state.rng.setstate(before)
+        LOCAL.busy = 1
+        try:
+            OPERATIONS[name](state)
+        except type(error):
+            raise Skip from None
+        finally:
+            LOCAL.busy = 0
+        raise
+
+
 def run(folder: Path, seed: int) -> tuple[str, list[str], str]:
     """One program; gives its fault, its operations and what was claimed in the end."""
     rng = random.Random(seed)
@@ -897,7 +916,7 @@ def run(folder: Path, seed: int) -> tuple[str, list[str], str]:
     for _ in range(rng.randrange(1, 6)):
         name = rng.choice(list(OPERATIONS))
         try:
-            frame, table = OPERATIONS[name](state)
+            frame, table = attempt(name, state)
         except Skip:
             continue
         if len(table) > 60:
