@@ -7,6 +7,7 @@
 #   make bench                    benchmarks, and docs/benchmarks.md from their results
 #   make docs                     the generated pages of docs/reference
 #   make ui                       the web interface's scripts
+#   make screenshots              pictures of every page over the demo
 #   make clean                    remove what the other targets made
 
 PYTHON ?= python3
@@ -29,7 +30,7 @@ APT_FILES := /usr/lib/go-1.19/bin/go:golang-1.19-go \
 # and newest supported release, and those whose requirements exclude each other's.
 FRAMEWORKS := $(patsubst tests/adapters/%.txt,$(VENV)-%/installed,$(wildcard tests/adapters/*.txt))
 
-.PHONY: demo test lint bench docs ui clean apt javascript producers frameworks
+.PHONY: demo test lint bench docs ui screenshots clean apt javascript producers frameworks
 
 demo: $(VENV)/installed-demo
 	$(BIN)/lodeline demo $(ARGS)
@@ -48,6 +49,11 @@ bench: $(VENV)/installed-bench
 
 docs: $(VENV)/installed-demo
 	$(BIN)/python docs/generate.py
+
+# Pictures of every page over the demo's store, to be looked at; the best of them lie in docs/images.
+screenshots: $(VENV)/installed-test
+	test -d lodeline-demo/.lodeline || $(BIN)/lodeline demo --dir lodeline-demo --no-serve
+	$(BIN)/python docs/screenshots.py lodeline-demo/.lodeline build/screenshots
 
 # What is built is committed, so that users need no Node; a test compares.
 ui: ui/node_modules/.package-lock.json
