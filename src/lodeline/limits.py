@@ -647,6 +647,9 @@ EVIDENCE_CLAIMS_MAX = 2_000
 # A condition of `--where`. People write them by hand.
 WHERE_CHARACTERS_MAX = 2_000
 
+# A file that is unpacked from a ZIP to read values of its rows, into the system's temporary folder.
+ZIPPED_ROWS_BYTES_MAX = 1 << 30
+
 # Rows named in the record of one prediction; a larger batch is a job, not a decision.
 FEATURE_ROWS_MAX = 1_000
 

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import tempfile
+import weakref
 from pathlib import Path
 from typing import Any, Final
+from zipfile import BadZipFile, ZipFile
 
 from lodeline.errors import FileChangedError, UsageError
-from lodeline.limits import WHERE_CHARACTERS_MAX
+from lodeline.limits import WHERE_CHARACTERS_MAX, ZIPPED_ROWS_BYTES_MAX
 from lodeline.model import NodeId
 
 _DIGESTS: Final[dict[tuple[str, int, int, int], str]] = {}
@@ -42,12 +46,32 @@ class ValueReader:
         if node.namespace != "file":
             raise FileChangedError(node.name, f"values of {node.namespace} are not read")
         path = Path(node.name)
-        self._source = _READERS.get(path.suffix.lower())
-        if self._source is None:
+        endings = [ending.lower() for ending in path.suffixes]
+        # DuckDB reads gzip by itself; of a ZIP the one file in it is unpacked.
+        packed = endings.pop() if endings[-1:] in ([".gz"], [".zip"]) else ""
+        self._source = _READERS.get(endings[-1]) if endings else None
+        if self._source is None or (packed and endings[-1] == ".parquet"):
             raise FileChangedError(node.name, "not a format whose rows can be read by number")
         if digest_of(path) != node.version:
             raise FileChangedError(node.name, "its bytes are no longer those of the version")
-        self._path = str(path)
+        self._path = str(self._unpack(path, endings[-1]) if packed == ".zip" else path)
+
+    def _unpack(self, path: Path, ending: str) -> Path:
+        """Unpack the one file of a ZIP beside nothing else; it goes with this reader."""
+        folder = Path(tempfile.mkdtemp(prefix="lodeline-rows-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        unpacked = folder / f"rows{ending}"
+        try:
+            with ZipFile(path) as archive:
+                members = [one for one in archive.infolist() if not one.is_dir()]
+                if len(members) != 1 or members[0].file_size > ZIPPED_ROWS_BYTES_MAX:
+                    detail = f"not one file of at most {ZIPPED_ROWS_BYTES_MAX} bytes"
+                    raise FileChangedError(str(path), detail)
+                with archive.open(members[0]) as packed, unpacked.open("wb") as file:
+                    shutil.copyfileobj(packed, file)
+        except (BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+            raise FileChangedError(str(path), f"cannot be unpacked: {error}") from error
+        return unpacked
 
     def read(self, rows: list[int]) -> dict[int, dict[str, Any]]:
         """Read the values of rows, by row number."""
