@@ -1,4 +1,8 @@
-"""One browser for all tests of a worker."""
+"""One browser for all tests of a module.
+
+Playwright keeps an event loop running in the thread that drives it, and no other can run beside it:
+when the module ends, it ends, so that tests of coroutines may follow in the same process.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Start Chromium, or skip where there is none."""
     if find_chromium() is None:

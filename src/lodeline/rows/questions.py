@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal
@@ -121,6 +121,8 @@ class Asking:
         self.links = LinkReader(inquiry.segment)
         self.may_see = inquiry.visibility.may_see
         self.keys = RowNames(self.index, inquiry.segment)
+        # The one row that was asked about, where it was one: its dataset and number.
+        self._asked: tuple[NodeId, int] | None = None
         self.composer = Composer(
             self.index,
             self.links,
@@ -143,6 +145,7 @@ class Asking:
             number = self.keys.find_number(dataset, row)
             numbers = np.array([number], dtype=np.int64)
             self._check_exists(dataset, number, row)
+            self._asked = (dataset, number)
             return row.at(dataset.version), {dataset: numbers}, []
         root = self.inquiry.resolve(text)
         if root.kind == "prediction":
@@ -283,7 +286,6 @@ class Asking:
         }
         places = _page_of(shown, found, page)
         answer_rows = self._values(places, found)
-        own = self._own(root, found)
         total = sum(counts.values())
         # Whoever asks for counts alone has no page to go on from.
         more = page.limit > 0 and page.offset + page.limit < total
@@ -298,17 +300,19 @@ class Asking:
             "rows": answer_rows,
             "counts": counts,
             "next": page.next_cursor(self.inquiry.moment) if more else None,
-            **own,
+            **self._own(root),
         }
         return conceal(answer, self.inquiry.visibility)
 
-    def _own(self, root: NodeId, found: Composition) -> dict[str, Any]:
-        """Give the row that was asked about itself, where it was one."""
-        if root.kind != "row":
+    def _own(self, root: NodeId) -> dict[str, Any]:
+        """Give the row that was asked about itself, where it was one; what is behind it counts."""
+        if self._asked is None:
             return {}
-        dataset = NodeId("dataset", root.namespace, root.name, "", root.version)
-        [row] = self._values({dataset: [int(root.part)]}, found)
-        return {"row": row}
+        dataset, number = self._asked
+        values = None
+        with suppress(FileChangedError):
+            values = ValueReader(dataset).read([number]).get(number)
+        return {"row": _row_json(dataset, root.part, values)}
 
     def _values(
         self, places: dict[NodeId, list[int] | None], found: Composition

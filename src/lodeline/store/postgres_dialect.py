@@ -29,7 +29,10 @@ _LONG_TEXTS: Final = frozenset(
     | {f"{end}_{what}" for end in ("input", "output") for what in ("namespace", "name", "version")}
 )
 # Those whose column's name is of short ones elsewhere.
-_LONG_TEXTS_OF: Final = {"row_step": frozenset({"digest"})}
+_LONG_TEXTS_OF: Final = {
+    "row_step": frozenset({"digest"}),
+    "row_key": frozenset({"columns", "digest"}),
+}
 # Indexes whose columns hold long texts, by name: what PostgreSQL is to index instead.
 _INDEXES: Final = {
     "write_of_version": "write (node_id)",
@@ -47,6 +50,7 @@ _LOOKUPS: Final = {
     ),
     "detail": ("detail_body ON detail USING hash (body)",),
     "search_key": ("search_key_name ON search_key (name)",),
+    "row_key": ("row_key_name ON row_key USING hash (name)",),
     "facet_set": ("facet_set_facets ON facet_set USING hash (facets)",),
 }
 # What our statements call that only SQLite has, and digests for keys. They lie in the schema.
