@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate
 from typing import Any, Final
 
@@ -150,8 +151,8 @@ def _arranged(
     if by not in names and by != "key":
         return names, kept, None
     kept.sort(key=lambda row: _order(row, by), reverse=sort.startswith("-"))
-    # What has no value is last either way.
-    kept.sort(key=lambda row: _value(row, by) is None)
+    # Beside numbers words are last either way, and what has no value after them.
+    kept.sort(key=lambda row: _order(row, by)[0] if _value(row, by) is not None else 2)
     return names, kept, sort
 
 
@@ -168,9 +169,8 @@ def _value(row: Row, name: str) -> Any:
 
 def _order(row: Row, name: str) -> tuple[int, float, str]:
     value = _value(row, name)
-    if name == "key" and isinstance(value, str) and value.isdecimal():
-        value = int(value)
-    if isinstance(value, bool | int | float):
+    # A column of a CSV that says `NA` somewhere is text, its numbers too.
+    with suppress(TypeError, ValueError, OverflowError):
         return (0, float(value), "")
     return (1, 0.0, str(value))
 
