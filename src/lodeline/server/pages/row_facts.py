@@ -11,6 +11,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate
+from math import isnan
 from typing import Any, Final
 
 from lodeline.exports.csv_tables import safe_cell
@@ -171,7 +172,9 @@ def _order(row: Row, name: str) -> tuple[int, float, str]:
     value = _value(row, name)
     # A column of a CSV that says `NA` somewhere is text, its numbers too.
     with suppress(TypeError, ValueError, OverflowError):
-        return (0, float(value), "")
+        number = float(value)
+        if not isnan(number):
+            return (0, number, "")
     return (1, 0.0, str(value))
 
 
