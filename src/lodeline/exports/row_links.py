@@ -11,12 +11,13 @@ null: its rows went into the whole output.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from lodeline.errors import MissingLinksError
+from lodeline.errors import MissingLinksError, StoreCorruptError
 from lodeline.exports.exporting import Exporting
 from lodeline.limits import ARCHIVE_ROWS_MAX
 from lodeline.rows.links import LinkReader
@@ -24,6 +25,8 @@ from lodeline.rows.steps import StoredStep, fold_steps, iter_stored_steps
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_KEY: Final = re.compile(r"[0-9a-f]{64}-(array|lists|set)")
 
 
 def key_of(step: StoredStep) -> str | None:
@@ -87,14 +90,14 @@ def write_links(folder: Path, export: Exporting) -> list[Path]:
         steps = [step for _, _, step in iter_stored_steps(connection, export.since, export.size)]
     for step in steps:
         key = key_of(step)
-        if key is None:
-            continue
+        if key is None or not _KEY.fullmatch(key):
+            continue  # What a producer calls its links must not choose where they lie.
         path = folder / f"links={key}" / "links.parquet"
         if path.exists():
             continue
         try:
             links = reader.block(step).whole()
-        except MissingLinksError:
+        except (MissingLinksError, StoreCorruptError):
             continue  # Still on its way, or kept no longer: a question meets the same gap.
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}.part")
