@@ -49,6 +49,8 @@ CONTAINER_BITS: Final = 16
 _CONTAINER: Final = 1 << CONTAINER_BITS
 # Rows by which the encoding of a large block is chosen.
 _SAMPLED: Final = 8 * GROUP_ROWS
+# The first release of pyarrow that checks and writes checksums of pages.
+_CHECKSUMS_SINCE: Final = 15
 # Row groups read one by one before a block is read whole.
 _BUSY_GROUPS: Final = 12
 # Fewer links than this are searched whole; an index of them would not pay for its file.
@@ -230,12 +232,28 @@ def key_claims(keys: Sequence[str | None], section: int) -> list[bytes]:
     return [b"" if key is None else key.encode() for key in part]
 
 
+def _checksums() -> bool:
+    """Tell whether pyarrow knows checksums of pages.
+
+    A store opened within the observed program takes the program's pyarrow, which may be older than
+    ours.
+    """
+    import pyarrow as pa
+
+    return int(pa.__version__.partition(".")[0]) >= _CHECKSUMS_SINCE
+
+
+def _parquet(opened: Any) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(opened, **({"page_checksum_verification": True} if _checksums() else {}))
+
+
 def read_keys(data: bytes) -> list[str | None]:
     """Read declared keys: of a block, or as a program wrote them."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
+    table = _parquet(pa.BufferReader(data)).read()
     keys: list[str | None] = table.column("key").to_pylist()
     return keys
 
@@ -333,6 +351,12 @@ def _written(table: Any, facts: dict[str, Any], *, dictionary: bool) -> bytes:
         for name in table.column_names
         if name not in {"kind", "data", "key"}
     }
+    said = json.dumps(facts)
+    # Arrow's copy of the schema would hold the metadata a second time; before pyarrow 16 nothing
+    # else writes them.
+    apart = hasattr(pq.ParquetWriter, "add_key_value_metadata")
+    if not apart:
+        table = table.replace_schema_metadata({METADATA: said})
     out = io.BytesIO()
     with pq.ParquetWriter(
         out,
@@ -341,12 +365,12 @@ def _written(table: Any, facts: dict[str, Any], *, dictionary: bool) -> bytes:
         use_dictionary=dictionary,
         column_encoding=None if dictionary else integers,
         version="2.6",
-        write_page_checksum=True,
-        # Arrow's copy of the schema would hold the metadata a second time.
-        store_schema=False,
+        store_schema=not apart,
+        **({"write_page_checksum": True} if _checksums() else {}),
     ) as writer:
         writer.write_table(table, row_group_size=GROUP_ROWS)
-        writer.add_key_value_metadata({METADATA.decode(): json.dumps(facts)})
+        if apart:
+            writer.add_key_value_metadata({METADATA.decode(): said})
     return out.getvalue()
 
 
@@ -371,14 +395,13 @@ class Block:
         self, source: Path | bytes, digest: str, *, shape: str, index_folder: Path | None = None
     ) -> None:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         opened = (
             pa.BufferReader(source) if isinstance(source, bytes) else pa.memory_map(str(source))
         )
         self.digest = digest
         self._own_bytes = len(source) if isinstance(source, bytes) else 0
-        self._file = pq.ParquetFile(opened, page_checksum_verification=True)
+        self._file = _parquet(opened)
         self._lock = RLock()
         said = (self._file.metadata.metadata or {}).get(METADATA)
         facts = {} if said is None else json.loads(said)
