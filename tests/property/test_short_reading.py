@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -86,6 +88,36 @@ def same_again(raw: bytes, long: Document) -> None:
     assert repeated.event() == long.event
     assert repeated.canonical() == long.canonical
     assert repeated.fields() == long.fields()
+    assert wire.decode_accepted(raw) == accepted(long)
+
+
+def accepted(long: Document) -> wire.Accepted:
+    """Give what acceptance keeps of an event read the long way."""
+    event = long.event
+    subject = event.dataset if isinstance(event, wire.DatasetEvent) else event.job
+    told = (event.producer, subject.namespace, event.event_time_us)
+    return wire.Accepted(long.canonical, long.fields(), *told)
+
+
+def test_accepting_a_remembered_content_makes_no_typed_event(real_events: list[bytes]) -> None:
+    forget_contents()
+    raw = max((one for one in real_events if len(one) < PART_BYTES_MAX), key=len)
+    for _ in range(2):
+        assert wire.decode_accepted(raw) == accepted(_decode_long(raw))
+    called: list[str] = []
+
+    def note(frame: FrameType, what: str, _: object) -> None:
+        if what == "call":
+            called.append(frame.f_code.co_qualname)
+
+    sys.setprofile(note)
+    try:
+        wire.decode_accepted(raw)
+    finally:
+        sys.setprofile(None)
+    assert "Repeated.forms" in called
+    assert "Repeated.event" not in called
+    assert len(called) <= 8
 
 
 @settings(max_examples=300)

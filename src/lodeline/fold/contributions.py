@@ -52,6 +52,7 @@ _GAPS: Final = "lodeline_capture gaps"
 # A JobEvent or DatasetEvent is complete in itself.
 COMPLETED: Final = ("COMPLETE", "JOB", "DATASET")
 ENDS: Final = (*COMPLETED, "FAIL", "ABORT")
+_ENDING: Final = frozenset(ENDS)
 
 
 @dataclass(slots=True)
@@ -274,29 +275,64 @@ def _gap_order(gap: CaptureGap) -> tuple[str, str, str]:
     return (gap.at, gap.reason, gap.detail)
 
 
-def run_state(events: Sequence[tuple[int, str]], *, code: str | None) -> RunState:
-    """Tell how a group stands. An end outlasts whatever is dated after it."""
-    start_us: int | None = None
-    end_us: int | None = None
-    state = "OTHER"
-    for time_us, kind in events:
-        if kind in ENDS:
-            end_us, state = time_us, kind
+class Progress:
+    """How far a group has come, its events taken in one after another, in order.
+
+    An end outlasts whatever is dated after it.
+
+    Attributes:
+        state: of the last event that tells one.
+        first_us: time of the first event.
+        last_us: of the last.
+        start_us: of the first START.
+        end_us: of the last end.
+    """
+
+    __slots__ = ("end_us", "first_us", "last_us", "start_us", "state")
+
+    def __init__(self) -> None:
+        self.state = "OTHER"
+        self.first_us: int | None = None
+        self.last_us = 0
+        self.start_us: int | None = None
+        self.end_us: int | None = None
+
+    def add(self, time_us: int, kind: str) -> None:
+        """Take in the next event."""
+        if self.first_us is None:
+            self.first_us = time_us
+        self.last_us = time_us
+        if kind in _ENDING:
+            self.end_us, self.state = time_us, kind
         elif kind == "START":
-            start_us = time_us if start_us is None else start_us
-            state = kind if state == "OTHER" else state
-        elif kind == "RUNNING" and end_us is None:
-            state = kind
-    first_us, last_us = events[0][0], events[-1][0]
-    return RunState(
-        state,
-        state in COMPLETED,
-        first_us,
-        first_us if start_us is None else start_us,
-        end_us,
-        last_us,
-        code,
-    )
+            if self.start_us is None:
+                self.start_us = time_us
+            if self.state == "OTHER":
+                self.state = kind
+        elif kind == "RUNNING" and self.end_us is None:
+            self.state = kind
+
+    def run_state(self, code: str | None) -> RunState:
+        """Tell how the group stands after at least one event."""
+        first_us, start_us = self.first_us, self.start_us
+        assert first_us is not None
+        return RunState(
+            self.state,
+            self.state in COMPLETED,
+            first_us,
+            first_us if start_us is None else start_us,
+            self.end_us,
+            self.last_us,
+            code,
+        )
+
+
+def run_state(events: Sequence[tuple[int, str]], *, code: str | None) -> RunState:
+    """Tell how a group stands after some events, in order, at least one."""
+    progress = Progress()
+    for time_us, kind in events:
+        progress.add(time_us, kind)
+    return progress.run_state(code)
 
 
 def read_uses(

@@ -21,7 +21,7 @@ from lodeline.store import AcceptedEvent, Appended, DeadLetter, Refusal, Segment
 from lodeline.store.accounts import open_accounts
 from lodeline.store.connections import Connection
 from lodeline.store.senders import Sender, beside_entries
-from lodeline.wire import decode_document
+from lodeline.wire import decode_accepted
 
 _WHITE_SPACE: Final = b" \t\r\n"
 
@@ -77,8 +77,8 @@ def prepare_event(raw: bytes) -> AcceptedEvent:
     Raises:
         InvalidEventError: with code and JSON path of the fault.
     """
-    document = decode_document(raw)
-    return AcceptedEvent(document.canonical, document.fields())
+    read = decode_accepted(raw)
+    return AcceptedEvent(read.canonical, read.fields)
 
 
 def accept(
@@ -172,14 +172,17 @@ def _take_in(segment: Segment, inputs: Sequence[Submission | Refusal]) -> TakenI
             refused.append(one)
         else:
             try:
-                document = decode_document(one.raw)
+                read = decode_accepted(one.raw)
             except InvalidEventError as fault:
                 error = fault
                 refused.append(Refusal(one.raw, fault, one.source, caller=_name_of(one.sender)))
             else:
-                events.append(AcceptedEvent(document.canonical, document.fields()))
-                senders.append(one.sender)
-                accounts.note_event(document.event, len(one.raw), _name_of(one.sender))
+                canonical, fields, producer, namespace, time_us = read
+                sender = one.sender
+                events.append(AcceptedEvent(canonical, fields))
+                senders.append(sender)
+                caller = None if sender is None else sender.name
+                accounts.note(producer, namespace, time_us, len(one.raw), caller)
         taken.errors.append(error)
     for refusal in refused:
         count = max(len(refusal.raw), refusal.byte_count)

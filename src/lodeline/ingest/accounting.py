@@ -39,9 +39,23 @@ class Accounts:
     def note_event(self, event: Event, byte_count: int, caller: str | None) -> None:
         """Note an event that is about to be appended."""
         subject = event.dataset if isinstance(event, DatasetEvent) else event.job
-        tally = self._tally(event.producer, subject.namespace, caller)
+        self.note(event.producer, subject.namespace, event.event_time_us, byte_count, caller)
+
+    def note(  # called for every event; keywords cost as much as the rest
+        self,
+        producer: str | None,
+        namespace: str,
+        event_time_us: int,
+        byte_count: int,
+        caller: str | None,
+    ) -> None:
+        """Note an event that is about to be appended, by what is counted of it."""
+        # A plain tuple equals the key that it stands for.
+        tally = self._tallies.get((producer or "", namespace, caller or ""))  # type: ignore[call-overload]
+        if tally is None:
+            tally = self._tally(producer, namespace, caller)
         tally.received_bytes += byte_count
-        self._events.append((tally, event.event_time_us))
+        self._events.append((tally, event_time_us))
 
     def note_refusal(self, raw: bytes, byte_count: int, caller: str | None) -> None:
         """Note an input that was refused."""

@@ -26,7 +26,8 @@ from lodeline.fold.registers import mentions
 from lodeline.fold.relations import BASIS_RANK, GroupKey
 from lodeline.fold.statements import facet_digest, plain
 from lodeline.ingest.interning import Interning
-from lodeline.ingest.rectangles import Fact
+from lodeline.ingest.rectangles import Block, Fact, block_of
+from lodeline.ingest.stitching import JOB_NAMESPACE, MARK
 from lodeline.limits import CONTENTS_CACHED_MAX, PART_BYTES_MAX
 from lodeline.model import NodeId
 from lodeline.store.search_tables import SEARCHED_FACETS
@@ -40,6 +41,7 @@ class Content:
 
     Attributes:
         kind: of the group, `run`, `job` or `dataset`.
+        marked: whether it may say something of the bytes of files (`stitching.MARK`).
         job_node: number of the job; None for a DatasetEvent.
         subject: namespace and name of the job, or of a DatasetEvent's dataset.
         event: an event with this content; its run and time mean nothing here.
@@ -60,6 +62,7 @@ class Content:
         "event",
         "job_node",
         "kind",
+        "marked",
         "mentions",
         "outputs",
         "sighted",
@@ -68,7 +71,7 @@ class Content:
         "versions",
     )
 
-    def __init__(self, event: Event, interning: Interning) -> None:
+    def __init__(self, event: Event, interning: Interning, *, marked: bool) -> None:
         stated = mentions(event)
         node = interning.node
         if isinstance(event, RunEvent):
@@ -78,6 +81,7 @@ class Content:
         self.job_node = None if isinstance(event, DatasetEvent) else node(_job_of(event))
         self.kind = event_type(event).lower() if not isinstance(event, RunEvent) else "run"
         self.event = event
+        self.marked = marked or self.subject[0] == JOB_NAMESPACE
         self.mentions = [
             (node(one), interning.facet_set(_facet_set(facets)))
             for one, facets in stated.facets.items()
@@ -158,9 +162,7 @@ class UsesState:
         self.code = reading.code
         self.gaps = frozenset(("capture_gap", g.at, g.reason, g.detail) for g in reading.gaps)
 
-    def after(
-        self, content: Content, run_lineage: bytes, interning: Interning
-    ) -> tuple[UsesState, frozenset[Fact], frozenset[Fact]]:
+    def after(self, content: Content, run_lineage: bytes, interning: Interning) -> Change:
         """Give the state after one more event, the facts that it ends and those that it begins."""
         key = (id(content), run_lineage)
         known = self._next.get(key)
@@ -171,12 +173,13 @@ class UsesState:
                 uses.add_run_lineage({"lineage": msgspec.Raw(run_lineage)})
             state = self if uses == self.uses else UsesState(uses, interning)
             # The content is kept beside the state: its identity is the key while it lives.
-            change = (state, self.facts - state.facts, state.facts - self.facts)
+            change = (state, self.facts - state.facts, block_of(state.facts - self.facts))
             known = self._next[key] = (content, change)
         return known[1]
 
 
-_Step = tuple[Content, tuple[UsesState, frozenset[Fact], frozenset[Fact]]]
+Change = tuple[UsesState, frozenset[Fact], Block]
+_Step = tuple[Content, Change]
 
 
 # Most groups begin here; reading it anew for every job would double the cost of a first run.
@@ -219,7 +222,9 @@ class Contents:
         """Give what a content says; `payload` is an event that has it."""
         known = self._contents.get(key)
         if known is None:
-            known = self._contents[key] = Content(decode_stored(payload), self.interning)
+            marked = any(MARK in part for part in key)
+            known = Content(decode_stored(payload), self.interning, marked=marked)
+            self._contents[key] = known
         return known
 
     def root(self, key: GroupKey) -> UsesState:

@@ -14,16 +14,13 @@ from typing import NamedTuple
 import msgspec
 
 from lodeline.fold import statements
-from lodeline.fold.contributions import ENDS, Facets, Name, overwrite, run_state, writes_of
+from lodeline.fold.contributions import Facets, Name, Progress, overwrite, writes_of
 from lodeline.fold.relations import GroupKey, RunState
 from lodeline.ingest.contents import Content, Contents, UsesState
-from lodeline.ingest.rectangles import Fact, Interval, RectangleWriter, Row
+from lodeline.ingest.rectangles import Block, Fact, Interval, RectangleWriter, Row
 from lodeline.store.connections import Connection
 
 RunFacets = dict[str, msgspec.Raw]
-
-# A run's state follows from at most this many of its events.
-_TELLING_EVENTS_MAX = 6
 
 
 class GroupEvent(NamedTuple):
@@ -39,41 +36,29 @@ class GroupEvent(NamedTuple):
 class _Course:
     """A group's merged state after some of its events, in order."""
 
-    __slots__ = ("events", "gone", "new", "output_times", "run_facets", "run_facts", "uses")
+    __slots__ = ("gone", "new", "output_times", "progress", "run_facets", "run_facts", "uses")
 
     def __init__(self, root: UsesState) -> None:
         self.uses = root
-        self.events: list[tuple[int, str]] = []
+        self.progress = Progress()
         self.run_facets: Facets = {}
         self.output_times: dict[Name, int] = {}
         self.run_facts: set[Fact] = set()
         self.gone: frozenset[Fact] = frozenset()
-        self.new: frozenset[Fact] = frozenset()
+        self.new: Block = ()
 
     def add(self, event: GroupEvent, contents: Contents) -> None:
         """Take in the next event in order; `gone` and `new` tell what it changed."""
+        content = event.content
         self.uses, self.gone, self.new = self.uses.after(
-            event.content, event.run_lineage, contents.interning
+            content, event.run_lineage, contents.interning
         )
         time_us = event.order[0]
-        self.events.append((time_us, event.kind))
-        if len(self.events) > _TELLING_EVENTS_MAX:
-            self._forget_events()
+        self.progress.add(time_us, event.kind)
         if event.run_facets:
             overwrite(self.run_facets, event.run_facets, statements.RUN_FACETS)
-        for name in event.content.outputs:
+        for name in content.outputs:
             self.output_times[name] = time_us
-
-    def _forget_events(self) -> None:
-        """Keep the first, the last, the last end, the first START and a RUNNING."""
-        events = self.events
-        kept = [events[0], events[-1]]
-        kept += [one for one in events if one[1] in ENDS][-1:]
-        kept += [one for one in events if one[1] == "START"][:1]
-        kept += [one for one in events if one[1] == "RUNNING"][:1]
-        # Filtered, not rebuilt: the order of equal times is that of the list.
-        wanted = {id(one) for one in kept}
-        self.events = [one for one in events if id(one) in wanted]
 
 
 class Group:
@@ -86,7 +71,7 @@ class Group:
         state: how the group stands; None before its first event.
     """
 
-    __slots__ = ("_course", "_events", "_open", "group_id", "job_node", "key", "state")
+    __slots__ = ("_begun", "_course", "_events", "_open", "group_id", "job_node", "key", "state")
 
     def __init__(self, group_id: int, key: GroupKey, job_node: int | None) -> None:
         self.group_id = group_id
@@ -97,6 +82,8 @@ class Group:
         self._course: _Course | None = None
         # Facts that hold at the end of event time: since when, their row, its batch.
         self._open: dict[Fact, tuple[int, Row | None, int]] = {}
+        # Blocks of facts that began and are not in `_open` yet: of most groups nothing ever ends.
+        self._begun: list[tuple[Block, int, list[Row], int]] = []
 
     @property
     def uses(self) -> UsesState | None:
@@ -134,6 +121,8 @@ class Group:
         time_us = event.order[0]
         group_id, job_node, known = self.group_id, self.job_node, self._open
         batch = rectangles.batch
+        if course.gone:
+            self._open_begun()
         for fact in (*course.gone, *(before - after)):
             valid_from, row, row_batch = known.pop(fact)
             if row is not None and row_batch == batch:
@@ -142,9 +131,20 @@ class Group:
                 rectangles.end(fact, group_id, position, valid_from)
             if valid_from < time_us:
                 rectangles.begin(fact, group_id, job_node, position, valid_from, time_us)
-        for fact in (*course.new, *(after - before)):
+        if course.new:
+            rows = rectangles.begin_block(course.new, group_id, position, time_us)
+            self._begun.append((course.new, time_us, rows, batch))
+        for fact in after - before:
             row = rectangles.begin(fact, group_id, job_node, position, time_us, None)
             known[fact] = (time_us, row, batch)
+
+    def _open_begun(self) -> None:
+        for block, time_us, rows, batch in self._begun:
+            facts = [fact for _, found in block for fact in found]
+            self._open.update(
+                {fact: (time_us, row, batch) for fact, row in zip(facts, rows, strict=True)}
+            )
+        self._begun.clear()
 
     def _rewrite(
         self,
@@ -165,6 +165,7 @@ class Group:
         for fact, valid_from, valid_to in after - before:
             rectangles.begin(fact, self.group_id, self.job_node, position, valid_from, valid_to)
         rectangles.flush(connection)
+        self._begun.clear()
         self._open = {
             fact: (valid_from, None, -1) for fact, valid_from, valid_to in after if valid_to is None
         }
@@ -199,7 +200,7 @@ class Group:
             run_facts, run_code = contents.run_facts(course.run_facets, self.key)
             facts |= run_facts
             code = run_code or code
-        state = self.state = run_state(course.events, code=code)
+        state = self.state = course.progress.run_state(code)
         facts.add(("run_state", *state))
         for write in writes_of(self.key, uses.made, state, course.output_times):
             facts.add(("write", *write))

@@ -179,8 +179,9 @@ class _Projector:
         self._contents = Contents(self._interning)
         self._rectangles = RectangleWriter()
         self._live = _Live()
-        # By run id, so that all groups of a run are in memory or none.
-        self._groups: dict[str, dict[GroupKey, Group]] = {}
+        # By run id, so that all groups of a run are in memory or none; then by the job's namespace
+        # and name, and whether they lie in the future.
+        self._groups: dict[str, dict[tuple[tuple[str, str], bool], Group]] = {}
         self._group_id = self._max(connection, "run_group", "group_id")
         self._sighted: dict[int, int] = {}
         self._sightings_before = self._max(connection, "sighting", "node_id")
@@ -272,12 +273,12 @@ class _Projector:
         future = time_us > log_time_us + FUTURE_TOLERANCE_US
         facets, lineage = _run_facets(event)
         content = self._contents.content(_content_key(event), payload)
-        group = self._group(_group_key(event, content, future=future, digest=digest), content)
+        group = self._group(event, content, future=future, digest=digest)
         self._run_events.append((group.group_id, position, time_us, event.event_type, digest))
         if not future:
             self._live.touch(group)
             self._mention(content, position, time_us, digest)
-            if stitching.MARK in payload:
+            if content.marked and stitching.MARK in payload:
                 self._bytes.note(payload, time_us=time_us, position=position)
         kind = event.event_type or "OTHER"
         if event.run is None:
@@ -352,7 +353,8 @@ class _Projector:
             ).fetchall()
             for group_id, run_id, job_node, future, namespace, name in rows:
                 key = GroupKey("run", run_id, namespace, name, bool(future), b"")
-                group = self._groups[run_id][key] = Group(group_id, key, job_node)
+                group = Group(group_id, key, job_node)
+                self._groups[run_id][(namespace, name), bool(future)] = group
                 group.load(self._stored_events(group_id), self._contents)
 
     def _stored_events(self, group_id: int) -> list[GroupEvent]:
@@ -369,17 +371,22 @@ class _Projector:
             found.append(GroupEvent((time_us, digest), kind, content, facets, lineage))
         return found
 
-    def _group(self, key: GroupKey, content: Content) -> Group:
-        run_id = key.run_id
-        known = self._groups[run_id].get(key) if run_id else None
-        if known is not None:
-            return known
-        self._group_id += 1
-        job = content.job_node
-        self._write("run_group", (self._group_id, run_id or None, job, int(key.future), key.kind))
-        group = Group(self._group_id, key, job)
-        if run_id:
-            self._groups[run_id][key] = group  # The others are complete with their one event.
+    def _group(self, event: EventSlice, content: Content, *, future: bool, digest: bytes) -> Group:
+        job, group_id = content.job_node, self._group_id + 1
+        if event.run is None:
+            # Complete with its one event.
+            key = GroupKey(content.kind, "", *content.subject, future, digest)
+            group = Group(group_id, key, job)
+        else:
+            run_id = event.run.run_id.lower()
+            groups = self._groups[run_id]
+            known = groups.get((content.subject, future))
+            if known is not None:
+                return known
+            key = GroupKey("run", run_id, *content.subject, future, b"")
+            group = groups[content.subject, future] = Group(group_id, key, job)
+        self._group_id = group_id
+        self._write("run_group", (group_id, key.run_id or None, job, int(future), key.kind))
         return group
 
     # Numbers
@@ -467,13 +474,6 @@ def _content_key(event: EventSlice) -> tuple[bytes, ...]:
         return (bytes(event.dataset),)
     kind = b"job" if event.run is None else b"run"
     return (kind, bytes(event.job), bytes(event.inputs), bytes(event.outputs))
-
-
-def _group_key(event: EventSlice, content: Content, *, future: bool, digest: bytes) -> GroupKey:
-    namespace, name = content.subject
-    if event.run is not None:
-        return GroupKey("run", event.run.run_id.lower(), namespace, name, future, b"")
-    return GroupKey(content.kind, "", namespace, name, future, digest)
 
 
 class _Live:

@@ -106,6 +106,7 @@ _HOMES = {
     "verify_receipt": "receipts",
     "verify_tlog_proof": "tlog_proofs",
     "verify_witnessed": "cosignatures",
+    "write_leaf": "leaves",
 }
 
 __all__ = [
@@ -201,6 +202,7 @@ __all__ = [
     "verify_receipt",
     "verify_tlog_proof",
     "verify_witnessed",
+    "write_leaf",
 ]
 
 if TYPE_CHECKING:
@@ -235,7 +237,7 @@ if TYPE_CHECKING:
     )
     from .hashing import EMPTY_ROOT, HASH_BYTES, hash_leaf, hash_node
     from .inclusion import inclusion_path, root_from_path, verify_inclusion
-    from .leaves import KINDS, LeafRecord, decode_leaf, encode_leaf, record_id
+    from .leaves import KINDS, LeafRecord, decode_leaf, encode_leaf, record_id, write_leaf
     from .merkle_map import (
         EMPTY_MAP_ROOT,
         MapHead,

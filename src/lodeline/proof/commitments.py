@@ -11,6 +11,7 @@ here, nor is encrypting personal fields: the bytes committed to are those after 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import sha256, shake_256
 from typing import Final
 
@@ -64,8 +65,18 @@ def commit_fields(secret: bytes, fields: Sequence[Field]) -> bytes:
     parts = []
     start = 0
     for pointer, value in fields:
-        encoded = pointer.encode()
         salt = stream[start : start + SALT_BYTES]
         start += SALT_BYTES
-        parts.append(sha256(salt + len(encoded).to_bytes(4, "big") + encoded + value).digest())
+        head = _known_head(pointer) if len(pointer) <= _POINTER_KNOWN_MAX else _head(pointer)
+        parts.append(sha256(salt + head + value).digest())
     return sha256(b"".join(parts)).digest()
+
+
+def _head(pointer: str) -> bytes:
+    encoded = pointer.encode()
+    return len(encoded).to_bytes(4, "big") + encoded
+
+
+# Events name the same few places again and again; long pointers are not kept.
+_POINTER_KNOWN_MAX: Final = 256
+_known_head: Final = lru_cache(maxsize=1024)(_head)

@@ -74,11 +74,32 @@ def encode_leaf(record: LeafRecord) -> bytes:
     Raises:
         MalformedLeafError: longer than 65,535 bytes, which only too many roots can cause.
     """
+    return write_leaf(
+        record.segment,
+        record.log_time_us,
+        record.kind,
+        record.identifier,
+        record.commitment,
+        record.schemas,
+        record.roots,
+    )
+
+
+def write_leaf(  # noqa: PLR0917  # written for every entry: a record costs twice the text
+    segment: str,
+    log_time_us: int,
+    kind: str,
+    identifier: bytes,
+    commitment: bytes,
+    schemas: Sequence[str] = (),
+    roots: Sequence[str] = (),
+) -> bytes:
+    """Write the JCS form of what would be a `LeafRecord`, which `encode_leaf` describes."""
     leaf = (
-        f'{{"commitment":"{record.commitment.hex()}","id":"{record.identifier.hex()}",'
-        f'"kind":"{record.kind}","log_time":"{record.log_time_us}",'
-        f'"roots":{_array(record.roots)},"schemas":{_array(record.schemas)},'
-        f'"segment":"{record.segment}","v":{VERSION}}}'
+        f'{{"commitment":"{commitment.hex()}","id":"{identifier.hex()}",'
+        f'"kind":"{kind}","log_time":"{log_time_us}",'
+        f'"roots":{_array(roots)},"schemas":{_array(schemas)},'
+        f'"segment":"{segment}","v":{VERSION}}}'
     ).encode("ascii")
     if len(leaf) > LEAF_BYTES_MAX:
         raise MalformedLeafError(f"leaf of {len(leaf)} bytes; at most {LEAF_BYTES_MAX}")

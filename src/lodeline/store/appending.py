@@ -26,12 +26,11 @@ from lodeline.limits import COMMIT_ATTEMPTS, COMMIT_EVENTS_MAX
 from lodeline.proof import (
     SECRET_BYTES,
     Field,
-    LeafRecord,
     TreeHead,
     commit_fields,
-    encode_leaf,
     hash_leaf,
     record_id,
+    write_leaf,
 )
 from lodeline.store.connections import Connection, Database
 from lodeline.store.keys import KeyRing
@@ -121,9 +120,10 @@ class _Rows:
         start = len(self.entries) * SECRET_BYTES
         return self._drawn[start : start + SECRET_BYTES]
 
-    def add(self, kind: str, leaf: bytes, payload: bytes, secret: bytes, log_time_us: int) -> bytes:
-        """Take an entry in; its leaf hash."""
-        position = self.position
+    def add(  # noqa: PLR0917  # called for every entry
+        self, position: int, kind: str, leaf: bytes, payload: bytes, secret: bytes, log_time_us: int
+    ) -> bytes:
+        """Take in the entry that stands at `position`, the next; its leaf hash."""
         leaf_hash = hash_leaf(leaf)
         self.leaf_hashes.append(leaf_hash)
         self.entries.append((position, log_time_us, kind, leaf))
@@ -394,6 +394,7 @@ class LogWriter:
         size: int,
         keys: KeyRing,
     ) -> tuple[list[Outcome], int, _Rows]:
+        segment_id = self._segment_id
         log_time_us = max(self._clock_us(), self._log_time_us)
         identifiers = [record_id(keys.segment_key, record.canonical) for record in records]
         known = _find_known(connection, records, identifiers)
@@ -426,17 +427,11 @@ class LogWriter:
                 fields = with_sealed(record.personal.fields, sealed)
                 rows.sealed += [(position, one.pointer, one.key_id, one.value) for one in sealed]
             secret = rows.next_secret()
-            leaf = encode_leaf(
-                LeafRecord(
-                    self._segment_id,
-                    log_time_us,
-                    record.kind,
-                    identifier,
-                    commit_fields(secret, fields),
-                    roots=record.roots,
-                )
+            commitment = commit_fields(secret, fields)
+            leaf = write_leaf(
+                segment_id, log_time_us, record.kind, identifier, commitment, (), record.roots
             )
-            leaf_hash = rows.add(record.kind, leaf, payload, secret, log_time_us)
+            leaf_hash = rows.add(position, record.kind, leaf, payload, secret, log_time_us)
             outcomes.append(Outcome(position, False, leaf_hash, log_time_us))
         if plan is not None and plan.logged:
             rows.subject_keys = [(*one, outcomes[0].position) for one in plan.logged.items()]

@@ -322,13 +322,17 @@ class SqlSegment:
         if not events and beside is None:
             return []
 
+        appended: list[Appended] = []
+
         def write(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+            nonlocal appended
+            appended = [_Appended(outcome, self) for outcome in outcomes]
             if beside is not None:
-                beside(connection, [self._appended(outcome) for outcome in outcomes])
+                beside(connection, appended)
 
         records = to_records(events, self.personal_rules)
         outcomes = self._writer.append(records, beside=None if beside is None else write)
-        return [self._appended(outcome) for outcome in outcomes]
+        return appended or [_Appended(outcome, self) for outcome in outcomes]
 
     def append_record(
         self, kind: str, payload: Mapping[str, object], *, roots: Sequence[str] = ()

@@ -8,7 +8,14 @@ from lodeline.wire import facets
 from lodeline.wire.belonging import find_namespace
 from lodeline.wire.canonical import canonical_bytes, content_digest, parse_with_tokens
 from lodeline.wire.commitment import commitment_fields
-from lodeline.wire.decoding import Document, decode_document, decode_event, decode_stored
+from lodeline.wire.decoding import (
+    Accepted,
+    Document,
+    decode_accepted,
+    decode_document,
+    decode_event,
+    decode_stored,
+)
 from lodeline.wire.events import (
     Dataset,
     DatasetEvent,
@@ -22,6 +29,7 @@ from lodeline.wire.events import (
 )
 
 __all__ = [
+    "Accepted",
     "Dataset",
     "DatasetEvent",
     "Document",
@@ -35,6 +43,7 @@ __all__ = [
     "canonical_bytes",
     "commitment_fields",
     "content_digest",
+    "decode_accepted",
     "decode_document",
     "decode_event",
     "decode_stored",

@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
@@ -106,6 +106,24 @@ class Document(msgspec.Struct, frozen=True):
         return content_digest(self.canonical)
 
 
+class Accepted(NamedTuple):
+    """What acceptance needs of an event, and no more: most are never wanted in their typed form.
+
+    Attributes:
+        canonical: its RFC 8785 form.
+        fields: committed to one by one, in pointer order.
+        producer: as it states it.
+        namespace: of its job, or of the dataset of a DatasetEvent.
+        event_time_us: when it happened.
+    """
+
+    canonical: bytes
+    fields: Fields
+    producer: str | None
+    namespace: str
+    event_time_us: int
+
+
 def decode_event(raw: bytes | str) -> Event:
     """Read one OpenLineage event, or say where it cannot be one.
 
@@ -119,6 +137,29 @@ def decode_event(raw: bytes | str) -> Event:
     if isinstance(repeated, Repeated):
         return repeated.event()
     return _decode_anew(data, repeated).event
+
+
+def decode_accepted(raw: bytes) -> Accepted:
+    """Read one event for the log.
+
+    Raises:
+        InvalidEventError: as `decode_event`.
+    """
+    data = raw if len(raw) <= EVENT_BYTES_MAX else _bounded(raw)
+    repeated = read_repeated(data)
+    if isinstance(repeated, Repeated):
+        frame = repeated.frame
+        return Accepted(*repeated.forms(), frame.producer, frame.job.namespace, repeated.time[0])
+    document = _decode_anew(data, repeated)
+    event = document.event
+    subject = event.dataset if isinstance(event, DatasetEvent) else event.job
+    return Accepted(
+        document.canonical,
+        document.fields(),
+        event.producer,
+        subject.namespace,
+        event.event_time_us,
+    )
 
 
 def decode_document(raw: bytes | str) -> Document:

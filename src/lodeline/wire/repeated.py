@@ -39,6 +39,7 @@ class _Top(msgspec.Struct, gc=False, rename="camel"):
     schema_url: str | UnsetType | None = msgspec.field(name="schemaURL", default=UNSET)
 
 
+_BACKSLASH: Final = ord("\\")
 _decode: Final = msgspec.json.Decoder(_Top).decode
 _encode: Final = msgspec.json.encode
 _Key = tuple[bytes, bytes, bytes, str | UnsetType | None, str | UnsetType | None]
@@ -116,28 +117,26 @@ class Repeated(NamedTuple):
 
     def canonical(self) -> bytes:
         """Give its RFC 8785 form."""
-        return self._form(self.frame.middle, self.run_facets.canonical)
+        return self.forms()[0]
 
     def fields(self) -> Fields:
         """List the fields committed to one by one, as `commitment_fields` does."""
-        core = self._form(self.frame.core_middle, self.run_facets.core)
-        return [("", core), *self.frame.fields, *self.run_facets.fields]
+        return self.forms()[1]
 
-    def _form(self, middle: bytes, run_facets: bytes) -> bytes:
-        top = self.top
+    def forms(self) -> tuple[bytes, Fields]:
+        """Give both: what differs between the canonical form and the core lies between two ends."""
+        top, frame, run_facets = self.top, self.frame, self.run_facets
         kind = top.event_type
         # None of the three has a character that JSON escapes, since no backslash was sent.
-        stated = b"" if kind is UNSET else b',"eventType":null'
         if kind:
-            stated = b',"eventType":"%b"' % kind.encode()
-        return b'{"eventTime":"%b"%b%b%b"runId":"%b"%b' % (
-            top.event_time.encode(),
-            stated,
-            middle,
-            run_facets,
-            top.run.run_id.encode(),
-            self.frame.tail,
-        )
+            begin = f'{{"eventTime":"{top.event_time}","eventType":"{kind}"'.encode()
+        else:
+            stated = "" if kind is UNSET else ',"eventType":null'
+            begin = f'{{"eventTime":"{top.event_time}"{stated}'.encode()
+        end = b'"runId":"%b"%b' % (top.run.run_id.encode(), frame.tail)
+        core = begin + frame.core_middle + run_facets.core + end
+        canonical = begin + frame.middle + run_facets.canonical + end
+        return canonical, [("", core), *frame.fields, *run_facets.fields]
 
 
 _NO_FACETS: Final = _RunFacets({}, b"", b"", [], 0, 0)
@@ -187,7 +186,8 @@ def read_repeated(data: bytes) -> Repeated | Unknown | None:
     if data.count(b":") != colons + frame.colons + run_facets.colons:
         return None
     backslashes = frame.backslashes + run_facets.backslashes
-    if data.count(b"\\") != backslashes if backslashes else b"\\" in data:
+    # A byte sought as a number is found by the C library; as bytes it takes ten times as long.
+    if data.count(b"\\") != backslashes if backslashes else _BACKSLASH in data:
         return None
     return Repeated(top, time, frame, run_facets)
 
