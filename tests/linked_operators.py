@@ -41,11 +41,33 @@ CASES: Final[dict[str, tuple[str, Links | str | None]]] = {
     ),
     "limit without order": ("SELECT t.a FROM t JOIN u ON t.a = u.a LIMIT 5", None),
     "random": ("SELECT a, random() AS r FROM t", None),
-    "sample": ("SELECT a FROM t TABLESAMPLE BERNOULLI (50)", None),
-    "pivot": ("PIVOT t ON b USING sum(a)", None),
+    # Of all rows, or no test could say which.
+    "sample": ("SELECT a FROM t TABLESAMPLE BERNOULLI (100 PERCENT) WHERE a > 4", {(5,): {"t5"}}),
+    "sample with a seed over a join": (
+        "SELECT s.a FROM (SELECT t.a FROM t, u) AS s TABLESAMPLE BERNOULLI (100) REPEATABLE (1)",
+        None,
+    ),
+    "pivot": (
+        "SELECT * FROM t PIVOT (sum(a) FOR b IN (0, 1))",
+        {(3, 5): {"t0", "t1", "t2", "t3", "t4", "t5"}},
+    ),
+    "pivot of values not listed": ("PIVOT t ON b USING sum(a)", None),
+    "unpivot": (
+        "SELECT v FROM t UNPIVOT (v FOR n IN (a, b)) WHERE v > 3",
+        {(4,): {"t4"}, (5,): {"t5"}},
+    ),
+    "asof join": (
+        "SELECT t.a, u.c FROM t ASOF JOIN u ON t.a >= u.a WHERE t.a > 2",
+        {(3, 1): {"t3", "u1"}, (4, 2): {"t4", "u2"}, (5, 2): {"t5", "u2"}},
+    ),
+    "positional join": (
+        "SELECT t.a, u.c FROM t POSITIONAL JOIN u WHERE t.a > 1 AND t.a < 4",
+        {(2, 2): {"t2", "u2"}, (3, None): {"t3"}},
+    ),
     "recursive, distinct": (
-        ("WITH RECURSIVE r(n) AS (SELECT a FROM t UNION SELECT n - 1 FROM r WHERE n > 0) "
-        "SELECT n FROM r"), None,
+        ("WITH RECURSIVE r(n) AS (SELECT a FROM t WHERE a > 2 UNION SELECT n - 2 FROM r WHERE n > 3) "
+        "SELECT n FROM r"),
+        {(2,): {"t4"}, (3,): {"t3", "t5"}, (4,): {"t4"}, (5,): {"t5"}},
     ),
     "sub-query with a limit": ("SELECT a FROM t WHERE a IN (SELECT c FROM u LIMIT 3)", "gap"),
     "exists": (
@@ -103,6 +125,12 @@ CASES: Final[dict[str, tuple[str, Links | str | None]]] = {
         "SELECT a FROM t QUALIFY row_number() OVER (PARTITION BY b ORDER BY a DESC) = 1",
         {(3,): {"t3"}, (4,): {"t4"}, (5,): {"t5"}},
     ),
+    # The row that a window sees is the one of FROM, without what SELECT looks up for it.
+    "window beside a sub-query": (
+        ("SELECT (SELECT max(c) FROM u WHERE u.a = t.a) AS m, sum(a) OVER (ORDER BY a) AS s "
+        "FROM t WHERE a < 3"),
+        {(0, 0): {"t0", "u0"}, (None, 1): {"t0", "t1"}, (1, 3): {"t0", "t1", "t2", "u1"}},
+    ),
     "named window": (
         "SELECT a, count(*) OVER w AS n FROM t WHERE b = 2 WINDOW w AS (PARTITION BY b)",
         {(2, 2): {"t2", "t5"}, (5, 2): {"t2", "t5"}},
@@ -141,7 +169,12 @@ CASES: Final[dict[str, tuple[str, Links | str | None]]] = {
 
 DUCKDB_GRAMMAR: Final = frozenset(
     {"semi join", "semi join using", "anti join", "ignore nulls", "qualify", "pivot"}
+    | {"pivot of values not listed", "unpivot", "asof join", "positional join"}
+    | {"sample with a seed over a join"}
 )
+
+# How PostgreSQL writes what it spells otherwise.
+POSTGRES_SPELLING: Final = {"sample": "SELECT a FROM t TABLESAMPLE BERNOULLI (100) WHERE a > 4"}
 
 
 def iter_table() -> list[str]:

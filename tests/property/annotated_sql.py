@@ -175,6 +175,27 @@ class Sum(Expression):
 
 
 @dataclass(eq=False)
+class Twice(Expression):
+    """A scalar function of the program's own: a function of its argument.
+
+    It is written in Python, whose NaN DuckDB takes for NULL.
+    """
+
+    inner: Expression
+
+    def sql(self) -> str:
+        return f"twice({self.inner.sql()})"
+
+    def parts(self) -> Sequence[Expression]:
+        return (self.inner,)
+
+    def find(self, place: Place) -> tuple[Value, Why]:
+        value, why = self.inner.find(place)
+        gone = value is None or value != value  # NaN is not itself.
+        return (None if gone else plain(2 * value)), why
+
+
+@dataclass(eq=False)
 class Logic(Expression):
     """AND, OR; a sub-query's rows count whatever the other side says."""
 
@@ -492,15 +513,81 @@ class Base(Item):
     """A table: each row stands for itself."""
 
     table: str
+    sample: str = ""  # One that draws every row, in the engine's words.
 
     def sql(self) -> str:
-        return f"{self.table} AS {self.alias}"
+        return f"{self.table} AS {self.alias}{self.sample}"
 
     def rows(self, world: World) -> list[Row]:
         return [
             Row(values, frozenset({(self.table, i)}))
             for i, values in enumerate(world.tables[self.table][1])
         ]
+
+
+@dataclass(eq=False)
+class Pivoted(Item):
+    """PIVOT of a table: all rows of the group, whether or not their value is listed."""
+
+    table: str
+    on: str
+    values: list[int]
+    word: str
+    using: str
+    key: str
+
+    def sql(self) -> str:
+        listed = ", ".join(
+            f"{value} AS {name}" for value, name in zip(self.values, self.columns[1:], strict=True)
+        )
+        return (
+            f"{self.table} PIVOT ({self.word}({self.using}) FOR {self.on} IN ({listed}) "
+            f"GROUP BY {self.key}) AS {self.alias}"
+        )
+
+    def rows(self, world: World) -> list[Row]:
+        columns, rows = world.tables[self.table]
+        on, using, key = (columns.index(one) for one in (self.on, self.using, self.key))
+        groups: dict[Any, list[int]] = {}
+        for number, row in enumerate(rows):
+            groups.setdefault(key_of(row[key]), []).append(number)
+        out = []
+        for members in groups.values():
+            found = [
+                aggregate(self.word, [rows[m][using] for m in members if rows[m][on] == value])
+                for value in self.values
+            ]
+            why = frozenset((self.table, member) for member in members)
+            out.append(Row((rows[members[0]][key], *found), why))
+        return out
+
+
+@dataclass(eq=False)
+class Unpivoted(Item):
+    """UNPIVOT of a table: the row that each is made of."""
+
+    table: str
+    over: list[str]
+    nulls: bool
+    named: str  # The column of names, which nothing asks for.
+
+    def sql(self) -> str:
+        nulls = "INCLUDE NULLS " if self.nulls else ""
+        return (
+            f"{self.table} UNPIVOT {nulls}({self.columns[-1]} FOR {self.named} IN "
+            f"({', '.join(self.over)})) AS {self.alias}"
+        )
+
+    def rows(self, world: World) -> list[Row]:
+        columns, rows = world.tables[self.table]
+        out = []
+        for number, row in enumerate(rows):
+            values = dict(zip(columns, row, strict=True))
+            kept = tuple(values[name] for name in self.columns[:-1])
+            for name in self.over:
+                if self.nulls or values[name] is not None:
+                    out.append(Row((*kept, values[name]), frozenset({(self.table, number)})))
+        return out
 
 
 @dataclass(eq=False)
@@ -546,7 +633,8 @@ class Constants(Item):
 class Join:
     """A join: the joined rows; without a match in an outer join nothing on that side.
 
-    Semi: the row and all that match it. Anti: the row alone.
+    Semi: the row and all that match it. Anti: the row alone. Asof: of those that match, the one
+    with the greatest `k`, which is unique.
     """
 
     kind: str
@@ -555,10 +643,13 @@ class Join:
     using: tuple[str, str] | None = None  # A column, and the alias that has it on the left.
 
     def sql(self) -> str:
+        item = self.item.sql()
+        if isinstance(self.item, Pivoted | Unpivoted):
+            item = f"(SELECT * FROM {item}) AS {self.item.alias}"  # Or it pivots the whole join.
         if self.using is not None:
-            return f"{self.kind} JOIN {self.item.sql()} USING ({self.using[0]})"
+            return f"{self.kind} JOIN {item} USING ({self.using[0]})"
         on = f" ON {self.on.sql()}" if self.on is not None else ""
-        return f"{self.kind} JOIN {self.item.sql()}{on}"
+        return f"{self.kind} JOIN {item}{on}"
 
     def _holds(self, place: Place) -> bool:
         if self.using is not None:
@@ -571,6 +662,8 @@ class Join:
         self, left: list[Place], aliases: dict[str, tuple[str, ...]], world: World
     ) -> list[Place]:
         alias, columns = self.item.alias, self.item.columns
+        if self.kind == "POSITIONAL":
+            return self._by_place(left, aliases, world)
         lateral = isinstance(self.item, Derived) and self.item.lateral
         fixed = None if lateral else self.item.rows(world)
         out: list[Place] = []
@@ -589,16 +682,39 @@ class Join:
                     out.append(Place(world, place.bound, together(m.why for m in matches)))
             elif self.kind == "ANTI":
                 out.extend([] if matches else [place])
+            elif self.kind.startswith("ASOF"):
+                matches.sort(key=lambda match: rank(match.bound[alias]["k"]))
+                empty = Place(world, {**place.bound, alias: dict.fromkeys(columns)}, place.why)
+                out.extend(matches[-1:] or ([empty] if "LEFT" in self.kind else []))
             elif not matches and self.kind in {"LEFT", "FULL"}:
                 out.append(Place(world, {**place.bound, alias: dict.fromkeys(columns)}, place.why))
             else:
                 out.extend(matches)
         if self.kind in {"RIGHT", "FULL"} and fixed is not None:
-            empty: Bound = {name: dict.fromkeys(some) for name, some in aliases.items()}
+            nothing: Bound = {name: dict.fromkeys(some) for name, some in aliases.items()}
             for number, row in enumerate(fixed):
                 if number not in used:
-                    bound = {**empty, alias: dict(zip(columns, row.values, strict=True))}
+                    bound = {**nothing, alias: dict(zip(columns, row.values, strict=True))}
                     out.append(Place(world, bound, row.why))
+        return out
+
+    def _by_place(
+        self, left: list[Place], aliases: dict[str, tuple[str, ...]], world: World
+    ) -> list[Place]:
+        """POSITIONAL: row by row, and nothing on the side that has fewer."""
+        rows = self.item.rows(world)
+        out = []
+        for number in range(max(len(left), len(rows))):
+            bound: Bound = {name: dict.fromkeys(some) for name, some in aliases.items()}
+            why = NOTHING
+            if number < len(left):
+                bound, why = dict(left[number].bound), left[number].why
+            bound[self.item.alias] = dict.fromkeys(self.item.columns)
+            if number < len(rows):
+                values = zip(self.item.columns, rows[number].values, strict=True)
+                bound[self.item.alias] = dict(values)
+                why |= rows[number].why
+            out.append(Place(world, bound, why))
         return out
 
 
@@ -844,13 +960,17 @@ class With(Query):
 
 @dataclass(eq=False)
 class Recursive(Query):
-    """WITH RECURSIVE … UNION ALL: the rows on the way to a row, of every step."""
+    """WITH RECURSIVE … UNION ALL: the rows on the way to a row, of every step.
+
+    By UNION: the rows on every way to a row, however it goes round.
+    """
 
     name: str
     listed: tuple[str, ...]
     base: Query
     step: Query
     body: Query
+    every: bool = True
 
     @property
     def columns(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -859,12 +979,30 @@ class Recursive(Query):
     def sql(self) -> str:
         return (
             f"WITH RECURSIVE {self.name}({', '.join(self.listed)}) AS "
-            f"({self.base.sql()} UNION ALL {self.step.sql()}) {self.body.sql()}"
+            f"({self.base.sql()} UNION {'ALL ' if self.every else ''}{self.step.sql()}) "
+            f"{self.body.sql()}"
         )
 
     def rows(self, world: World) -> list[Row]:
+        if not self.every:
+            return self.body.rows(world.naming(self.name, self.listed, self._closed(world)))
         found = last = self.base.rows(world)
         while last:
             last = self.step.rows(world.naming(self.name, self.listed, last))
             found = found + last
         return self.body.rows(world.naming(self.name, self.listed, found))
+
+    def _closed(self, world: World) -> list[Row]:
+        base = self.base.rows(world)
+        found = merged(base)
+        while True:
+            after = merged([*base, *self.step.rows(world.naming(self.name, self.listed, found))])
+            if {row.values: row.why for row in map(_keyed, after)} == {
+                row.values: row.why for row in map(_keyed, found)
+            }:
+                return found
+            found = after
+
+
+def _keyed(row: Row) -> Row:
+    return Row(tuple(map(key_of, row.values)), row.why)

@@ -25,12 +25,15 @@ from annotated_sql import (
     Logic,
     Named,
     Not,
+    Pivoted,
     Query,
     Recursive,
     Scalar,
     Select,
     SetOperation,
     Sum,
+    Twice,
+    Unpivoted,
     Value,
     Window,
     With,
@@ -66,7 +69,9 @@ def draw_tables(rng: random.Random) -> Tables:
 
 
 # What engines other than DuckDB have no grammar for.
-DUCKDB_ONLY = frozenset({"SEMI", "ANTI", "qualify"})
+DUCKDB_ONLY = frozenset(
+    {"SEMI", "ANTI", "ASOF", "POSITIONAL", "qualify", "pivot", "sample", "twice"}
+)
 
 
 @dataclass
@@ -126,6 +131,8 @@ class Drawing:
     def _recursive(self, depth: int) -> Query:
         """Walk from rows of one table along another, at most three steps."""
         name, n, d = self.fresh("r"), self.fresh("n"), self.fresh("n")
+        if self.chance(0.4):
+            return self._closure(depth, name)
         table = self.pick("t0", "t2")
         base = self.fresh("s")
         start = Select(
@@ -148,7 +155,63 @@ class Drawing:
         self.named = before
         return Recursive(name, (n, d), start, step, body)
 
+    def _closure(self, depth: int, name: str) -> Recursive:
+        """Walk along a table as far as it goes, round and round if it does."""
+        n, base, one, two = self.fresh("n"), self.fresh("s"), self.fresh("s"), self.fresh("s")
+        table = self.pick("t0", "t1", "t2")
+        start = Select(Base(base, TABLES[table], table), [(Column(base, "a"), self.fresh("o"))])
+        if self.chance(0.5):
+            start.where = self._simple({base: TABLES[table]}, [])
+        along = self.pick("t1", "t3")
+        here, there = ("a", "c") if along == "t1" else ("c", "d")
+        if self.chance(0.3):
+            here, there = there, here
+        item = Base(two, TABLES[along], along)
+        on = Comparison("=", Column(two, here), Column(one, n))
+        step = Select(
+            Named(one, (n,), name), [(Column(two, there), self.fresh("o"))],
+            [Join("INNER", item, on)],
+        )  # fmt: skip
+        if self.chance(0.4):
+            step.where = self._condition({two: TABLES[along]}, [], depth - 1)
+        before = self.named
+        self.named = {**before, name: (n,)}
+        body = self.select(depth - 1, [])
+        self.named = before
+        return Recursive(name, (n,), start, step, body, every=False)
+
     # FROM
+
+    def _reshaped(self, alias: str) -> Item:
+        table = self.pick("t0", "t2")
+        if self.chance(0.5):
+            names = [self.fresh("v"), self.fresh("v")]
+            key, on, using = self.rng.sample(["a", "b", "x"], 3)
+            on, using = (using, on) if on == "x" else (on, using)
+            if on == "x":
+                on, key = key, on
+            word = self.pick("sum", "min", "count")
+            return Pivoted(
+                alias, (key, *names), table, on, self.rng.sample(range(4), 2), word, using, key
+            )
+        kept = tuple(name for name in TABLES[table] if name not in {"a", "b"})
+        columns = (*kept, self.fresh("v"))
+        over = self.rng.sample(["a", "b"], 2)
+        return Unpivoted(alias, columns, table, over, self.chance(0.5), self.fresh("n"))
+
+    def _matched(self, source: Item) -> Join | None:
+        """A join to the row that comes before, or stands at the same place."""
+        plainly = isinstance(source, Base) and not source.sample
+        kinds = ["ASOF", "ASOF LEFT", *(["POSITIONAL"] if plainly else [])]
+        kind = self.rng.choice(kinds)
+        if kind.split()[0] in self.without:
+            return None
+        table = self.pick("t0", "t1")
+        item = Base(self.fresh("s"), TABLES[table], table)
+        if kind == "POSITIONAL":
+            return Join(kind, item)
+        mine = Column(source.alias, self.rng.choice(source.columns))
+        return Join(kind, item, Comparison(">=", mine, Column(item.alias, "k")))
 
     def _item(self, depth: int, chain: list[Names]) -> Item:
         roll = self.rng.random()
@@ -162,7 +225,14 @@ class Drawing:
         if roll > 0.95:
             columns = (self.fresh("v"),)
             return Constants(alias, columns, [(self.rng.randrange(4),) for _ in range(2)])
+        if "pivot" not in self.without and self.chance(0.08):
+            return self._reshaped(alias)
         table = self.pick(*TABLES)
+        if "sample" not in self.without and self.chance(0.06):
+            sample = self.pick(
+                "bernoulli(100 PERCENT)", "reservoir(100 PERCENT)", "system(100 PERCENT)"
+            )
+            return Base(alias, TABLES[table], table, f" TABLESAMPLE {sample}")
         return Base(alias, TABLES[table], table)
 
     def _join(self, scope: Names, depth: int, chain: list[Names]) -> Join:
@@ -210,6 +280,8 @@ class Drawing:
 
     def _operand(self, scope: Names, chain: list[Names]) -> Expression:
         column = self._column(scope, chain)
+        if "twice" not in self.without and self.chance(0.04):
+            return Twice(column)
         return Sum(column, Constant(self.rng.randrange(3))) if self.chance(0.2) else column
 
     def _simple(self, scope: Names, chain: list[Names]) -> Expression:
@@ -267,6 +339,11 @@ class Drawing:
         source = self._item(depth, chain)
         scope: Names = {source.alias: source.columns}
         joins: list[Join] = []
+        if self.chance(0.05):
+            matched = self._matched(source)
+            if matched is not None:
+                joins.append(matched)
+                scope = {**scope, matched.item.alias: matched.item.columns}
         while self.chance(0.35) and len(joins) < 3:
             join = self._join(scope, depth, chain)
             joins.append(join)
@@ -387,7 +464,7 @@ class Drawing:
         """A column that orders all rows, where there is one."""
         many = [join for join in made.joins if join.kind not in {"SEMI", "ANTI"}]
         if many or not isinstance(made.source, Base) or "k" not in made.source.columns:
-            return None
+            return None  # Rows that UNPIVOT made have a `k` that is not unique.
         return Column(made.source.alias, "k")
 
     def _window(self, scope: Names, unique: Column | None) -> Window:

@@ -183,6 +183,14 @@ class DuckdbSpelling:
         """Write what makes as many rows of one, in SELECT."""
         return f"unnest(range({number}))"
 
+    def unnested(self, column: str) -> str:
+        """Write what makes a row of each member of a list that says its sources, in SELECT."""
+        return f'unnest("{column}")'
+
+    def relisted(self, column: str) -> str:
+        """Collect such members again, over a group."""
+        return f'list("{column}")'
+
 
 class PostgresSpelling(DuckdbSpelling):
     """Identities as text, of the columns of primary keys."""
@@ -228,7 +236,9 @@ class PostgresSpelling(DuckdbSpelling):
         """Join lists, any of which may be NULL."""
         if len(lists) == 1:
             return lists[0]
-        return _call("concat_ws", exp.Literal.string(","), *lists)
+        joined = _call("concat_ws", exp.Literal.string(","), *lists)
+        # Of nothing at all it is an empty text, and two of those joined would be a comma.
+        return _call("nullif", joined, exp.Literal.string(""))
 
     def as_list(self, value: exp.Expr) -> exp.Expr:
         """Make a list of one row."""
@@ -237,6 +247,14 @@ class PostgresSpelling(DuckdbSpelling):
     def copies(self, number: str) -> str:
         """Write what makes as many rows of one, in SELECT."""
         return f"generate_series(1, {number})"
+
+    def unnested(self, column: str) -> str:
+        """Write what makes a row of each member of a list that says its sources, in SELECT."""
+        return f"CAST(jsonb_array_elements(CAST('[' || \"{column}\" || ']' AS JSONB)) AS TEXT)"
+
+    def relisted(self, column: str) -> str:
+        """Collect such members again, over a group."""
+        return f"string_agg(\"{column}\", ',')"
 
 
 Spelling = DuckdbSpelling

@@ -46,6 +46,8 @@ from lodeline.sql.found import (
     questions_of,
     windows_of,
 )
+from lodeline.sql.recursion import rewrite_fixpoint
+from lodeline.sql.reshaping import pivot_of, rewrite_pivot
 from lodeline.sql.sources import (
     Bindings,
     Catalog,
@@ -124,7 +126,7 @@ class Rewriting:
 
 
 @dataclass(frozen=True)
-class _Twin:
+class Twin:
     """The rewritten copy of a common table expression.
 
     Attributes:
@@ -149,12 +151,12 @@ class Scope:
     """
 
     bindings: Bindings
-    twins: Mapping[str, _Twin] = field(default_factory=dict)
+    twins: Mapping[str, Twin] = field(default_factory=dict)
     ctes: tuple[exp.CTE, ...] = ()
     repeatable: bool = True
     recursive: bool = False
 
-    def find_twin(self, table: exp.Expr) -> _Twin | None:
+    def find_twin(self, table: exp.Expr) -> Twin | None:
         """Give the rewritten CTE that a table's name means here."""
         if not isinstance(table, exp.Table) or table.args.get("db"):
             return None
@@ -359,6 +361,7 @@ def rewrite_rows(
     bindings = bind_sources(tree, catalog, dialect=dialect)
     if bindings.unknown:
         raise UnsupportedQueryError("table", f"{bindings.unknown[0]} is not known")
+    _check_samples(tree, bindings)
     if not spelling.stars:
         tree = _spelled_out(tree, bindings, dialect)
     holder = exp.Subquery(this=tree)  # So that even the outermost query can be replaced.
@@ -415,12 +418,29 @@ def _refuse_what_cannot_be_repeated(tree: exp.Expr) -> None:
         if name in _UNREPEATABLE:
             raise UnsupportedQueryError("unrepeatable function", name)
     for node in tree.walk():
-        if isinstance(node, exp.TableSample) or node.args.get("sample"):
-            raise UnsupportedQueryError("sample", "rows are drawn anew at each execution")
         if isinstance(node, exp.Parameter | exp.Placeholder):
             raise UnsupportedQueryError("parameter", "bound values are not carried over")
         if isinstance(node, exp.Identifier) and node.name.lower().startswith(PREFIX):
             raise UnsupportedQueryError("name", f"{node.name} is reserved")
+
+
+def _check_samples(tree: exp.Expr, bindings: Bindings) -> None:
+    """Let pass a sample that a plain run may have drawn as well.
+
+    One execution gives rows and links, so any draw is as good as another. A seeded one is the same
+    in each run, and stays so only over the scan of a table, which carrying rows does not change.
+    """
+    for sample in tree.find_all(exp.TableSample):
+        if sample.args.get("seed") is None:
+            continue
+        owner = sample.parent
+        if isinstance(owner, exp.Select):
+            from_ = owner.args.get("from_")
+            many = owner.args.get("joins") or owner.args.get("laterals")
+            owner = None if many or from_ is None else from_.this
+        source = None if owner is None or owner.args.get("joins") else bindings.find_source(owner)
+        if source is None or source.rows not in {"rowid", "file_row_number", "key"}:
+            raise UnsupportedQueryError("sample", "with a seed, over more than the scan of a table")
 
 
 def _rewrite_query(query: exp.Expr, scope: Scope, rewriter: Rewriter) -> tuple[Carried, ...]:
@@ -499,8 +519,9 @@ def _rewrite_ctes(query: exp.Query, scope: Scope, rewriter: Rewriter) -> Scope:
             continue
         names = _names_of(cte)
         name = rewriter.fresh("cte_")
+        before: list[exp.CTE] = []
         if with_.args.get("recursive") and _mentions(cte.this, cte.alias):
-            twin, ids = _rewrite_recursive(cte, name, scope, rewriter)
+            before, twin, ids = _rewrite_recursive(cte, name, scope, rewriter)
         else:
             twin = cte.copy()
             ids = _rewrite_nested(twin.this, scope, rewriter)
@@ -515,11 +536,11 @@ def _rewrite_ctes(query: exp.Query, scope: Scope, rewriter: Rewriter) -> Scope:
         cte.set("this", exp.select(*visible).from_(exp.Table(this=quoted(name))))
         cte.args["alias"].set("columns", None)
         cte.set("materialized", None)
-        ctes += [twin, cte]
+        ctes += [*before, twin, cte]
         scope = replace(
             scope,
-            twins={**scope.twins, cte.alias.lower(): _Twin(name, ids, names)},
-            ctes=(*(one for one in scope.ctes if one.alias != cte.alias), twin, cte),
+            twins={**scope.twins, cte.alias.lower(): Twin(name, ids, names)},
+            ctes=(*(one for one in scope.ctes if one.alias != cte.alias), *before, twin, cte),
             # An inner name that hides an outer one: asked elsewhere, they would be confused.
             repeatable=scope.repeatable and not choosing and cte.alias.lower() not in scope.twins,
             recursive=scope.recursive or bool(with_.args.get("recursive")),
@@ -551,10 +572,17 @@ def _names_of(cte: exp.CTE) -> tuple[str, ...] | None:
 
 def _rewrite_recursive(
     cte: exp.CTE, name: str, scope: Scope, rewriter: Rewriter
-) -> tuple[exp.CTE, tuple[Carried, ...]]:
+) -> tuple[list[exp.CTE], exp.CTE, tuple[Carried, ...]]:
     """Have each row carry the rows of all steps that led to it, as lists."""
     twin = cte.copy()
     union = _recursive_union(twin, cte.alias)
+    if union.args.get("distinct"):
+        others, query, found = rewrite_fixpoint(
+            cte, union, columns=_names_of(cte), twin_of=Twin, scope=scope, rewriter=rewriter
+        )
+        twin.set("this", query)
+        twin.args["alias"].set("columns", None)
+        return others, twin, found
     within = replace(scope, repeatable=False)
     first = _rewrite_query(union.this, within, rewriter)
     base = union.this  # As rewriting may have replaced it.
@@ -564,7 +592,7 @@ def _rewrite_recursive(
             expressions[one.name] = rewriter.spelling.as_list(expressions[one.name])
     first = tuple(replace(one, form="list") for one in first)
     inner = replace(
-        within, twins={**scope.twins, cte.alias.lower(): _Twin(name, first, _names_of(cte))}
+        within, twins={**scope.twins, cte.alias.lower(): Twin(name, first, _names_of(cte))}
     )
     step = union.expression
     added = _rewrite_query(step, inner, rewriter)
@@ -585,14 +613,14 @@ def _rewrite_recursive(
     _project(step, ids, rewriter)
     _extend_column_list(twin.args["alias"], cte.this, ids)
     rewriter.note("recursive query")
-    return twin, tuple(replace(one, table="", column="", made=None) for one in ids)
+    return [], twin, tuple(replace(one, table="", column="", made=None) for one in ids)
 
 
 def _recursive_union(cte: exp.CTE, name: str) -> exp.Union:
-    """Give the UNION ALL of a recursive query of the form that is followed."""
+    """Give the UNION of a recursive query of the form that is followed."""
     union = cte.this
-    if not isinstance(union, exp.Union) or union.args.get("distinct"):
-        raise UnsupportedQueryError("recursive query", f"{name}: other than by UNION ALL")
+    if not isinstance(union, exp.Union):
+        raise UnsupportedQueryError("recursive query", f"{name}: other than by UNION")
     if cte.args.get("key_expressions") or any(
         union.args.get(key) for key in ("order", "limit", "offset", "with_")
     ):
@@ -732,6 +760,9 @@ def _rewrite_select(select: exp.Select, scope: Scope, rewriter: Rewriter) -> tup
     ids += after
     plain = from_ is None or isinstance(from_.this, exp.Table) or bool(from_.this.meta.get(_SCAN))
     simple = plain and not grouped and not joins and not select.args.get("distinct")
+    if select.find(exp.TableSample) is not None:
+        rewriter.note("sample")
+        simple = False
     _check_limit(select, rewriter, simple=simple and not windows)
     rewriter.projected[id(select)] = {one.name: one.expression() for one in ids}
     result = tuple(replace(one, table="", column="", made=None) for one in ids)
@@ -751,7 +782,10 @@ def _rewrite_select(select: exp.Select, scope: Scope, rewriter: Rewriter) -> tup
 def _rewrite_questions(
     select: exp.Select, scope: Scope, rewriter: Rewriter, *, grouped: bool
 ) -> tuple[list[Carried], list[Carried]]:
-    """Ask what sub-queries found: for each row of FROM, and for each group."""
+    """Ask what sub-queries found: for each row of FROM, and for each row of the result.
+
+    What an item of SELECT found is of its own row alone, and of no other whose window sees it.
+    """
     before: list[exp.Expr] = []
     after: list[exp.Expr] = []
     where, group = select.args.get("where"), select.args.get("group")
@@ -760,17 +794,16 @@ def _rewrite_questions(
     for item in items:
         if not isinstance(item, exp.Expr):
             continue
+        after.append(item)
         if grouped:
-            after.append(item)
             before += list(_aggregates(item))
-        else:
-            before.append(item)
     found: list[Carried] = []
     for root in before:
         found += _answers(root, scope, rewriter, stop=exp.Window)
     groups: list[Carried] = []
     for root in after:
-        groups += _answers(root, scope, rewriter, stop=(exp.Window, exp.AggFunc))
+        stop = (exp.Window, exp.AggFunc) if grouped else exp.Window
+        groups += _answers(root, scope, rewriter, stop=stop)
     for join in select.args.get("joins") or ():
         found += _join_questions(join, select, scope, rewriter)
     for item in items:
@@ -976,8 +1009,9 @@ def _rewrite_source(
     hidden: dict[str, list[str]],
 ) -> list[Carried]:
     """Make one item of FROM expose identities; `hidden` learns which real columns it gained."""
-    if source.args.get("pivots"):
-        raise UnsupportedQueryError("pivot", "")
+    pivot = pivot_of(source)
+    if pivot is not None:
+        return rewrite_pivot(source, pivot, scope, rewriter, hidden)
     if isinstance(source, exp.Table):
         ids = _rewrite_table(source, scope, rewriter, hidden)
     elif isinstance(source, exp.Subquery) and isinstance(source.this, exp.Query):
@@ -1086,18 +1120,20 @@ def _add_ordinal(table: exp.Table, name: str) -> None:
     alias = bare.args.pop("alias", None) or exp.TableAlias(
         this=exp.to_identifier(table.name, quoted=True)
     )
-    joins = bare.args.pop("joins", None)
+    joins, sample = bare.args.pop("joins", None), bare.args.pop("sample", None)
     ordinal: exp.Expr = exp.maybe_parse("row_number() OVER () - 1", dialect="duckdb")
     inner = exp.select("*", exp.alias_(ordinal, name, quoted=True)).from_(bare)
     derived = exp.Subquery(this=inner, alias=alias)
     if joins:
         derived.set("joins", joins)
+    if sample is not None:
+        derived.set("sample", sample)  # Of rows that have their numbers.
     derived.meta[_SCAN] = True
     table.replace(derived)
 
 
 def _rewrite_cte_reference(
-    table: exp.Table, twin: _Twin, rewriter: Rewriter, hidden: dict[str, list[str]]
+    table: exp.Table, twin: Twin, rewriter: Rewriter, hidden: dict[str, list[str]]
 ) -> list[Carried]:
     alias = _set_alias(table, rewriter)
     table.set("this", exp.to_identifier(twin.name, quoted=True))

@@ -150,8 +150,9 @@ def _bind(
         elif source.view is not None:
             inner = parse_query(source.view, dialect=dialect)
             derived = exp.Subquery(this=inner, alias=_alias_of(table))
-            if table.args.get("joins"):
-                derived.set("joins", table.args["joins"])
+            for key in ("joins", "sample", "pivots"):
+                if table.args.get(key):
+                    derived.set(key, table.args[key])
             table.replace(derived)
             _bind(inner, catalog, bindings, known, dialect=dialect, depth=depth + 1)
         else:
@@ -244,12 +245,28 @@ def parse_query(text: str, *, dialect: str = "duckdb") -> exp.Query:
         raise UnsupportedQueryError("parse", describe_error(error)) from error
     if len(trees) != 1:
         raise UnsupportedQueryError("parse", "more than one statement")
-    query = trees[0]
+    query = query_of_pivot(trees[0])
     while isinstance(query, exp.Subquery) and set(_set_keys(query)) <= {"this"}:
         query = query.this
     if not isinstance(query, exp.Query):
         raise UnsupportedQueryError(query.key, "is no query")
     return query
+
+
+def query_of_pivot(tree: exp.Expr) -> exp.Expr:
+    """Write a PIVOT that is a whole statement as the query that it stands for.
+
+    Its own form is kept in `meta`, under `STATEMENT`, to be written back.
+    """
+    if not isinstance(tree, exp.Pivot):
+        return tree
+    query = exp.select("*").from_(exp.Subquery(this=tree.copy()))
+    query.meta[STATEMENT] = tree
+    return query
+
+
+# Where a tree keeps the form in which the program wrote it, when it is another.
+STATEMENT = "lodeline_statement"
 
 
 def _set_keys(node: exp.Expr) -> Sequence[str]:

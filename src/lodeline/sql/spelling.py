@@ -17,7 +17,7 @@ from typing import Final
 import sqlglot
 from sqlglot import TokenType, exp
 
-from lodeline.sql.sources import parse_query
+from lodeline.sql.sources import parse_query, quiet_parser
 
 _MARK: Final = "lodeline_fn_"
 _HIDDEN: Final = re.compile(rf"{_MARK}([0-9a-f]+)", re.IGNORECASE)
@@ -50,7 +50,9 @@ def iter_spellings(text: str) -> Iterator[exp.Query]:
 
 def render(tree: exp.Expr, dialect: str = "duckdb") -> str:
     """Write a tree of `iter_spellings`, or what was made of it, as SQL."""
-    return _HIDDEN.sub(lambda match: bytes.fromhex(match[1]).decode(), tree.sql(dialect=dialect))
+    with quiet_parser():
+        text = tree.sql(dialect=dialect)
+    return _HIDDEN.sub(lambda match: bytes.fromhex(match[1]).decode(), text)
 
 
 def function_name(function: exp.Expr) -> str:

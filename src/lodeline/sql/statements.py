@@ -13,6 +13,7 @@ from lodeline.errors import UnsupportedQueryError
 from lodeline.sql.sources import (
     describe_error,
     parse_query,
+    query_of_pivot,
     quiet_parser,
 )
 
@@ -66,7 +67,7 @@ def parse_statements(text: str, *, dialect: str = "duckdb") -> list[Statement]:
 
 
 def _statement(tree: exp.Expr) -> Statement:
-    if isinstance(tree, exp.Query | exp.Subquery):
+    if isinstance(tree, exp.Query | exp.Subquery | exp.Pivot):
         return Statement("select", tree, query=_unwrapped(tree))
     if isinstance(tree, exp.Copy):
         return _copy(tree)
@@ -88,6 +89,8 @@ def _unwrapped(tree: exp.Expr | None) -> exp.Query | None:
         value for key, value in tree.args.items() if key != "this"
     ):
         tree = tree.this
+    if isinstance(tree, exp.Pivot):
+        tree = query_of_pivot(tree)
     return tree if isinstance(tree, exp.Query) else None
 
 

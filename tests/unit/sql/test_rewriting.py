@@ -96,10 +96,11 @@ def test_constants_beside_a_table_have_no_rows_of_their_own(connection) -> None:
     ("sql", "operator"),
     [
         ("SELECT a, random() AS r FROM t", "unrepeatable function"),
-        ("SELECT a FROM t USING SAMPLE 3", "sample"),
+        ("SELECT t.a FROM t, u USING SAMPLE reservoir(3 ROWS) REPEATABLE (1)", "sample"),
         ("SELECT t.a FROM t JOIN u ON t.a = u.a LIMIT 3", "limit"),
         ("SELECT DISTINCT ON (b) a, b FROM t", "distinct on"),
-        ("WITH RECURSIVE r AS (SELECT 1 AS n UNION SELECT n + 1 FROM r WHERE n < 3) SELECT * FROM r", "recursive query"),
+        ("WITH RECURSIVE r AS (SELECT a AS n FROM t UNION SELECT max(n) + 1 FROM r) SELECT * FROM r", "recursive query"),
+        ("SELECT * FROM t JOIN u PIVOT (sum(c) FOR b IN (0, 1))", "pivot"),
         ("SELECT x FROM (SELECT a FROM t) AS x", "row value"),
         ("SELECT COLUMNS('a') FROM (SELECT a FROM t) AS x", "COLUMNS"),
         ("SELECT a FROM t WHERE a = ?", "parameter"),

@@ -41,6 +41,7 @@ from lodeline.sql import (
     mask_literals,
     rewrite_rows,
 )
+from lodeline.sql.sources import STATEMENT
 from lodeline.sql.spelling import function_name, iter_spellings, render
 
 _NUMBERS: Final = itertools.count()
@@ -189,7 +190,7 @@ class RowRunner:
         original = self._parsed(text.strip().rstrip(";"))
         if not original.get("error"):
             for tree in iter_spellings(text):
-                if self._parsed(render(tree)) == original:
+                if self._parsed(render(tree.meta.get(STATEMENT, tree))) == original:
                     return tree
         raise UnsupportedQueryError("text", "is not reproduced faithfully")
 
