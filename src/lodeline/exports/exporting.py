@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
 
 from lodeline.errors import UsageError
 from lodeline.query.asking import Inquiry
 from lodeline.query.moments import find_moment
 from lodeline.query.permission import OPEN, Authoriser
 from lodeline.store import Segment
+
+_NO_DAY: Final = "1970-01-01"
 
 
 @dataclass
@@ -22,12 +26,14 @@ class LeftOut:
         values: that were erased; null in the export.
         locked: whose keys are not here; null in the export.
         hidden: nodes and edges that the reader may not see.
+        blocks: of row links that are not here, or not as they were written.
     """
 
     events: int = 0
     values: int = 0
     locked: int = 0
     hidden: int = 0
+    blocks: int = 0
 
     def notes(self) -> list[str]:
         """Tell it to people."""
@@ -36,6 +42,7 @@ class LeftOut:
             (self.values, "values are null: they were erased"),
             (self.locked, "values are null: their keys are not here"),
             (self.hidden, "nodes and edges left out: the reader may not see them"),
+            (self.blocks, "blocks of row links left out: not here, or not as they were written"),
         ]
         return [f"{count} {what}" for count, what in said if count]
 
@@ -80,3 +87,14 @@ def begin_export(segment: Segment, *, since: int = 0, authoriser: Authoriser = O
     if since > size:
         raise UsageError(f"--since {since}: the log has {size} entries")
     return Exporting(segment, since, size, authoriser)
+
+
+def day_of(time_us: int) -> str:
+    """Give the day of a time, by which archives are partitioned.
+
+    No calendar of Python's goes beyond year 9999; the day is the first of 1970 there.
+    """
+    try:
+        return datetime.fromtimestamp(time_us // 1_000_000, UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        return _NO_DAY

@@ -16,14 +16,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lodeline.errors import MissingExtraError, UsageError
 from lodeline.exports import row_links
 from lodeline.exports.events import iter_opened
-from lodeline.exports.exporting import Exporting, begin_export
+from lodeline.exports.exporting import Exporting, begin_export, day_of
 from lodeline.exports.graph_rows import iter_assertions, iter_nodes
 from lodeline.limits import ARCHIVE_ROWS_MAX
 from lodeline.model import KINDS_OF_ONE_PART, parse_time
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 MANIFEST: Final = "lodeline-archive.json"
 _FORMAT: Final = 2
 _PART: Final = re.compile(r"(\d{12})-(\d{12})(-\d+)?\.parquet")
-_NO_DAY: Final = "1970-01-01"
 
 Row = dict[str, Any]
 
@@ -191,7 +189,7 @@ def _event_rows(export: Exporting) -> Iterator[tuple[str, Row]]:
         time_us = parse_time(event["eventTime"])[0]
         job = event.get("job") or {}
         yield (
-            _day(time_us),
+            day_of(time_us),
             {
                 "position": stored.position,
                 "log_time": stored.log_time_us,
@@ -217,7 +215,7 @@ def _node_schema() -> pa.Schema:
 def _node_rows(export: Exporting) -> Iterator[tuple[str, Row]]:
     for node, position, first_us in iter_nodes(export):
         yield (
-            _day(first_us),
+            day_of(first_us),
             {
                 "id": str(node),
                 "kind": node.kind,
@@ -241,7 +239,7 @@ def _edge_schema() -> pa.Schema:
 def _edge_rows(export: Exporting) -> Iterator[tuple[str, Row]]:
     for source, target, kind, job, run, basis, position, time_us in iter_assertions(export):
         yield (
-            _day(time_us),
+            day_of(time_us),
             {
                 "source": str(source),
                 "target": str(target),
@@ -253,10 +251,3 @@ def _edge_rows(export: Exporting) -> Iterator[tuple[str, Row]]:
                 "position": position,
             },
         )
-
-
-def _day(time_us: int) -> str:
-    try:
-        return datetime.fromtimestamp(time_us // 1_000_000, UTC).date().isoformat()
-    except (ValueError, OverflowError, OSError):
-        return _NO_DAY

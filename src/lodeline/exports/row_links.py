@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lodeline.errors import MissingLinksError, StoreCorruptError
-from lodeline.exports.exporting import Exporting
+from lodeline.exports.exporting import Exporting, day_of
 from lodeline.limits import ARCHIVE_ROWS_MAX
 from lodeline.rows.links import LinkReader
 from lodeline.rows.steps import StoredStep, fold_steps, iter_stored_steps
@@ -57,7 +56,7 @@ def step_rows(export: Exporting) -> Iterator[tuple[str, dict[str, Any]]]:
     with export.segment.reading() as connection:
         for position, time_us, step in iter_stored_steps(connection, export.since, export.size):
             yield (
-                datetime.fromtimestamp(time_us // 1_000_000, UTC).date().isoformat(),
+                day_of(time_us),
                 {
                     "run": step.run_id,
                     "operator": step.operator,
@@ -86,24 +85,31 @@ def write_links(folder: Path, export: Exporting) -> list[Path]:
     fold_steps(export.segment)
     reader = LinkReader(export.segment)
     files: list[Path] = []
+    missing: set[str] = set()
     with export.segment.reading() as connection:
         steps = [step for _, _, step in iter_stored_steps(connection, export.since, export.size)]
     for step in steps:
         key = key_of(step)
-        if key is None or not _KEY.fullmatch(key):
-            continue  # What a producer calls its links must not choose where they lie.
+        if key is None:
+            continue
+        if not _KEY.fullmatch(key):
+            # What a producer calls its links must not choose where they lie.
+            missing.add(key)
+            continue
         path = folder / f"links={key}" / "links.parquet"
         if path.exists():
             continue
         try:
             links = reader.block(step).whole()
         except (MissingLinksError, StoreCorruptError):
-            continue  # Still on its way, or kept no longer: a question meets the same gap.
+            missing.add(key)  # On its way, or kept no longer: a question meets the same gap.
+            continue
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}.part")
         _write_pairs(unfinished, links)
         unfinished.replace(path)
         files.append(path)
+    export.left_out.blocks = len(missing)
     return files
 
 

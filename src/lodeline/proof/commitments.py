@@ -31,8 +31,13 @@ def derive_salts(secret: bytes, count: int) -> list[bytes]:
     Salt i is bytes `[32 i, 32 i + 32)` of SHAKE-256("lodeline/v1/salts" ‖ LF ‖ secret), so a field
     appended at the end would not change the earlier salts.
     """
-    stream = shake_256(_SALT_DOMAIN + secret).digest(SALT_BYTES * count)
+    stream = salt_stream(secret, count)
     return [stream[i : i + SALT_BYTES] for i in range(0, len(stream), SALT_BYTES)]
+
+
+def salt_stream(secret: bytes, count: int) -> bytes:
+    """Give the salts of `derive_salts`, one after another."""
+    return shake_256(_SALT_DOMAIN + secret).digest(SALT_BYTES * count)
 
 
 def commit_field(salt: bytes, pointer: str, value: bytes) -> bytes:

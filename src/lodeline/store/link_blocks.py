@@ -39,6 +39,7 @@ import numpy as np
 
 from lodeline.errors import StoreCorruptError
 from lodeline.limits import ROW_GROUPS_CACHED_MAX
+from lodeline.proof.commitments import SALT_BYTES
 from lodeline.proof.row_blocks import SECTION_ROWS, Seals, block_roots
 
 FORMAT: Final = 1
@@ -48,7 +49,7 @@ GROUP_ROWS: Final = 32 * SECTION_ROWS
 CONTAINER_BITS: Final = 16
 _CONTAINER: Final = 1 << CONTAINER_BITS
 # Rows by which the encoding of a large block is chosen.
-_SAMPLED: Final = 8 * GROUP_ROWS
+_SAMPLED: Final = 2 * GROUP_ROWS
 # The first release of pyarrow that checks and writes checksums of pages.
 _CHECKSUMS_SINCE: Final = 15
 # Row groups read one by one before a block is read whole.
@@ -134,6 +135,31 @@ class Links:
             for at, value in enumerate(part.tolist())
         ]
 
+    def preimages(self, first: int, last: int, salts: bytes) -> list[bytes]:
+        """Give what is hashed of each row: its salt, four zero bytes, and its claim.
+
+        The same as from `claims` and each salt, put together in whole columns: a row costs little
+        more than its hash.
+        """
+        if self.offsets is None and (first == last or self.values[first:last].min() >= 0):
+            table: Array = np.zeros((last - first, SALT_BYTES + 12), np.uint8)
+            table[:, :SALT_BYTES] = np.frombuffer(salts, np.uint8).reshape(-1, SALT_BYTES)
+            claims = self.values[first:last].astype(">i8").view(np.uint8)
+            table[:, SALT_BYTES + 4 :] = claims.reshape(-1, 8)
+            rows: list[bytes] = table.view(f"V{SALT_BYTES + 12}").ravel().tolist()
+            return rows
+        owners, inputs = self.pairs(first, last)
+        assert owners is not None  # A set has no row without a member.
+        lengths = np.bincount(owners - first, minlength=last - first)
+        # In words of four bytes: eight of salt, one of zeros, two for each input row.
+        ends = np.cumsum(9 + 2 * lengths)
+        starts = ends - 9 - 2 * lengths
+        words: Array = np.zeros(int(ends[-1]), np.uint32)
+        words[starts[:, None] + np.arange(8)] = np.frombuffer(salts, np.uint32).reshape(-1, 8)
+        words[_spread(starts + 9, 2 * lengths)] = inputs.astype(">i8").view(np.uint32)
+        packed = words.tobytes()
+        return [packed[a:b] for a, b in pairwise([0, *(4 * ends).tolist()])]
+
 
 def in_order(links: Links) -> Links:
     """Sort the lists of some links and drop what they repeat, or hold as missing."""
@@ -162,9 +188,7 @@ def shaped(links: Links) -> Links:
             return Links("array", values)
         if np.all(values[1:] >= values[:-1]):
             return Links("delta", values)
-        is_whole = values.max() == len(values) - 1
-        whole = is_whole and len(np.unique(values)) == len(values)
-        return Links("permutation" if whole else "array", values)
+        return Links("permutation" if _holds_each_once(values) else "array", values)
     if links.shape in _SETS:
         return Links("members", np.unique(values))
     if links.shape in _LISTS:
@@ -182,33 +206,61 @@ def shaped(links: Links) -> Links:
     return links
 
 
+def _holds_each_once(values: Array) -> bool:
+    """Whether values are 0, 1, 2, … in any order; none is negative."""
+    if values.max() != len(values) - 1:
+        return False
+    seen: Array = np.zeros(len(values), bool)
+    seen[values] = True
+    return bool(seen.all())
+
+
+def _roots(links: Links, seals: Seals) -> tuple[bytes, bytes]:
+    """Compute the root of a block and those of its sections."""
+
+    def claims(section: int) -> list[bytes]:
+        return section_claims(links, seals, section * SECTION_ROWS)
+
+    def preimages(section: int, salts: bytes) -> list[bytes]:
+        first = section * SECTION_ROWS
+        return links.preimages(first, min(first + SECTION_ROWS, seals.rows), salts)
+
+    # Erased members left no place among the others: rows are not where their numbers say.
+    moved = links.shape in _SETS and seals.erased
+    return block_roots(seals, claims, None if moved else preimages)
+
+
 def encode_block(links: Links, seals: Seals) -> tuple[bytes, bytes, str]:
     """Write a block, in the smaller of the encodings that its shape has.
 
     Returns:
         Its bytes, the Merkle root over the commitments of its rows, and its shape.
     """
-    root, sections = block_roots(
-        seals, lambda section: section_claims(links, seals, section * SECTION_ROWS)
-    )
-    if links.shape == "members":
-        candidates = [_members_table(links), _roaring_table(links)]
-    else:
-        candidates = [_table(links)]
-    written = [
-        (table, dictionary, _written(table.slice(0, _SAMPLED), {}, dictionary=dictionary))
-        for table in candidates
+    root, sections = _roots(links, seals)
+    shapes = ("members", "roaring") if links.shape == "members" else (links.shape,)
+    sample = _first_of(links, _SAMPLED)
+    _, shape, dictionary = min(
+        (len(_written(_table(sample, shape), {}, dictionary=dictionary)), shape, dictionary)
+        for shape in shapes
         for dictionary in (False, True)
-    ]
-    table, dictionary, _ = min(written, key=lambda one: len(one[2]))
-    shape = "roaring" if "container" in table.column_names else links.shape
+    )
     facts = {
         "format": FORMAT,
         "shape": shape,
         "seals": seals.to_json(),
         "sections": b64encode(sections).decode(),
     }
-    return _written(table, facts, dictionary=dictionary), root, shape
+    return _written(_table(links, shape), facts, dictionary=dictionary), root, shape
+
+
+def _first_of(links: Links, count: int) -> Links:
+    """Give the first rows of some links."""
+    if links.shape in _LISTS:
+        assert links.offsets is not None
+        offsets = links.offsets[: count + 1]
+        return Links(links.shape, links.values[: offsets[-1]], offsets)
+    lengths = None if links.offsets is None else links.offsets[:count]
+    return Links(links.shape, links.values[:count], lengths)
 
 
 def encode_keys(keys: Sequence[str | None], seals: Seals) -> tuple[bytes, bytes]:
@@ -278,9 +330,11 @@ def footer_digest(data: bytes) -> str:
     return "sha256:" + sha256(data[-size:]).hexdigest()
 
 
-def _table(links: Links) -> Any:
+def _table(links: Links, shape: str) -> Any:
     import pyarrow as pa
 
+    if shape == "roaring":
+        return _roaring_table(links)
     if links.shape == "window":
         return pa.table({"start": pa.array(links.values), "length": pa.array(links.offsets)})
     if links.shape in _LISTS:
@@ -655,11 +709,7 @@ def block_root(data: bytes) -> str:
     if block.shape == "keys":
         keys = read_keys(data)
         return block_roots(block.seals, lambda section: key_claims(keys, section))[0].hex()
-    links, seals = block.whole(), block.seals
-    root, _ = block_roots(
-        seals, lambda section: section_claims(links, seals, section * SECTION_ROWS)
-    )
-    return root.hex()
+    return _roots(block.whole(), block.seals)[0].hex()
 
 
 def erase_rows(data: bytes, rows: Sequence[int]) -> bytes:

@@ -10,7 +10,13 @@ import pytest
 np = pytest.importorskip("numpy")
 pq = pytest.importorskip("pyarrow.parquet")
 
-from lodeline.proof.row_blocks import Seals, prove_row, verify_row  # noqa: E402
+from lodeline.proof.row_blocks import (  # noqa: E402
+    SECTION_ROWS,
+    Seals,
+    block_roots,
+    prove_row,
+    verify_row,
+)
 from lodeline.store.link_blocks import (  # noqa: E402
     GROUP_ROWS,
     Block,
@@ -76,6 +82,19 @@ def test_a_block_of_each_shape_answers_as_its_links_do(kind: str) -> None:
             behind
         )
     assert set(block.back(None).tolist()) == set(owners)
+
+
+@pytest.mark.parametrize("kind", ["array", "delta", "permutation", "csr", "window"])
+def test_the_root_is_the_one_of_rows_committed_to_one_by_one(kind: str) -> None:
+    links = drawn(kind)
+    seals = Seals(links.rows, b"s" * 32)
+    _, root, _ = encode_block(shaped(links), seals)
+    members = [sorted(linked(links, row)) for row in range(COUNT)]
+    claims = [b"".join(value.to_bytes(8, "big") for value in one) for one in members]
+    one_by_one, _ = block_roots(
+        seals, lambda section: claims[section * SECTION_ROWS : (section + 1) * SECTION_ROWS]
+    )
+    assert root == one_by_one
 
 
 @pytest.mark.parametrize("kind", ["array", "delta", "permutation", "csr", "window"])
