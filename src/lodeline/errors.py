@@ -204,7 +204,8 @@ class MissingPredictionError(CouldNotTellError):
     Attributes:
         prediction: its node identifier.
         reason: `pending` while its process may still deliver it; `sampled` where a rule kept it
-            out and only a summary counts it; `erased` with the person it was about; else `lost`.
+            out and only a summary counts it; `erased` with the person it was about; `retention`
+            where it was let go by age; else `lost`.
     """
 
     code: ClassVar[str] = "could_not_tell.prediction"
@@ -218,6 +219,8 @@ class MissingPredictionError(CouldNotTellError):
             why = "it was made; a rule of sampling kept a summary of it and others, not its details"
         elif self.reason == "erased":
             why = "its record was erased; the log still commits to it"
+        elif self.reason == "retention":
+            why = "its record was let go by age; the log still commits to it"
         else:
             why = "its block was reserved, and its process ended without delivering it"
         return f"{self.prediction}: {self.reason}; {why}"

@@ -37,7 +37,7 @@ from lodeline.wire.facets import PRODUCER, LodelinePredictionBatchDatasetFacet
 FACET: Final = "lodeline_prediction_batch"
 _EVENT_SCHEMA: Final = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/DatasetEvent"
 
-Status = Literal["record", "pending", "lost", "sampled", "erased", "unknown"]
+Status = Literal["record", "pending", "lost", "sampled", "erased", "retention", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ class FoundPrediction:
     Attributes:
         status: `record`: it is here; `pending`: its block is still open; `lost`: the process that
             drew it ended without delivering it; `sampled`: it was made, counted in a summary, and
-            not kept; `erased`: its record was erased with the person it was about; `unknown`:
-            nobody reserved its block.
+            not kept; `erased`: its record was erased with the person it was about; `retention`: its
+            batch was let go by age; `unknown`: nobody reserved its block.
         prediction_id: as asked, in lower case.
         record: as `docs/reference/predictions.md` describes it; only of a `record`.
         block: its block, when reserved.
@@ -242,9 +242,9 @@ def _append_end(segment: Segment, record: dict[str, Any], block: int) -> str | N
 
 def _append_batch(segment: Segment, rows: list[dict[str, Any]]) -> None:
     rows = sorted({row["id"]: row for row in rows}.values(), key=_drawn)
-    first, last = _drawn(rows[0]), _drawn(rows[-1])
+    first = _drawn(rows[0])
     block = _find_block(segment, first.block, first.time_us)
-    known = _known_ids(segment, first, last)
+    known = _known_ids(segment, first.block, [_drawn(row) for row in rows])
     rows = [row for row in rows if row["id"] not in known]
     if not rows:
         return
@@ -297,19 +297,24 @@ def _append(
     fold_blocks(segment)
 
 
-def _known_ids(segment: Segment, first: PredictionId, last: PredictionId) -> set[str]:
-    """Identifiers already recorded between two of one block: a delivery may come again."""
+def _known_ids(segment: Segment, block: int, rows: Sequence[PredictionId]) -> set[str]:
+    """Identifiers of some of one block that are recorded already: a delivery may come again."""
     known: set[str] = set()
     with segment.reading() as connection:
         if not has_prediction_tables(connection):
             return known
         digests = connection.execute(
-            "SELECT digest FROM prediction_batch "
+            "SELECT digest, first, last FROM prediction_batch "
             "WHERE block = ? AND last_us >= ? AND first_us <= ?",
-            (first.block, first.time_us, last.time_us),
+            (block, rows[0].time_us, rows[-1].time_us),
         ).fetchall()
-    for (digest,) in digests:
-        known.update(row["id"] for row in iter_rows(segment.get_blob(digest)))
+    gone = segment.expired_blobs()
+    for digest, first, last in digests:
+        if digest in gone:
+            # What retention let go must not come back with a late delivery.
+            known.update(str(one) for one in rows if first <= one.counter <= last)
+        else:
+            known.update(row["id"] for row in iter_rows(segment.get_blob(digest)))
     return known
 
 
@@ -451,6 +456,8 @@ def find_prediction(
         try:
             blob = segment.get_blob(digest)
         except UnknownBlobError:
+            if digest in segment.expired_blobs():
+                return FoundPrediction("retention", str(drawn), None, block, position)
             continue
         for row in iter_rows(blob):
             if row["id"] == str(drawn):
@@ -643,6 +650,7 @@ def iter_predictions(
         until_us: none after.
     """
     first, last = since_us or 0, _bound(until_us)
+    gone = segment.expired_blobs()
     for block in iter_blocks(segment, deployment, size=size):
         with segment.reading() as connection:
             digests = connection.execute(
@@ -651,9 +659,28 @@ def iter_predictions(
                 (block.block, block.reserved_us, _bound(size), first, last),
             ).fetchall()
         for (digest,) in digests:
+            if digest in gone:
+                continue  # `count_expired` tells how many.
             for row in iter_rows(segment.get_blob(digest)):
                 if first <= _drawn(row).time_us <= last:
                     yield block, row
+
+
+def count_expired(segment: Segment, *, size: int | None = None) -> dict[NodeId, int]:
+    """Count the predictions that retention let go, by deployment with its version."""
+    gone = segment.expired_blobs()
+    found: dict[NodeId, int] = {}
+    for block in iter_blocks(segment, size=size) if gone else ():
+        with segment.reading() as connection:
+            batches = connection.execute(
+                "SELECT digest, count FROM prediction_batch "
+                "WHERE block = ? AND reserved_us = ? AND position < ?",
+                (block.block, block.reserved_us, _bound(size)),
+            ).fetchall()
+        count = sum(count for digest, count in batches if digest in gone)
+        if count:
+            found[block.deployment] = found.get(block.deployment, 0) + count
+    return found
 
 
 def count_predictions(

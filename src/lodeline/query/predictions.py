@@ -8,6 +8,7 @@ from lodeline.errors import MissingPredictionError, UnknownNodeError
 from lodeline.ingest.predictions import (
     FoundPrediction,
     PredictionBlock,
+    count_expired,
     count_summarised,
     find_prediction,
 )
@@ -25,7 +26,7 @@ def get_prediction(inquiry: Inquiry, node: NodeId) -> FoundPrediction:
 
     Raises:
         UnknownNodeError: nobody reserved an identifier like it.
-        MissingPredictionError: it was reserved, and is pending or lost.
+        MissingPredictionError: it was reserved, and is not here.
     """
     found = find_prediction(inquiry.segment, node.name, size=inquiry.moment.size)
     late = (
@@ -106,6 +107,16 @@ def sampling_gaps(segment: Segment, *, size: int) -> dict[NodeId, Gap]:
     """Say of which deployments, with their versions, how many predictions are summaries."""
     counts = count_summarised(segment, size=size)
     return {deployment: _sampled(deployment, count) for deployment, count in counts.items()}
+
+
+def expiry_gaps(segment: Segment, *, size: int) -> dict[NodeId, Gap]:
+    """Say of which deployments, with their versions, retention let predictions go."""
+    return {
+        deployment: Gap(
+            str(deployment), "retention", f"{count} predictions were let go by retention"
+        )
+        for deployment, count in count_expired(segment, size=size).items()
+    }
 
 
 def sampling_gap(segment: Segment, deployment: NodeId, *, size: int) -> Gap | None:

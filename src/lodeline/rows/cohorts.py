@@ -21,7 +21,7 @@ from lodeline.query.answers import Gap, Page
 from lodeline.query.concealing import conceal
 from lodeline.query.parameters import GraphQuestion, read_question
 from lodeline.query.permission import OPEN, Authoriser
-from lodeline.query.predictions import get_prediction, sampling_gap
+from lodeline.query.predictions import expiry_gaps, get_prediction, sampling_gap
 from lodeline.query.trace import walk
 from lodeline.query.visibility import hidden_gap
 from lodeline.rows.composition import Composition, FollowedStep
@@ -176,10 +176,7 @@ def _count(
     asking: Asking, question: CohortQuestion, blocks: list[PredictionBlock], found: Composition
 ) -> dict[str, int]:
     segment, size = asking.inquiry.segment, asking.inquiry.moment.size
-    for deployment in sorted({block.deployment for block in blocks}):
-        sampled = sampling_gap(segment, deployment, size=size)
-        if sampled is not None:
-            found.add_gap(sampled)
+    _note_kept_out(asking, blocks, found)
     if question.narrows:
         records, gaps = _records(asking, question, blocks)
         for gap in gaps:
@@ -190,6 +187,16 @@ def _count(
         for deployment in {block.deployment for block in blocks}
     )
     return {"predictions": total} if blocks else {}
+
+
+def _note_kept_out(asking: Asking, blocks: list[PredictionBlock], found: Composition) -> None:
+    """Tell of predictions that only summaries stand for, and of those that retention let go."""
+    segment, size = asking.inquiry.segment, asking.inquiry.moment.size
+    expired = expiry_gaps(segment, size=size)
+    for deployment in sorted({block.deployment for block in blocks}):
+        for gap in (sampling_gap(segment, deployment, size=size), expired.get(deployment)):
+            if gap is not None:
+                found.add_gap(gap)
 
 
 def _list_predictions(
@@ -204,10 +211,7 @@ def _list_predictions(
     records, gaps = _records(asking, question, blocks)
     for gap in gaps:
         found.add_gap(gap)
-    for deployment in sorted({block.deployment for block in blocks}):
-        sampled = sampling_gap(asking.inquiry.segment, deployment, size=asking.inquiry.moment.size)
-        if sampled is not None:
-            found.add_gap(sampled)
+    _note_kept_out(asking, blocks, found)
     answer = asking.write(root, "forward", found, set(), page)
     shown = records[page.offset : page.offset + page.limit]
     answer["rows"] = [_prediction_json(record) for record in shown]

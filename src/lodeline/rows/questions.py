@@ -24,7 +24,7 @@ from lodeline.query.asking import Inquiry, find_inquiry, open_page
 from lodeline.query.concealing import conceal
 from lodeline.query.parameters import Question, read_question
 from lodeline.query.permission import OPEN, Authoriser
-from lodeline.query.predictions import get_prediction, sampling_gaps
+from lodeline.query.predictions import expiry_gaps, get_prediction, sampling_gaps
 from lodeline.rows.composition import Composer, Composition, FollowedStep, is_memory
 from lodeline.rows.links import LinkReader
 from lodeline.rows.naming import RowNames
@@ -252,9 +252,10 @@ class Asking:
                 key = (str(node.at("")), node.version)
                 reached[key] = {int(number) for number in numbers}
         segment, size = self.inquiry.segment, self.inquiry.moment.size
-        for deployment, gap in sampling_gaps(segment, size=size).items():
-            if self.may_see(deployment):
-                found.add_gap(gap)
+        for gaps in (sampling_gaps(segment, size=size), expiry_gaps(segment, size=size)):
+            for deployment, gap in gaps.items():
+                if self.may_see(deployment):
+                    found.add_gap(gap)
         for _, record in iter_predictions(segment, size=size):
             for row in record.get("featureRows") or ():
                 if int(row["key"]) in reached.get((row["dataset"], row["version"]), ()):

@@ -1,4 +1,4 @@
-"""Retention of row links: blocks of old steps go, by a logged expiry; the roots stay.
+"""Retention of rows: blocks of old steps, or of predictions, go by a logged expiry; roots stay.
 
 1. An `expiry` entry names the blobs that go, and up to which event time.
 2. The table says so to whoever asks for one; a question then has a gap of reason `retention`.
@@ -10,11 +10,12 @@ Killed after 1., the next expiry, of whatever, carries out what is left.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from lodeline.model import format_time
 from lodeline.store.blob_successors import current_of, read_successors, remove_indexes
 from lodeline.store.connections import Connection, has_table
+from lodeline.store.prediction_tables import has_prediction_tables
 from lodeline.store.row_tables import has_row_tables
 
 if TYPE_CHECKING:
@@ -29,24 +30,51 @@ CREATE TABLE IF NOT EXISTS blob_expiry(
 """
 
 
-def find_expirable(segment: SqlSegment, before_us: int) -> list[str]:
-    """List the blocks of links, and of keys, that only events before a time refer to."""
+Expirable = Literal["rows", "predictions"]
+
+
+def find_expirable(segment: SqlSegment, before_us: int, what: Expirable = "rows") -> list[str]:
+    """List what a time leaves behind.
+
+    Args:
+        segment: whose views are up to its log.
+        before_us: microseconds since the epoch, UTC.
+        what: `rows`: blocks of links, and of keys, that only events before that time refer to;
+            `predictions`: batches whose last prediction was made before it.
+    """
     with segment.reading() as connection:
-        if not has_row_tables(connection):
-            return []
         gone = set(read_expired(connection))
-        rows = connection.execute(
-            "SELECT b.block FROM row_block b JOIN ("
-            "SELECT digest, shape AS form, max(event_time) AS newest FROM row_step "
-            "GROUP BY digest, shape UNION ALL "
-            "SELECT digest, 'keys', max(event_time) FROM row_key GROUP BY digest) AS uses "
-            "ON uses.digest = b.source AND uses.form = b.form WHERE uses.newest < ? ORDER BY 1",
-            (before_us,),
-        ).fetchall()
-    return [str(block) for (block,) in rows if block not in gone]
+        find = _find_blocks if what == "rows" else _find_batches
+        return [block for block in find(connection, before_us) if block not in gone]
 
 
-def expire_blocks(segment: SqlSegment, before_us: int) -> tuple[int | None, list[str]]:
+def _find_batches(connection: Connection, before_us: int) -> list[str]:
+    if not has_prediction_tables(connection):
+        return []
+    rows = connection.execute(
+        "SELECT digest FROM prediction_batch GROUP BY digest HAVING max(last_us) < ? ORDER BY 1",
+        (before_us,),
+    ).fetchall()
+    return [str(digest) for (digest,) in rows]
+
+
+def _find_blocks(connection: Connection, before_us: int) -> list[str]:
+    if not has_row_tables(connection):
+        return []
+    rows = connection.execute(
+        "SELECT b.block FROM row_block b JOIN ("
+        "SELECT digest, shape AS form, max(event_time) AS newest FROM row_step "
+        "GROUP BY digest, shape UNION ALL "
+        "SELECT digest, 'keys', max(event_time) FROM row_key GROUP BY digest) AS uses "
+        "ON uses.digest = b.source AND uses.form = b.form WHERE uses.newest < ? ORDER BY 1",
+        (before_us,),
+    ).fetchall()
+    return [str(block) for (block,) in rows]
+
+
+def expire_blocks(
+    segment: SqlSegment, before_us: int, what: Expirable = "rows"
+) -> tuple[int | None, list[str]]:
     """Log and carry out the expiry of what `find_expirable` lists.
 
     Returns:
@@ -55,7 +83,7 @@ def expire_blocks(segment: SqlSegment, before_us: int) -> tuple[int | None, list
     Raises:
         StoreUnreachableError: the store cannot be written.
     """
-    doomed = find_expirable(segment, before_us)
+    doomed = find_expirable(segment, before_us, what)
     position = None
     if doomed:
         # 1.

@@ -155,6 +155,8 @@ def _search_rows(
             try:
                 lines = read_blob(segment.get_blob(digest))[1]
             except UnknownBlobError:
+                if digest in segment.expired_blobs():
+                    continue
                 record.gaps.append(("pending", f"the batch {digest} of predictions is not here"))
                 continue
             for number, line in enumerate(lines):
@@ -178,7 +180,10 @@ def _search_keys(segment: SqlSegment, connection: Connection, record: SubjectRec
     if blocks and any(find_spec(name) is None for name in ("numpy", "pyarrow")):
         record.gaps.append(("capture", "declared keys of rows are not searched: install `rows`"))
         return
+    gone = segment.expired_blobs()
     for (digest,) in blocks:
+        if digest in gone:
+            continue
         from lodeline.store.link_blocks import read_keys
 
         found = [
