@@ -545,6 +545,10 @@ PACKAGES_MAX = 5_000
 # ones and a gap; its journal stays readable in a second.
 RUN_FILES_MAX = 20_000
 
+# Files and objects that one run removed and that are told as ended. Who clears a cache of more than
+# these is described by the first ones and a gap.
+REMOVALS_MAX = 1_000
+
 # Objects put into stores whose versions wait for the frame's writer that put them. A writer tells
 # of its own at once.
 STORED_OBJECTS_MAX = 1_000

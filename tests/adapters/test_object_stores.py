@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from frameworks import interpreter_of
 from object_stores import access, s3_server
 from observing import Observed, python, run_plain
 
@@ -20,17 +22,54 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         yield access(endpoint)
 
 
-def client(text: str) -> str:
-    """A program with a client of boto3; releases of 2023 do not read its address themselves."""
-    begin = (
-        "import os, boto3\ns3 = boto3.client('s3', endpoint_url=os.environ['AWS_ENDPOINT_URL'])\n"
-    )
-    return begin + text
+@pytest.fixture(scope="module", params=["oldest", "newest"])
+def interpreter(request: pytest.FixtureRequest) -> str:
+    """Of the whole module: starting a program takes longer than what it does."""
+    return interpreter_of(request.param)
 
 
-def filesystem(text: str) -> str:
-    begin = "import os, s3fs\nwhere = {'endpoint_url': os.environ['AWS_ENDPOINT_URL']}\n"
-    return begin + "fs = s3fs.S3FileSystem(client_kwargs=where)\n" + text
+# Releases of 2023 do not read the store's address themselves.
+CLIENT = """
+import os, boto3
+s3 = boto3.client('s3', endpoint_url=os.environ['AWS_ENDPOINT_URL'])
+"""
+FILESYSTEM = """
+import s3fs
+where = {'endpoint_url': os.environ['AWS_ENDPOINT_URL']}
+fs = s3fs.S3FileSystem(client_kwargs=where)
+"""
+
+
+@dataclass
+class Programs:
+    """What the programs of this module did, in folders of their own."""
+
+    calls: Observed
+    frames: Observed
+    later: Observed
+    place: Path
+
+    def file(self, program: str, name: str) -> tuple[str, str]:
+        return "file", str(self.place / program / name)
+
+
+@pytest.fixture(scope="module")
+def programs(
+    tmp_path_factory: pytest.TempPathFactory, interpreter: str, store: dict[str, str]
+) -> Programs:
+    place = tmp_path_factory.mktemp("programs")
+    texts = {
+        "calls": CLIENT + BOTO + PARTS + UNDONE,
+        "frames": CLIENT + FILESYSTEM + FRAMES + VIEWS + VERSIONED,
+        "later": CLIENT + FILESYSTEM + LATER,
+    }
+    seen = {}
+    for name, text in texts.items():
+        (place / name).mkdir()
+        extra = {"FIRST": seen["frames"].stdout.split()[-3]} if name == "later" else {}
+        seen[name] = python(place / name, text, interpreter, **store, **extra)
+        quiet(seen[name])
+    return Programs(**seen, place=place)
 
 
 def named(done: Observed, side: str) -> dict[tuple[str, str], dict[str, Any]]:
@@ -45,6 +84,16 @@ def version(dataset: dict[str, Any]) -> str:
 def sources(dataset: dict[str, Any]) -> tuple[set[tuple[str, str]], bool]:
     facet = dataset["outputFacets"]["lodeline_observed"]
     return {(one["namespace"], one["name"]) for one in facet["inputs"]}, bool(facet.get("bound"))
+
+
+def lifecycles(done: Observed) -> dict[str, tuple[str, str]]:
+    """Name -> state and previous name, of the outputs of the last event."""
+    states = {d["name"]: d["facets"].get("lifecycleStateChange") for d in done.last["outputs"]}
+    return {
+        name: (facet["lifecycleStateChange"], facet.get("previousIdentifier", {}).get("name", ""))
+        for name, facet in states.items()
+        if facet
+    }
 
 
 def quiet(done: Observed) -> None:
@@ -66,55 +115,51 @@ try:
     s3.get_object(Bucket='lake', Key='b/none')
 except s3.exceptions.NoSuchKey as error:
     print(type(error).__name__)
+s3.delete_object(Bucket='lake', Key='b/old.txt')
+s3.put_object(Bucket='lake', Key='b/scratch.txt', Body=b'one')
+s3.delete_objects(Bucket='lake', Delete={'Objects': [{'Key': 'b/1'}, {'Key': 'b/scratch.txt'}]})
+s3.delete_object(Bucket='lake', Key='b/copy.csv')
+s3.copy_object(Bucket='lake', Key='b/copy.csv', CopySource={'Bucket': 'lake', 'Key': 'b/up.csv'})
 print(open('down.csv').read())
 """
 
 
 def test_calls_of_boto3_name_objects_with_the_versions_that_the_store_states(
-    tmp_path: Path, interpreter: str, store: dict[str, str]
+    programs: Programs, interpreter: str, store: dict[str, str]
 ) -> None:
-    done = python(tmp_path, client(BOTO), interpreter, **store)
-    quiet(done)
+    done = programs.calls
     inputs, outputs = named(done, "inputs"), named(done, "outputs")
     assert (BUCKET, "b/none") not in inputs
     # Without versions of the bucket's, a tag tells the contents; for one part it is their MD5.
     assert version(outputs[BUCKET, "b/small.txt"]) == "etag:f97c5d29941bfb1b2fdab0874906ab82"
-    local = ("file", str(tmp_path / "local.csv"))
+    # What the run put itself was scratch; the rest was there before, for all that is known.
+    assert lifecycles(done) == {"b/old.txt": ("DROP", ""), "b/1": ("DROP", "")}
+    local = programs.file("calls", "local.csv")
     for key in ("b/up.csv", "b/body.csv"):
         assert sources(outputs[BUCKET, key]) == ({local}, False), key
         assert version(outputs[BUCKET, key]).startswith("etag:")
     assert sources(outputs[BUCKET, "b/copy.csv"]) == ({(BUCKET, "b/up.csv")}, False)
-    assert sources(outputs["file", str(tmp_path / "down.csv")]) == ({(BUCKET, "b/up.csv")}, False)
-    assert run_plain(tmp_path, interpreter, "script.py", **store).stdout == done.stdout
+    assert sources(outputs[programs.file("calls", "down.csv")]) == ({(BUCKET, "b/up.csv")}, False)
+    alone = run_plain(programs.place / "calls", interpreter, "script.py", **store)
+    assert (alone.status, alone.stdout) == (done.status, done.stdout)
 
 
 VERSIONED = """
 s3.put_bucket_versioning(Bucket='kept', VersioningConfiguration={'Status': 'Enabled'})
 first = s3.put_object(Bucket='kept', Key='v.csv', Body=b'a\\n1\\n')['VersionId']
 second = s3.put_object(Bucket='kept', Key='v.csv', Body=b'a\\n2\\n')['VersionId']
-import pandas
 frame = pandas.read_csv(s3.get_object(Bucket='kept', Key='v.csv', VersionId=first)['Body'])
 frame.to_csv('out.csv')
 print(first, second, len(frame))
 """
 
 
-def test_a_version_identifier_of_the_store_is_the_version(
-    tmp_path: Path, interpreter: str, store: dict[str, str]
-) -> None:
-    done = python(tmp_path, client(VERSIONED), interpreter, **store)
-    quiet(done)
-    first, second, _ = done.stdout.split()
+def test_a_version_identifier_of_the_store_is_the_version(programs: Programs) -> None:
+    done = programs.frames
+    first, second, _ = done.stdout.split()[-3:]
     assert version(named(done, "outputs")["s3://kept", "v.csv"]) == second
     assert sources(done.output("out.csv")) == ({("s3://kept", "v.csv")}, False)
-    reader = python(
-        tmp_path,
-        client(f"s3.get_object(Bucket='kept', Key='v.csv', VersionId={first!r})['Body'].read()"),
-        interpreter,
-        **store,
-    )
-    quiet(reader)
-    assert version(named(reader, "inputs")["s3://kept", "v.csv"]) == first
+    assert version(named(programs.later, "inputs")["s3://kept", "v.csv"]) == first
 
 
 PARTS = """
@@ -132,13 +177,12 @@ print(open('large.bin', 'rb').read() == open('again.bin', 'rb').read())
 
 
 def test_an_upload_in_parts_is_one_object_once_it_is_complete(
-    tmp_path: Path, interpreter: str, store: dict[str, str]
+    programs: Programs,
 ) -> None:
-    done = python(tmp_path, client(PARTS), interpreter, **store)
-    quiet(done)
-    assert done.stdout == "True\n"
+    done = programs.calls
+    assert done.stdout.endswith("\nTrue\n")
     outputs = named(done, "outputs")
-    local = ("file", str(tmp_path / "large.bin"))
+    local = programs.file("calls", "large.bin")
     assert sources(outputs[BUCKET, "p/large.bin"]) == ({local}, False)
     # The tag of three parts.
     assert version(outputs[BUCKET, "p/large.bin"]).endswith("-3")
@@ -149,11 +193,11 @@ def test_an_upload_in_parts_is_one_object_once_it_is_complete(
 
 FRAMES = """
 import pandas, pyarrow.parquet as pq
-where = {'client_kwargs': where}
+options = {'client_kwargs': where}
 frame = pandas.DataFrame({'a': [1, 2], 'b': [3, 4]})
-frame.to_csv('s3://lake/f/in.csv', index=False, storage_options=where)
-frame = pandas.read_csv('s3://lake/f/in.csv', storage_options=where)
-frame.to_parquet('s3://lake/f/out.parquet', storage_options=where)
+frame.to_csv('s3://lake/f/in.csv', index=False, storage_options=options)
+frame = pandas.read_csv('s3://lake/f/in.csv', storage_options=options)
+frame.to_parquet('s3://lake/f/out.parquet', storage_options=options)
 with fs.open('lake/f/open.parquet', 'wb') as file:
     frame.to_parquet(file)
 with fs.open('lake/f/open.parquet', 'rb') as file:
@@ -172,16 +216,50 @@ fs.cp_file('lake/f/put.csv', 'lake/f/cp.csv')
 """
 
 
+# And a filesystem that others made, which removes in ways of its own.
+LATER = """
+from fsspec.spec import AbstractFileSystem
+
+class Shelf(AbstractFileSystem):
+    protocol, kept = 'shelf', {'deep/a': b'1', 'deep/c': b'2', 'deep/d': b'3'}
+
+    def info(self, path, **kwargs):
+        return {'name': path, 'type': 'file', 'size': 1}
+
+    def cp_file(self, source, target, **kwargs):
+        self.kept[target] = self.kept[source]
+
+    def _rm(self, path):
+        del self.kept[path]
+
+    def rm(self, path, recursive=False, maxdepth=None):
+        if recursive:
+            self.kept.clear()
+        else:
+            super().rm(path)
+
+print(fs.cat('lake/f/in.csv'))
+s3.get_object(Bucket='kept', Key='v.csv', VersionId=os.environ['FIRST'])['Body'].read()
+fs.mv('lake/f/cp.csv', 'lake/f/moved.csv')
+fs.rm('lake/f/piped')
+fs.rm(['lake/f/note.txt', 'lake/f/open.parquet'])
+shelf = Shelf()
+shelf.mv('deep/a', 'deep/b')
+shelf.rm_file('deep/c')
+print(sorted(shelf.kept))
+shelf.rm('deep', recursive=True)
+"""
+
+
 def test_frames_through_s3fs_are_objects_with_versions_and_exact_sources(
-    tmp_path: Path, interpreter: str, store: dict[str, str]
+    programs: Programs,
 ) -> None:
-    done = python(tmp_path, filesystem(FRAMES), interpreter, **store)
-    quiet(done)
+    done = programs.frames
     outputs = named(done, "outputs")
     table = (BUCKET, "f/in.csv")
     expected = {
         "f/out.parquet": table, "f/open.parquet": table, "f/arrow.parquet": (BUCKET, "f/out.parquet"),
-        "f/cp.csv": (BUCKET, "f/put.csv"), "f/put.csv": ("file", str(tmp_path / "local.csv")),
+        "f/cp.csv": (BUCKET, "f/put.csv"), "f/put.csv": programs.file("frames", "local.csv"),
     }  # fmt: skip
     for key, source in expected.items():
         assert sources(outputs[BUCKET, key]) == ({source}, False), key
@@ -193,12 +271,29 @@ def test_frames_through_s3fs_are_objects_with_versions_and_exact_sources(
         assert sources(outputs[BUCKET, key])[1], key
     assert sources(done.output("local.csv")) == ({(BUCKET, "f/open.parquet")}, False)
     assert sources(done.output("got.csv")) == ({(BUCKET, "f/put.csv")}, False)
-    reader = python(tmp_path, filesystem("print(fs.cat('lake/f/in.csv'))"), interpreter, **store)
-    assert version(named(reader, "inputs")[table]) == version(outputs[table])
+    assert version(named(programs.later, "inputs")[table]) == version(outputs[table])
+
+
+def test_a_later_program_ends_what_it_removes_and_moves(programs: Programs) -> None:
+    reader = programs.later
+    assert lifecycles(reader) == {
+        "f/moved.csv": ("RENAME", "f/cp.csv"),
+        "f/piped": ("DROP", ""),
+        "f/note.txt": ("DROP", ""),
+        "f/open.parquet": ("DROP", ""),
+        "b": ("RENAME", "a"),
+        "c": ("DROP", ""),
+    }
+    assert sources(named(reader, "outputs")[BUCKET, "f/moved.csv"]) == (
+        {(BUCKET, "f/cp.csv")},
+        False,
+    )
+    [gap] = [gap for gap in reader.gaps if "removed" in gap["detail"]]
+    assert gap["at"] == "shelf://deep/"
 
 
 VIEWS = """
-import fsspec, pandas, zipfile
+import fsspec, zipfile
 pandas.DataFrame({'a': [1]}).to_csv('plain.csv', index=False)
 with zipfile.ZipFile('archive.zip', 'w') as archive:
     archive.write('plain.csv')
@@ -220,10 +315,9 @@ with fsspec.open('plain.csv', 'r') as file:
 
 
 def test_memory_archives_and_caches_lead_to_what_is_behind_them(
-    tmp_path: Path, interpreter: str, store: dict[str, str]
+    programs: Programs,
 ) -> None:
-    done = python(tmp_path, filesystem(VIEWS), interpreter, **store)
-    quiet(done)
+    done = programs.frames
     assert not [
         d
         for e in done.events
@@ -231,45 +325,34 @@ def test_memory_archives_and_caches_lead_to_what_is_behind_them(
         for d in e[s]
         if d["namespace"] == "memory"
     ]
-    plain = ("file", str(tmp_path / "plain.csv"))
+    plain = programs.file("frames", "plain.csv")
     assert sources(done.output("through.csv")) == ({plain}, False)
     assert plain in sources(done.output("raw.txt"))[0]
-    archive = ("file", str(tmp_path / "archive.zip"))
+    archive = programs.file("frames", "archive.zip")
     assert sources(done.output("unpacked.csv")) == ({archive}, False)
     assert sources(done.output("cached.csv")) == ({(BUCKET, "c/x.csv")}, False)
     outputs = named(done, "outputs")
     assert (BUCKET, "c/x.csv") in outputs
     # The oldest release leaves its cache behind, in a folder for temporary files.
     written = {Path(name) for space, name in outputs if space == "file"}
-    assert {path for path in written if path.parent == tmp_path} == {
-        tmp_path / name
-        for name in (
-            "plain.csv",
-            "archive.zip",
-            "through.csv",
-            "raw.txt",
-            "unpacked.csv",
-            "cached.csv",
-        )
+    of_views = ("plain.csv", "archive.zip", "through.csv", "raw.txt", "unpacked.csv", "cached.csv")
+    of_others = ("local.csv", "got.csv", "out.csv")
+    place = programs.place / "frames"
+    assert {path for path in written if path.parent == place} == {
+        place / name for name in (*of_views, *of_others)
     }
 
 
-def test_a_program_that_undoes_capture_is_alone_with_the_store(
-    tmp_path: Path, interpreter: str, store: dict[str, str]
-) -> None:
-    done = python(
-        tmp_path,
-        client(
-            "from lodeline.capture.process import ADAPTERS\n"
-            "s3.put_object(Bucket='lake', Key='u/one', Body=b'1')\n"
-            "ADAPTERS.stop()\n"
-            "s3 = boto3.session.Session().client('s3', endpoint_url=os.environ['AWS_ENDPOINT_URL'])\n"
-            "s3.put_object(Bucket='lake', Key='u/two', Body=b'2')\n"
-        ),
-        interpreter,
-        **store,
-    )
-    quiet(done)
-    outputs = named(done, "outputs")
+UNDONE = """
+from lodeline.capture.process import ADAPTERS
+s3.put_object(Bucket='lake', Key='u/one', Body=b'1')
+ADAPTERS.stop()
+s3 = boto3.session.Session().client('s3', endpoint_url=os.environ['AWS_ENDPOINT_URL'])
+s3.put_object(Bucket='lake', Key='u/two', Body=b'2')
+"""
+
+
+def test_a_program_that_undoes_capture_is_alone_with_the_store(programs: Programs) -> None:
+    outputs = named(programs.calls, "outputs")
     assert (BUCKET, "u/one") in outputs
     assert (BUCKET, "u/two") not in outputs

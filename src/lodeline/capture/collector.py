@@ -40,6 +40,7 @@ _ASKED_TO_END: Final = (signals.SIGTERM, signals.SIGINT, signals.SIGHUP)
 # Of a run whose details are not kept: who the datasets are.
 _SUMMARY_FACETS: Final = frozenset(
     {"lodeline_digest", "lodeline_model", "lodeline_deployment", "lodeline_features"}
+    | {"lifecycleStateChange"}
 )
 
 _JOB_TYPE: Final = {"processingType": "BATCH", "integration": "LODELINE", "jobType": "SCRIPT"}

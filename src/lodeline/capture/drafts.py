@@ -8,6 +8,7 @@ RunEvents. It decides what the process could not know when it wrote a line:
 - A file written before it was read is the run's own product, not an input.
 - For a file whose contents came by unknown ways, anything read before the file's last change may
   have flowed in, and nothing read after.
+- A file or object that was removed had been there before the run, or was scratch.
 
 It leaves out what it can't know either: digests, which the deliverer computes.
 """
@@ -24,6 +25,7 @@ from typing import Any, Final
 from lodeline.capture.datasets import FILE, MEMORY, Dataset, Stat, find_path_stat
 from lodeline.capture.folders import Folders, Whole
 from lodeline.capture.journal import Line
+from lodeline.capture.lifecycles import Removals, previous_name, renamed_from
 from lodeline.capture.models import stem
 from lodeline.capture.privacy import current
 from lodeline.limits import (
@@ -150,6 +152,7 @@ class RunDraft:
         self._told: dict[tuple[str, Dataset], str] = {}
         # Files that programs which are not observed were given, as they were then.
         self._named: dict[str, tuple[int, Stat]] = {}
+        self._removals = Removals(started_us)
         self._acts: dict[str, Callable[..., None]] = {
             "read": self._read,
             "write": self._write,
@@ -159,6 +162,8 @@ class RunDraft:
             "put": self._put,
             "rename": self._rename,
             "copy": self._copy,
+            "remove": self._remove,
+            "move": self._move,
             "features": self._features,
             "sql": self._sql,
             "gap": self._gap,
@@ -251,6 +256,7 @@ class RunDraft:
 
     def _put(self, time_us: int, namespace: str, name: str, facets: dict[str, Any] | None) -> None:
         """An object that a frame was written into is in its store now."""
+        self._removals.forget(Dataset(namespace, name))
         entry = self.outputs.setdefault(Dataset(namespace, name), Output(time_us, bound=True))
         entry.time_us = time_us
         entry.facets.update(facets or {})
@@ -264,6 +270,8 @@ class RunDraft:
         if mode == "r":
             return
         before = self.outputs.get(dataset)
+        if before is None and stat is not None:
+            self._removals.note_old(dataset)
         if before is None or mode == "w":
             self._add_output(dataset, Output(time_us, bound=True))
         else:
@@ -285,13 +293,21 @@ class RunDraft:
             if now is not None and now != stat:
                 self.outputs.setdefault(Dataset(FILE, path), Output(time_us, bound=True))
 
-    def _rename(self, time_us: int, source: str, target: str) -> None:
+    def _rename(
+        self,
+        time_us: int,
+        source: str,
+        target: str,
+        stat: tuple[str, int, int, int] | None = None,
+    ) -> None:
         old, new = Dataset(FILE, source), Dataset(FILE, target)
         self._rename_model(old, new)
         written = self._take_output(old)
         if written is not None:
             if written.stat is not None:
                 written.stat = written.stat._replace(path=target)
+            if written.files is not None:
+                written.files = _moved(written.files, source, target)
             home = self._add_output(new, written)
             for other in self.outputs.values():
                 if old in other.inputs:
@@ -299,13 +315,43 @@ class RunDraft:
             if old in self.inputs:
                 self.inputs[new] = self.inputs.pop(old)
             return
-        # Not written here: an existing file got another name.
-        entry = self.inputs.setdefault(old, Input(time_us, own=False))
-        entry.facets["lifecycleStateChange"] = {
-            "lifecycleStateChange": "RENAME",
-            "previousIdentifier": {"name": source, "namespace": FILE},
-        }
-        self.outputs[new] = Output(time_us, {old}, plain=False)
+        inside = [one for one in self.outputs if one.name.startswith(f"{source}/")]
+        for one in inside if stat is None else ():
+            # A folder that this run filled.
+            if one.namespace == FILE:
+                self._rename(time_us, one.name, target + one.name.removeprefix(source))
+        if stat is None and inside:
+            return
+        # Not written here: an existing file got another name, under which its bytes lie now.
+        self.inputs.setdefault(old, Input(time_us, own=False, stat=_stat(stat)))
+        self._removals.forget(new)
+        facets = renamed_from(old)
+        self.outputs[new] = Output(time_us, {old}, plain=False, facets=facets, stat=_stat(stat))
+
+    def _remove(self, time_us: int, namespace: str, name: str, changed_us: int | None) -> None:
+        dataset = Dataset(namespace, name)
+        entry = self.inputs.get(dataset)
+        was_read = entry is not None and not entry.own
+        output = self.outputs.get(dataset)
+        previous = None if output is None else previous_name(output.facets)
+        if previous is not None:
+            # It was renamed by this run, and so was there before under that name.
+            dataset, was_read = Dataset(*previous), True
+        told = self._removals.add(
+            dataset, time_us, changed_us, is_own=self._is_output(dataset), was_read=was_read
+        )
+        if told:
+            self.add_gap("run", "size", told)
+
+    def _move(self, time_us: int, *names: str) -> None:
+        """An object that was copied, and then removed, has another name."""
+        old, new = Dataset(names[0], names[1]), Dataset(names[2], names[3])
+        target = self.outputs.get(new)
+        if target is None or old in self.outputs:
+            return
+        self.inputs.setdefault(old, Input(time_us, own=False))
+        self._removals.forget(old)
+        target.facets |= renamed_from(old)
 
     def _rename_model(self, old: Dataset, new: Dataset) -> None:
         """A model whose file got another name is named by that: checkpoints are often renamed."""
@@ -398,6 +444,7 @@ class RunDraft:
 
     def _add_output(self, dataset: Dataset, output: Output) -> Dataset:
         """Add what was written; gives what it is told as, which may be its folder."""
+        self._removals.forget(dataset)
         folder = self._written_folders.find(dataset)
         if folder is not None and folder in self.outputs:
             self._merge(folder, dataset, output)
@@ -564,6 +611,7 @@ class RunDraft:
             dataset: output
             for dataset, output in self.outputs.items()
             if dataset.namespace == MEMORY
+            or self._removals.is_gone(dataset)
             or (
                 dataset.namespace == FILE
                 and "lodeline_model" not in output.facets
@@ -581,7 +629,12 @@ class RunDraft:
             sources, bound = self._through(output, vanished, {dataset})
             if not bound:
                 needed |= sources
-            outputs[dataset] = self._output(dataset, output, sources, bound=bound)
+            outputs[dataset] = self._output(
+                dataset, output, sources, bound=bound, progress=progress
+            )
+        if not progress:
+            # What is told cannot be taken back, and a file may come again.
+            outputs |= self._dropped(outputs.keys())
         inputs = {
             dataset: self._input(dataset, entry)
             for dataset, entry in self.inputs.items()
@@ -591,6 +644,24 @@ class RunDraft:
             if dataset not in self.outputs and dataset.namespace != MEMORY:
                 inputs[dataset] = {"namespace": dataset.namespace, "name": dataset.name}
         return inputs, outputs
+
+    def _dropped(self, outputs: AbstractSet[Dataset]) -> dict[Dataset, dict[str, Any]]:
+        """What was there before the run, and is not any more."""
+        gone = (
+            one
+            for one in self._removals.iter_dropped()
+            if one not in outputs and (one.namespace != FILE or self._find_stat(one.name) is None)
+        )
+        facet = {"lifecycleStateChange": {"lifecycleStateChange": "DROP"}}
+        return {
+            one: {
+                "namespace": one.namespace,
+                "name": one.name,
+                "facets": _stamped("dataset", facet),
+                "outputFacets": {},
+            }
+            for one in gone
+        }
 
     def _exists(self, dataset: Dataset, output: Output) -> bool:
         import os
@@ -646,9 +717,19 @@ class RunDraft:
         }
 
     def _output(
-        self, dataset: Dataset, output: Output, sources: set[Dataset], *, bound: bool
+        self,
+        dataset: Dataset,
+        output: Output,
+        sources: set[Dataset],
+        *,
+        bound: bool,
+        progress: bool,
     ) -> dict[str, Any]:
         facets = dict(output.facets)
+        previous = previous_name(facets)
+        if previous is not None and (progress or Dataset(*previous) in self.outputs):
+            # Its name was given to another file since: a copy, by its effect.
+            del facets["lifecycleStateChange"]
         _add_pending(dataset, facets, output.stat)
         if output.files is not None:
             _add_manifest(dataset, facets, output.files)
@@ -775,6 +856,15 @@ def _add_manifest(dataset: Dataset, facets: dict[str, Any], files: Files) -> Non
         "bytes": sum(stat.size for stat in files.values() if stat is not None),
         "pending": {"files": pending},
         "source": "manifest",
+    }
+
+
+def _moved(files: Files, source: str, target: str) -> Files:
+    """A folder's files under its new name."""
+    return {
+        target + path.removeprefix(source): stat
+        and stat._replace(path=target + stat.path.removeprefix(source))
+        for path, stat in files.items()
     }
 
 

@@ -30,7 +30,7 @@ from lodeline.capture.journal import Journal, Line
 from lodeline.capture.privacy import NOTHING
 from lodeline.capture.values import plain
 from lodeline.credentials import redact_text, redact_value
-from lodeline.limits import RUN_FILES_MAX, RUN_GAPS_MAX, STORED_OBJECTS_MAX
+from lodeline.limits import REMOVALS_MAX, RUN_FILES_MAX, RUN_GAPS_MAX, STORED_OBJECTS_MAX
 
 Facets = Mapping[str, Mapping[str, Any]]
 
@@ -53,6 +53,7 @@ class RunContext:
         self.said: set[tuple[object, ...]] = set()
         self.wrote: set[Dataset] = set()
         self.gaps = 0
+        self.removed = 0
 
     def say(self, line: Line) -> bool:
         """Append one line."""
@@ -335,9 +336,9 @@ class Recorder:
                 "run", "size", f"more than {RUN_FILES_MAX} files opened; the rest is not named"
             )
             return
-        stat = None
+        # Of a file that is written, too: that it was there before, a removal will ask.
+        stat = find_path_stat(path)
         if mode in "ru":
-            stat = find_path_stat(path)
             if stat is None and mode == "r":
                 return
             self.flow.note_read(self._grouped(Dataset(FILE, path)))
@@ -372,7 +373,33 @@ class Recorder:
         if not copied:
             run.opened.pop(source, None)
             run.said = {key for key in run.said if key[:1] != ("read",)}
-        run.say(("copy" if copied else "rename", now_us(), source, target))
+        if copied:
+            run.say(("copy", now_us(), source, target))
+            return
+        stat = find_path_stat(source)
+        there = None if stat is None else tuple(stat._replace(path=target))
+        run.say(("rename", now_us(), source, target, there))
+
+    def removed(self, dataset: Dataset, changed_us: int | None = None) -> None:
+        """Record that a dataset was removed.
+
+        Args:
+            dataset: a file or an object.
+            changed_us: when the file was last changed, which tells whether it was there before.
+        """
+        run = self.run
+        if run is None or run.removed > REMOVALS_MAX * 10:
+            return
+        run.removed += 1
+        if dataset.namespace == FILE:
+            run.opened.pop(dataset.name, None)
+        run.say(("remove", now_us(), *dataset, changed_us))
+
+    def renamed(self, source: Dataset, target: Dataset) -> None:
+        """Record that an object which was copied and then removed has another name by that."""
+        run = self.run
+        if run is not None:
+            run.say(("move", now_us(), *source, *target))
 
     # What a run says about itself
 

@@ -23,6 +23,7 @@ from lodeline.capture.recorder import RECORDER, Recorder
 _READING: Final = frozenset({"GetObject", "SelectObjectContent"})
 _WRITING: Final = frozenset({"PutObject", "CompleteMultipartUpload", "CopyObject"})
 _COPYING: Final = frozenset({"CopyObject", "UploadPartCopy"})
+_REMOVING: Final = frozenset({"DeleteObject", "DeleteObjects"})
 # Where the call's parameters lie between its two events.
 _ASKED: Final = "lodeline"
 _ASK: Final = "before-parameter-build.s3"
@@ -87,7 +88,7 @@ class _Observer:
     def _asked(self, params: Any, model: Any, context: Any, **rest: Any) -> None:
         del rest
         try:
-            if model.name in _READING | _WRITING | _COPYING:
+            if model.name in _READING | _WRITING | _COPYING | _REMOVING:
                 context[_ASKED] = dict(params)
         except Exception as error:  # capture's outermost door
             self._recorder.trouble("botocore.asked", error)
@@ -104,6 +105,9 @@ class _Observer:
             self._recorder.trouble("botocore.answered", error)
 
     def _tell(self, name: str, asked: dict[str, Any], answer: dict[str, Any]) -> None:
+        if name in _REMOVING:
+            self._removed(asked, answer)
+            return
         dataset = _object(asked["Bucket"], asked["Key"])
         if name in _READING:
             flow = self._recorder.read(dataset, facets=_version(answer))
@@ -124,6 +128,17 @@ class _Observer:
         else:
             parts = self._parts.pop(asked.get("UploadId", ""), None)
             self._recorder.put(dataset, version=_version(answer), inputs=parts)
+
+    def _removed(self, asked: dict[str, Any], answer: dict[str, Any]) -> None:
+        """Objects that are no more. A store says the same of one that never was."""
+        failed = {one.get("Key") for one in answer.get("Errors") or ()}
+        for one in asked["Delete"]["Objects"] if "Delete" in asked else [asked]:
+            dataset = _object(asked["Bucket"], one["Key"])
+            if one.get("VersionId"):
+                detail = "one of its versions was deleted; whether it is there still is not known"
+                self._recorder.gap(f"{dataset.namespace}/{dataset.name}", "capture", detail)
+            elif one["Key"] not in failed:
+                self._recorder.removed(dataset)
 
     def _copied(self, asked: dict[str, Any], answer: dict[str, Any]) -> Dataset:
         from urllib.parse import unquote

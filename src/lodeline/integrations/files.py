@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from lodeline.capture.datasets import find_dataset, readable
+from lodeline.capture.datasets import FILE, Dataset, find_dataset, readable
 from lodeline.capture.recorder import Recorder
 from lodeline.limits import ARGUMENTS_NAMED_MAX
 
@@ -61,6 +61,7 @@ class _Watcher:
             "open": self._open,
             "os.rename": self._rename,
             "os.link": self._copy,
+            "os.remove": self._remove,
             "shutil.copyfile": self._copy,
             "sqlite3.connect": self._database,
             "socket.connect": self._connect,
@@ -141,9 +142,35 @@ class _Watcher:
         return readable(path)
 
     def _rename(self, args: tuple[Any, ...]) -> None:
-        source, target = self._path(args[0]), self._path(args[1])
-        if source is not None and target is not None:
+        given = self._inside(args[0], args[2:3]), self._inside(args[1], args[3:4])
+        source, target = self._path(given[0]), self._path(given[1])
+        if source is None or target is None or source == target:
+            return
+        try:
+            there = os.lstat(source).st_dev
+            fits = there == os.stat(os.path.dirname(target)).st_dev
+        except OSError:
+            return
+        # To another device it fails, and whoever moves a file copies and removes it then.
+        if fits:
             self._recorder.moved(source, target)
+
+    def _remove(self, args: tuple[Any, ...]) -> None:
+        path = self._path(self._inside(args[0], args[1:2]))
+        if path is None:
+            return
+        try:
+            found = os.lstat(path)
+        except OSError:
+            return
+        if found.st_mode & 0o170000 == 0o100000:
+            self._recorder.removed(Dataset(FILE, path), found.st_ctime_ns // 1000)
+
+    def _inside(self, name: Any, folder: tuple[Any, ...]) -> Any:
+        """Put before a name the open folder that it is relative to."""
+        if not folder or type(folder[0]) is not int or folder[0] < 0 or type(name) is int:
+            return name
+        return os.path.join(os.readlink(f"/proc/self/fd/{folder[0]}"), os.fsdecode(name))
 
     def _copy(self, args: tuple[Any, ...]) -> None:
         source, target = self._path(args[0]), self._path(args[1])

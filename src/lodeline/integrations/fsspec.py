@@ -4,15 +4,20 @@ Plain files, archives and S3 are told elsewhere, by whoever opens them: the inte
 and botocore's. Here are the rest: files in memory, which live as long as the process, so that what
 flowed through them flows on; files that a cache holds, which are their originals; and every other
 filesystem, by its URL. What such a filesystem transfers without opening a file is not seen.
+
+Each filesystem has its own ways to remove and to move: its classes are wrapped when the first of
+them is made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from inspect import iscoroutinefunction
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from lodeline.capture.datasets import MEMORY, Dataset, find_dataset
+from lodeline.capture.datasets import FILE, MEMORY, Dataset, find_dataset
 from lodeline.capture.patches import Patches
 from lodeline.capture.process import ADAPTERS
 from lodeline.capture.recorder import RECORDER, Recorder
@@ -41,6 +46,9 @@ class _Observer:
         self._recorder = recorder
         self._patches = patches
         self._written: WeakKeyDictionary[Any, Dataset] = WeakKeyDictionary()
+        self._kinds: set[type] = set()
+        # Removals that were told one by one.
+        self._count = 0
 
     def patch_files(self, module: Any) -> None:
         original = vars(module.AbstractFileSystem).get("open")
@@ -48,6 +56,8 @@ class _Observer:
             module.AbstractFileSystem, "open", original, lambda f: _opening(f, self._opened)
         )
         self._patches.after(module.AbstractBufferedFile, "close", self._closed)
+        meta = module._Cached  # the class of all filesystems' classes
+        self._patches.wrap(meta, "__call__", vars(meta)["__call__"], self._making)
 
     def patch_memory(self, module: Any) -> None:
         self._patches.after(module.MemoryFile, "close", self._closed)
@@ -69,6 +79,89 @@ class _Observer:
         dataset = self._written.pop(args[0], None)
         if dataset is not None:
             self._recorder.put(dataset)
+
+    # Removals
+
+    def _making(self, original: Any) -> Any:
+        def lodeline(kind: Any, *args: Any, **kwargs: Any) -> Any:
+            # Before: a filesystem that works asynchronously binds its methods when it is made.
+            try:
+                self._watch(kind)
+            except Exception as error:  # capture's outermost door
+                self._recorder.trouble("fsspec.rm", error)
+            return original(kind, *args, **kwargs)
+
+        return lodeline
+
+    def _watch(self, kind: type) -> None:
+        """Wrap the methods of a filesystem's classes where they are defined."""
+        for one in kind.__mro__:
+            if one is object or one in self._kinds:
+                continue
+            self._kinds.add(one)
+            own = vars(one)
+            for name in ("rm_file", "_rm", "_rm_file"):
+                if iscoroutinefunction(own.get(name)):
+                    self._patches.after_awaited(one, name, self._removed)
+                else:
+                    self._patches.after(one, name, self._removed)
+            for name, after in (("rm", self._emptied), ("mv", self._moved)):
+                if name in own:
+                    wrap = partial(self._counting, after=after)
+                    self._patches.wrap(one, name, own[name], wrap)
+
+    def _counting(self, original: Any, after: Callable[..., None]) -> Any:
+        """Tell `after` whether the call told of files one by one."""
+
+        def lodeline(*args: Any, **kwargs: Any) -> Any:
+            before = self._count
+            result = original(*args, **kwargs)
+            try:
+                if not self._recorder.local.suspended:
+                    after(args, kwargs, was_told=self._count > before)
+            except Exception as error:  # capture's outermost door
+                self._recorder.trouble("fsspec.rm", error)
+            return result
+
+        return lodeline
+
+    def _removed(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        del result
+        filesystem = args[0]
+        paths = args[1] if len(args) > 1 else kwargs.get("path", ())
+        recursive = args[2] if len(args) > 2 else kwargs.get("recursive")
+        for path in [paths] if isinstance(paths, str) else paths:
+            dataset = _name(filesystem, _strip(filesystem, path))
+            if dataset is None or dataset.namespace == MEMORY:
+                continue
+            self._count += 1
+            if recursive is True or any(mark in path for mark in "*?["):
+                detail = "a folder or a pattern was removed; what it held is not known"
+                at = f"{dataset.namespace}/{dataset.name.lstrip('/')}"
+                self._recorder.gap(at, "capture", detail)
+            else:
+                self._recorder.removed(dataset)
+
+    def _emptied(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, was_told: bool) -> None:
+        if not was_told:
+            self._removed(None, args, kwargs)
+
+    def _moved(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, was_told: bool) -> None:
+        """A move is a copy and a removal; S3's are told by botocore's events."""
+        given = [*args[1:3], *(kwargs[name] for name in ("path1", "path2")[len(args) - 1 :])]
+        names = [_strip(args[0], one) for one in given]
+        source, target = (find_dataset(args[0].unstrip_protocol(one)) for one in names)
+        if source is None or target is None or source.namespace in {FILE, MEMORY}:
+            return
+        if _name(args[0], names[0]) is not None:
+            self._recorder.write(target, flow=self._recorder.read(source))
+            if not was_told:
+                self._recorder.removed(source)
+        self._recorder.renamed(source, target)
+
+
+def _strip(filesystem: Any, path: str) -> str:
+    return str(filesystem._strip_protocol(path))  # as its own methods do
 
 
 def _opening(original: Any, opened: Callable[[Any, Any, str, str], None]) -> Any:

@@ -176,7 +176,14 @@ def artifacts_of(events: Sequence[Mapping[str, Any]], side: str) -> tuple[Artifa
         for dataset in event.get(side) or ():
             key = (dataset["namespace"], dataset["name"])
             facets_of.setdefault(key, []).append(dataset.get("facets"))
-    return tuple(_artifact(*key, _merged(sets)) for key, sets in sorted(facets_of.items()))
+    merged = ((key, _merged(sets)) for key, sets in sorted(facets_of.items()))
+    return tuple(_artifact(*key, facets) for key, facets in merged if not _is_dropped(facets))
+
+
+def _is_dropped(facets: Mapping[str, Any]) -> bool:
+    """Whether a run told only that something was there before, and that it removed it."""
+    state = facets.get("lifecycleStateChange") or {}
+    return bool(state.get("lifecycleStateChange") == "DROP")
 
 
 def _artifact(namespace: str, name: str, facets: Mapping[str, Any]) -> Artifact:
