@@ -93,16 +93,34 @@ def watched(
         context.close()
 
 
-def violations(page: Page) -> list[str]:
+# The rules that look at colours: the only ones that other colours can break.
+_COLOUR_RULES = ["color-contrast", "link-in-text-block"]
+
+
+def violations(page: Page, *, colours_alone: bool = False) -> list[str]:
     """Let axe look at a page as it is now; give each rule that it breaks, with the elements."""
-    # By the debugger, which the page's own policy does not bind: a script tag would be refused.
-    page.evaluate(AXE.read_text(encoding="utf-8") + "; undefined")
+    if not page.evaluate("'axe' in window"):
+        # By the debugger, which the page's own policy does not bind: a script tag would be refused.
+        page.evaluate(AXE.read_text(encoding="utf-8") + "; undefined")
+    # Without fetching style sheets again, which one rule about turned phones alone wants.
+    options: dict[str, Any] = {"resultTypes": ["violations"], "preload": False}
+    if colours_alone:
+        options["runOnly"] = {"type": "rule", "values": _COLOUR_RULES}
     found = page.evaluate(
-        "async () => (await axe.run(document, {resultTypes: ['violations']})).violations"
+        "async options => (await axe.run(document, options)).violations"
         ".map(one => one.id + ': ' + one.nodes.slice(0, 4).map(node => node.html.slice(0, 160)"
-        " + ' ' + (node.any[0]?.message ?? '')).join(' | '))"
+        " + ' ' + (node.any[0]?.message ?? '')).join(' | '))",
+        options,
     )
     return list(found)
+
+
+def violations_in_both_colours(page: Page) -> list[str]:
+    """Let axe look at a page in light colours, and again at the colours in dark ones."""
+    page.emulate_media(color_scheme="light")
+    found = violations(page)
+    page.emulate_media(color_scheme="dark")
+    return found + [f"dark: {one}" for one in violations(page, colours_alone=True)]
 
 
 def small_targets(page: Page) -> list[str]:
@@ -131,24 +149,30 @@ def tab_stops(page: Page, most: int = 60) -> list[dict[str, Any]]:
     """Walk through a page with Tab; give each stop's name and whether it has a ring."""
     # A page may have put the focus into a field: from its beginning, then.
     page.locator("a, button, input, summary").first.focus()
-    stops: list[dict[str, Any]] = []
-    for number in range(most):
-        page.keyboard.press("Tab" if number else "Shift")
-        stop = page.evaluate(
-            """() => {
-              const one = document.activeElement;
-              if (!one || one === document.body) return null;
-              const style = getComputedStyle(one);
-              const labels = one.labels ? [...one.labels].map(label => label.textContent) : [];
-              const name = one.getAttribute('aria-label') || labels.join(' ') || one.textContent
-                || one.title || '';
-              return {
-                name: name.trim(), html: one.outerHTML.slice(0, 120),
-                ringed: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2,
-              };
-            }"""
-        )
-        if stop is None:
-            break
-        stops.append(stop)
-    return stops
+    # The page tells of each stop as it is reached, until they come round again: one message a stop.
+    page.evaluate(
+        """() => {
+          window.stopped = [];
+          const seen = new Set();
+          const tell = one => {
+            if (seen.has(one)) seen.round = true;
+            if (seen.round || one === document.body) return;
+            seen.add(one);
+            const style = getComputedStyle(one);
+            const labels = one.labels ? [...one.labels].map(label => label.textContent) : [];
+            const name = one.getAttribute('aria-label') || labels.join(' ') || one.textContent
+              || one.title || '';
+            window.stopped.push({
+              name: name.trim(), html: one.outerHTML.slice(0, 120),
+              ringed: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2,
+            });
+          };
+          document.addEventListener('focusin', event => tell(event.target));
+          // The ring of the first shows once a key was pressed.
+          document.addEventListener('keyup', () => tell(document.activeElement), {once: true});
+        }"""
+    )
+    page.keyboard.press("Shift")
+    for _ in range(most):
+        page.keyboard.press("Tab")
+    return list(page.evaluate("window.stopped"))

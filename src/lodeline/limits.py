@@ -808,6 +808,11 @@ PAGE_RUNS_MAX = 30
 PAGE_VALUES_MAX = 1_000
 PAGE_PREDICTIONS_MAX = 25
 
+# Of a graph: nodes whose columns are open at once, and columns of one of them; its own page lists
+# all. More would be taller than a screen many times over.
+PAGE_NODES_OPENED_MAX = 8
+PAGE_COLUMNS_MAX = 200
+
 # Of one page of rows: rows shown, rows of one table that it sorts and exports (as `rows` gives
 # without asking for more), and characters of a cell.
 PAGE_ROWS_MAX = 50

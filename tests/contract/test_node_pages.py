@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -15,8 +18,19 @@ from lodeline.server.pages.comparison_facts import line_changes, patch_lines
 from lodeline.server.pages.entity_facts import commit_link
 from lodeline.store import open_segment
 from lodeline.store.api_keys import create_api_key
-from page_histories import CHILD, FAILED, MARKUP, PARENT, PATCH, RUNS, history
-from services import Reply, Service, serving
+from page_histories import (
+    CHILD,
+    FAILED,
+    MARKUP,
+    PARENT,
+    PATCH,
+    RUNS,
+    dataset,
+    facet,
+    history,
+    run_event,
+)
+from services import Reply, Service, command, environment, serving
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +129,84 @@ def test_what_failed_and_what_never_ran_are_different_words(
 ) -> None:
     assert facts_of(service, "node", node)["state"] == word
     assert f'class="state s-{word.replace(" ", "-")}"' in page_of(service, "node", node)
+
+
+def test_home_the_graph_and_a_nodes_own_page_have_one_word_for_it(service: Service) -> None:
+    home = service.send("GET", "/index.json").json
+    for one in home["failures"]:
+        assert one["state"] == facts_of(service, "node", one["job"])["state"] == "failed"
+    assert [one["job"] for one in home["failures"]] == ["job:n:report"]
+    cards = facts_of(service, "lineage", "dataset:n:table")["cards"]
+    assert set(cards) == {"dataset:n:raw", "dataset:n:table", "dataset:n:later"}
+    for node, card in cards.items():
+        page = facts_of(service, "node", node)
+        assert card["state"] == page["state"], node
+        if card["job_state"] is not None:
+            assert card["job_state"] == facts_of(service, "node", page["made_by"])["state"], node
+
+
+def test_home_tells_checks_whose_newest_result_failed_and_what_lies_behind(
+    service: Service,
+) -> None:
+    [told] = service.send("GET", "/index.json").json["record"]["failed_assertions"]
+    assert (told["id"], told["assertion"], told["column"]) == ("dataset:n:table", "unique", "k")
+    impact = service.send("GET", "/api/v2/impact?id=dataset:n:table&depth=4").json["counts"]
+    assert told["downstream"] == {"dataset": impact["dataset"]} == {"dataset": 1}
+    assert "1 dataset <a" in service.send("GET", "/").body.decode()
+
+
+def test_with_jobs_and_runs_the_lineage_page_is_the_whole_answer_of_trace(service: Service) -> None:
+    asked = "id=dataset:n:table&direction=both&depth=4"
+    whole = service.send("GET", f"/api/v2/trace?{asked}").json
+    page = facts_of(service, "lineage", "dataset:n:table", acts=1)
+    assert (page["nodes"], page["edges"]) == (whole["nodes"], whole["edges"])
+    assert {one["id"] for one in whole["nodes"]} <= set(page["graph"]["nodes"])
+    without = facts_of(service, "lineage", "dataset:n:table")
+    assert len(without["nodes"]) < len(whole["nodes"])
+    assert "Show jobs and runs as nodes" in page_of(service, "lineage", "dataset:n:table")
+
+
+def test_the_command_below_a_graph_gives_its_nodes_and_edges(service: Service) -> None:
+    for state in ({}, {"acts": 1, "direction": "down"}, {"depth": "all", "columns": 1}):
+        page = facts_of(service, "lineage", "dataset:n:table", **state)
+        words = [*shlex.split(page["same_command"])[1:], "--json", "--server", service.url]
+        done = subprocess.run(
+            command(*words), env=environment(), capture_output=True, text=True, check=True
+        )
+        answer = json.loads(done.stdout)
+        assert (answer["nodes"], answer["edges"]) == (page["nodes"], page["edges"]), state
+
+
+def test_single_nodes_open_to_their_columns_and_the_edges_between_them(service: Service) -> None:
+    def field(name: str, kind: str) -> dict[str, Any]:
+        step = {"type": kind, "subtype": "JOIN" if kind == "INDIRECT" else "IDENTITY"}
+        return {"namespace": "n", "name": "left", "field": name, "transformations": [step]}
+
+    fields = {
+        "v": {"inputFields": [field("k", "INDIRECT"), field("v", "DIRECT")]},
+        "w": {"inputFields": [field("v", "DIRECT")]},
+    }
+    made = dataset("right", "1", columnLineage=facet(fields=fields))
+    run = run_event(str(uuid.UUID(int=40)), "join", 17, inputs=[dataset("left")], outputs=[made])
+    assert service.post(run, "/api/v1/lineage?wait=folded").status == 201
+    both = ["dataset:n:left", "dataset:n:right"]
+    query = urlencode([("id", one) for one in both])
+    told = service.send("GET", f"/columns.json?{query}").json
+    assert {node: one["total"] for node, one in told["nodes"].items()} == dict(
+        zip(both, (2, 2), strict=True)
+    )
+    left, right = ("datasetField:n:left:", "datasetField:n:right:")
+    assert sorted(told["edges"]) == [
+        [f"{left}k", f"{right}v", 0, 0, 1],
+        [f"{left}v", f"{right}v", 0, 0, 0],
+        [f"{left}v", f"{right}w", 0, 0, 0],
+    ]
+    alone = service.send("GET", f"/columns.json?{urlencode({'id': both[1]})}").json
+    assert alone["edges"] == []
+    opened = facts_of(service, "lineage", both[1], open=json.dumps(both))["opened"]
+    assert opened == {key: told[key] for key in ("nodes", "edges")}
+    for wrong in ("x", '{"a": 1}', json.dumps([f"dataset:n:{one}" for one in range(9)])):
+        assert service.send("GET", page_url("lineage", both[1], open=wrong)).status == 400
 
 
 def test_an_error_of_a_producer_is_told_and_stays_text(service: Service) -> None:
@@ -256,6 +348,23 @@ def test_what_is_hidden_is_never_sent(confined: tuple[Service, dict[str, str]], 
     if "node" in path and "json" not in path:
         assert b"hidden" in reply.body
         assert b"salaries" in seen(confined, path, "all").body
+
+
+def test_a_page_says_what_hides_things_and_who_can_change_that(
+    confined: tuple[Service, dict[str, str]],
+) -> None:
+    text = seen(confined, "/node/dataset:n:summary").body.decode()
+    assert "Your key part sees the namespaces n; all else is hidden." in text
+    assert "lodeline key create" in text
+    assert "data-sight" not in seen(confined, "/node/dataset:n:summary", "all").body.decode()
+
+
+def test_the_columns_of_what_is_hidden_are_not_told(
+    confined: tuple[Service, dict[str, str]],
+) -> None:
+    asked = "/columns.json?id=dataset:n:summary&id=dataset:secret:salaries"
+    assert set(seen(confined, asked).json["nodes"]) == {"dataset:n:summary"}
+    assert len(seen(confined, asked, "all").json["nodes"]) == 2
 
 
 def test_a_hidden_node_is_unknown(confined: tuple[Service, dict[str, str]]) -> None:

@@ -8,14 +8,20 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from browsing import sideways, small_targets, tab_stops, violations, watched
+from browsing import (
+    Watched,
+    sideways,
+    small_targets,
+    tab_stops,
+    violations_in_both_colours,
+    watched,
+)
 from drawn_graphs import layered_events, made_by, make_store
 from services import Service, serving
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
-SIZES = ("desk", "phone")
 FIRST_LOAD_BYTES_MAX = 120_000
 GRAPH_LOAD_BYTES_MAX = 200_000
 ELEMENTS_MAX = 3_000
@@ -27,6 +33,8 @@ PAGES = {
     "lineage": LINEAGE,
     "table": f"{LINEAGE}?view=table",
     "columns": f"{LINEAGE}?columns=1",
+    "opened": f"{LINEAGE}?open=%5B%22dataset:made:clean%22%5D",
+    "acts": f"{LINEAGE}?acts=1",
     "chosen": f"{LINEAGE}?edge_source=dataset:made:raw&edge_target=dataset:made:clean",
     "edge": EDGE,
     "unknown": "/lineage/dataset:made:claen",
@@ -54,71 +62,73 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         assert one.stop() == 0
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_first_load_is_small_compressed_and_of_one_host(
-    browser: Browser, service: Service, name: str
-) -> None:
-    with watched(browser) as one:
-        one.open(service.url + PAGES[name])
-        most = GRAPH_LOAD_BYTES_MAX if "lineage" in PAGES[name] else FIRST_LOAD_BYTES_MAX
-        assert 1_000 < one.bytes_sent() <= most
-        host = urlsplit(service.url).netloc
-        outside = [url for url in one.asked if urlsplit(url).netloc != host]
-        assert [url for url in outside if not url.startswith("data:")] == []
-        for answer, size in one.sizes():
-            if size > 1_000:
-                assert answer.headers.get("content-encoding") == "gzip", answer.url
-        expected = {"unknown", "nowhere"} & {name}
-        assert [told for told in one.errors if not (expected and "404" in told)] == []
+def unfold(page: Page) -> None:
+    """Open every menu and drawer."""
+    for closed in page.locator("details:not([open]) > summary").all():
+        if closed.is_visible():
+            closed.click()
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_breaks_no_rule_of_axe_and_has_room(
-    browser: Browser, service: Service, name: str, size: str
-) -> None:
-    with watched(browser, size) as one:
-        page = one.open(service.url + PAGES[name])
-        for closed in page.locator("details:not([open]) > summary").all():
-            if closed.is_visible():
-                closed.click()
-        for colours in ("light", "dark"):
-            page.emulate_media(color_scheme=colours)
-            assert violations(page) == [], colours
-        assert sideways(page) <= 0
-        assert small_targets(page) == []
-        assert page.locator("*").count() <= ELEMENTS_MAX
-        if size == "phone":
-            assert page.evaluate("document.querySelector('main').clientWidth") >= 350
+def text_of(page: Page) -> str:
+    """What a page says, ages left out: they grow."""
+    page.evaluate("document.querySelectorAll('.age').forEach(one => one.remove())")
+    return page.locator("body").inner_text()
+
+
+def keeps_to_its_host(one: Watched, service: Service, name: str) -> None:
+    most = GRAPH_LOAD_BYTES_MAX if "lineage" in PAGES[name] else FIRST_LOAD_BYTES_MAX
+    assert 1_000 < one.bytes_sent() <= most
+    host = urlsplit(service.url).netloc
+    outside = [url for url in one.asked if urlsplit(url).netloc != host]
+    assert [url for url in outside if not url.startswith("data:")] == []
+    for answer, size in one.sizes():
+        if size > 1_000:
+            assert answer.headers.get("content-encoding") == "gzip", answer.url
+    expected = {"unknown", "nowhere"} & {name}
+    assert [told for told in one.errors if not (expected and "404" in told)] == []
+
+
+def keeps_its_room(page: Page) -> None:
+    assert sideways(page) <= 0
+    assert small_targets(page) == []
+    assert page.locator("*").count() <= ELEMENTS_MAX
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_stop_of_tab_has_a_name_and_a_ring(
+def test_a_page_keeps_the_bars_at_a_desk_and_says_the_same_in_a_fresh_browser(
     browser: Browser, service: Service, name: str
 ) -> None:
     with watched(browser) as one:
         page = one.open(service.url + PAGES[name])
-        stops = tab_stops(page)
-        assert stops[0]["name"] == "Skip to content"
-        assert [stop["html"] for stop in stops if not stop["name"]] == []
-        assert [stop["html"] for stop in stops if not stop["ringed"]] == []
-        page.locator(".skip").focus()
-        page.keyboard.press("Enter")
-        assert page.evaluate("document.activeElement.id") == "content"
+        keeps_to_its_host(one, service, name)
+        text = text_of(page)
+        assert len(text) > 60
+        keeps_its_stops(page)
+        unfold(page)
+        assert violations_in_both_colours(page) == []
+        keeps_its_room(page)
+    with watched(browser) as one:
+        assert text_of(one.open(service.url + PAGES[name])) == text
+
+
+def keeps_its_stops(page: Page) -> None:
+    stops = tab_stops(page)
+    assert stops[0]["name"] == "Skip to content"
+    assert [stop["html"] for stop in stops if not stop["name"]] == []
+    assert [stop["html"] for stop in stops if not stop["ringed"]] == []
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "content"
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_an_address_gives_the_same_text_in_a_fresh_browser(
-    browser: Browser, service: Service, name: str
-) -> None:
-    texts = []
-    for _ in range(2):
-        with watched(browser) as one:
-            page = one.open(service.url + PAGES[name])
-            page.evaluate("document.querySelectorAll('.age').forEach(one => one.remove())")
-            texts.append(page.locator("body").inner_text())
-    assert texts[0] == texts[1]
-    assert len(texts[0]) > 60
+def test_a_page_keeps_the_bars_on_a_phone(browser: Browser, service: Service, name: str) -> None:
+    with watched(browser, "phone") as one:
+        page = one.open(service.url + PAGES[name])
+        unfold(page)
+        assert violations_in_both_colours(page) == []
+        keeps_its_room(page)
+        assert page.evaluate("document.querySelector('main').clientWidth") >= 350
 
 
 def test_pages_are_readable_without_scripts(browser: Browser, service: Service) -> None:

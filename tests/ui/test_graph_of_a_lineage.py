@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from browsing import sideways, watched
+from browsing import sideways, violations, watched
 from drawn_graphs import made_by, make_store
+from lodeline.limits import PAGE_COLUMNS_MAX
 from lodeline.server.pages.addresses import page_url
 from services import Service, serving
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 MARKUP = '"><img src=x onerror="document.title=1"><script>document.title=1</script>'
 SIBLINGS = 3_000
 COLUMNS = 10_000
+CHAIN = 12
 NAMES = {
     "markup": MARKUP,
     "long": "n" * 4096,
@@ -58,6 +60,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         made_by("near", ["source"], ["focus"]),
         made_by("far", ["focus"], ["left", "right"]),
         wide_event(),
+        *(made_by(f"chain{n}", [f"c{n}", f"side{n}"], [f"c{n + 1}"]) for n in range(CHAIN)),
     ]
     store = make_store(tmp_path_factory.mktemp("graphs") / "s.db", events)
     with serving(store) as one:
@@ -81,6 +84,76 @@ def test_no_graph_breaks_a_page_or_gets_out_of_its_place(
         assert "\u202e" not in page.locator("body").inner_text()
         assert sideways(page) <= 0
         assert page.locator("*").count() <= 3_000
+
+
+@pytest.mark.parametrize("size", ["desk", "phone"])
+def test_a_first_view_cuts_no_card_and_tells_of_those_beyond(
+    browser: Browser, service: Service, size: str
+) -> None:
+    with watched(browser, size) as one:
+        for focus in (0, CHAIN // 2, CHAIN):
+            page = one.open(service.url + address(f"c{focus}", depth="all"))
+            graph = page.locator("#graph")
+            # The focus and at least one column beside it, whole, at a zoom that can be read.
+            assert int(graph.get_attribute("data-drawn") or 0) >= 2
+            assert graph.get_attribute("data-cut") == "0"
+            assert float(graph.get_attribute("data-zoom") or 0) >= 0.6
+        page = one.open(service.url + address("focus"))
+        if size == "desk":
+            assert graph.get_attribute("data-drawn") == graph.get_attribute("data-ready") == "4"
+
+
+def test_a_node_opens_to_its_columns_by_key_and_button_and_the_address_says_so(
+    browser: Browser, service: Service
+) -> None:
+    def edges(page: Page) -> int:
+        return int(page.locator("#graph").get_attribute("data-column-edges") or 0)
+
+    with watched(browser) as one:
+        page = one.open(service.url + address("wide"))
+        page.locator("[data-canvas]").focus()
+        page.keyboard.press("c")
+        page.wait_for_selector("#graph[data-opened='1']")
+        assert "wide is open: 10,000 columns" in said(page)
+        assert edges(page) == 0
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("c")
+        page.wait_for_selector("#graph[data-opened='2']")
+        drawn = edges(page)
+        assert drawn == PAGE_COLUMNS_MAX
+        state = page.url
+        assert "open=" in state
+        page.keyboard.press("Home")
+        page.get_by_role("button", name="Columns", pressed=True).press("Enter")
+        page.wait_for_selector("#graph[data-opened='1']")
+        assert edges(page) == 0
+        assert one.errors == []
+    with watched(browser, "phone") as one:
+        page = one.open(state)
+        assert (page.locator("#graph").get_attribute("data-opened"), edges(page)) == ("2", drawn)
+
+
+def test_a_path_is_asked_for_by_a_name_that_is_found_as_one_types(
+    browser: Browser, service: Service
+) -> None:
+    with watched(browser) as one:
+        page = one.open(service.url + address("source"))
+        field = page.get_by_role("combobox", name="Path to")
+        field.focus()
+        page.keyboard.type("right")
+        found = page.get_by_role("listbox", name="Found").get_by_role("option")
+        found.first.wait_for()
+        assert field.get_attribute("aria-expanded") == "true"
+        assert 1 <= found.count() <= 8
+        page.keyboard.press("ArrowDown")
+        chosen = page.locator("[role=option][aria-selected=true]")
+        assert field.get_attribute("aria-activedescendant") == chosen.get_attribute("id")
+        assert violations(page) == []
+        page.keyboard.press("Enter")
+        assert field.input_value() == "dataset:made:right"
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/path?a=**")
+        assert page.locator(".path").first.locator(".thread > li").count() == 3
 
 
 def said(page: Page) -> str:

@@ -1,7 +1,7 @@
 // What every page brings: colours, copying, the key to the search field, news, hints as one types.
 // Without it each page works all the same.
 
-import { hint } from "./shared/hints";
+import { hint, suggest } from "./shared/hints";
 import { listen } from "./shared/news";
 
 function toggleTheme(): void {
@@ -58,4 +58,5 @@ toggleTheme();
 copyOnClick();
 focusSearch();
 for (const form of document.querySelectorAll<HTMLFormElement>("[data-find]")) hint(form);
+for (const place of document.querySelectorAll<HTMLElement>("[data-suggests]")) suggest(place);
 listen();

@@ -1,9 +1,11 @@
 // The graph of a lineage page: drawn on a canvas, laid out in a worker, walked by keys or pointer.
 // The table below the page says the same; `T` changes between them.
 
-import { bounds, drawing } from "./graph/drawing";
+import { type Bounds, bounds, drawing } from "./graph/drawing";
 import type { Placed } from "./graph/layered";
-import { Graph, HEIGHT, PORTS_SHOWN, WIDTH, type Box, type Card, type Line, type Sent } from "./graph/model";
+import {
+  type Box, type Card, type Columns, Graph, hasColumns, HEIGHT, type Line, PORTS_SHOWN, type Sent, WIDTH,
+} from "./graph/model";
 import { curve, MARKS_BELOW, Painter, portY, readColours, shown, wordOf, type Chosen, type View } from "./graph/paint";
 import { kindWord, nodeUrl, parse, visible } from "./shared/nodes";
 
@@ -11,7 +13,14 @@ const ZOOM_MIN = 0.02;
 const ZOOM_MAX = 2.5;
 // The first view shows all of it down to this zoom; of what is larger, what is around the focus.
 const ZOOM_FIRST_MIN = 0.74;
+// Of what is larger, as many whole columns around the focus as fit at this zoom: its cards can
+// still be read, and one that the edge cuts tells nothing.
+const ZOOM_AROUND_MIN = 0.6;
+const AROUND_MARGIN = 16;
+// A broken line with its "?", without its words.
+const GAP_WIDTH = 80;
 const CARDS_AT_ONCE = 24;
+const OPENED_MAX = 8;
 
 class GraphPage {
   readonly chosen: Chosen = { box: null, line: null };
@@ -49,6 +58,7 @@ class GraphPage {
       this.resize();
       this.first();
       this.restore();
+      this.tellColumns();
       this.paint();
       performance.mark("lodeline:graph-ready");
       this.section.dataset.ready = String(this.graph.shown().length);
@@ -71,11 +81,45 @@ class GraphPage {
 
   private first(): void {
     this.fit();
-    if (this.view.zoom < ZOOM_FIRST_MIN) this.focus(ZOOM_FIRST_MIN);
+    if (this.view.zoom < ZOOM_FIRST_MIN) this.around();
+  }
+
+  private around(): void {
+    const { view } = this;
+    const columns = new Map<number, Box[]>();
+    for (const box of this.graph.shown()) {
+      const column = columns.get(box.x);
+      if (column) column.push(box);
+      else columns.set(box.x, [box]);
+    }
+    const order = [...columns.keys()].sort((a, b) => a - b);
+    let first = order.indexOf(this.graph.root.x);
+    let last = first;
+    const words = [GAP_WIDTH, WIDTH];
+    const of = (from: number, to: number, room: number): Bounds =>
+      bounds(order.slice(from, to + 1).flatMap((x) => columns.get(x)!), room, AROUND_MARGIN);
+    const fits = (found: Bounds): boolean => found.width * ZOOM_AROUND_MIN <= view.width;
+    for (let grew = true; grew; ) {
+      grew = false;
+      for (const side of [-1, 1]) {
+        const [from, to] = side < 0 ? [first - 1, last] : [first, last + 1];
+        if (from < 0 || to >= order.length || !fits(of(from, to, GAP_WIDTH))) continue;
+        [first, last] = [from, to];
+        grew = true;
+      }
+    }
+    const found = words.map((room) => of(first, last, room)).filter(fits).pop() ?? of(first, last, GAP_WIDTH);
+    const zoom = Math.min(1, view.width / found.width, view.height / found.height);
+    view.zoom = Math.max(ZOOM_AROUND_MIN, zoom);
+    view.x = found.left + found.width / 2;
+    // Where not all of their cards find room, those around the focus do.
+    const whole = found.height * view.zoom <= view.height;
+    view.y = whole ? found.top + found.height / 2 : this.graph.root.y;
+    this.refresh();
   }
 
   private fit(): void {
-    const { left, top, width, height } = bounds(this.graph);
+    const { left, top, width, height } = bounds(this.graph.boxes);
     const zoom = Math.min(1, this.view.width / width, this.view.height / height);
     this.view.zoom = Math.max(ZOOM_MIN, zoom);
     this.view.x = left + width / 2;
@@ -127,8 +171,17 @@ class GraphPage {
     const ratio = window.devicePixelRatio || 1;
     this.seen = this.painter.paint(this.graph, this.view, this.chosen, ratio);
     this.section.dataset.drawn = String(this.seen.length);
+    this.section.dataset.cut = String(this.cut());
+    this.section.dataset.zoom = this.view.zoom.toFixed(2);
     clearTimeout(this.asking);
     this.asking = window.setTimeout(() => void this.describe(), 180);
+  }
+
+  // How many cards the left or right edge cuts.
+  private cut(): number {
+    const half = this.view.width / 2 / this.view.zoom;
+    const [left, right] = [this.view.x - half, this.view.x + half];
+    return this.seen.filter((box) => box.x < left || box.x + WIDTH > right).length;
   }
 
   // ── What nodes are like, asked for as they come into view ─────────────────────────────────────
@@ -277,7 +330,10 @@ class GraphPage {
     const { x, y } = this.world(event);
     if (found.kind === "stub") this.expand(found);
     else if (found.more && x > found.x + WIDTH - 34 && y < found.y - found.height / 2 + 36) void this.grow(found);
-    else if (!found.open && found.ports.length > PORTS_SHOWN && y > portY(found, PORTS_SHOWN) - 9) {
+    else if (hasColumns(found) && x > found.x + WIDTH - 34 && y < found.y - found.height / 2 + HEIGHT) {
+      this.choose(found, null);
+      void this.openColumns(found);
+    } else if (!found.open && found.portsTotal > PORTS_SHOWN && y > portY(found, PORTS_SHOWN) - 9) {
       found.open = true;
       this.choose(found, null);
     } else this.choose(found, null);
@@ -305,6 +361,57 @@ class GraphPage {
     }
   }
 
+  // ── Columns of single nodes ───────────────────────────────────────────────────────────────────
+
+  private async openColumns(box: Box): Promise<void> {
+    if (!hasColumns(box)) {
+      this.say(`A ${kindWord(box.kind)} has no columns to open`);
+      return;
+    }
+    if (!box.opened && box.ports.length > 0) {
+      this.say("The columns of all nodes are shown. Without “Columns” above, one node opens at a time.");
+      return;
+    }
+    const wanted = this.graph.opened().filter((one) => one !== box);
+    if (!box.opened) wanted.push(box);
+    if (wanted.length > OPENED_MAX) {
+      this.say(`${OPENED_MAX} nodes are open; close one first`);
+      return;
+    }
+    try {
+      const columns = await this.askColumns(wanted);
+      const closes = box.opened;
+      this.graph.setColumns(box, closes ? null : columns);
+      if (closes && wanted.length > 0) this.graph.tieColumns(columns);
+      const told = `${box.portsTotal.toLocaleString("en")} column${box.portsTotal === 1 ? "" : "s"}`;
+      this.say(closes ? `${box.name} is closed` : `${box.name} is open: ${told}`);
+    } catch {
+      this.say("The service does not answer; what is shown stays. Try again.");
+      return;
+    }
+    const url = new URL(window.location.href);
+    if (wanted.length > 0) url.searchParams.set("open", JSON.stringify(wanted.map((one) => one.id)));
+    else url.searchParams.delete("open");
+    history.replaceState(null, "", url);
+    if (this.chosen.box === box) this.showBox(box);
+    this.tellColumns();
+    this.refresh();
+  }
+
+  private tellColumns(): void {
+    this.section.dataset.opened = String(this.graph.opened().length);
+    this.section.dataset.columnEdges = String(this.graph.lines.filter((line) => line.ofColumns).length);
+  }
+
+  private async askColumns(boxes: Box[]): Promise<Columns> {
+    if (boxes.length === 0) return { nodes: {}, edges: [] };
+    const query = new URLSearchParams(boxes.map((box) => ["id", box.id]));
+    for (const [name, value] of Object.entries(this.graph.sent.moment)) if (value) query.set(name, value);
+    const answer = await fetch(`/columns.json?${query}`);
+    if (!answer.ok) throw new Error(String(answer.status));
+    return (await answer.json()) as Columns;
+  }
+
   // ── Keys: left and right walk along edges, up and down among those that lead the same way ────
 
   private key(event: KeyboardEvent): void {
@@ -321,6 +428,8 @@ class GraphPage {
       "=": () => this.zoomBy(1.3),
       "-": () => this.zoomBy(1 / 1.3),
       "0": () => this.fit(),
+      c: () => void this.openColumns(box),
+      C: () => void this.openColumns(box),
       Escape: () => this.choose(null, null),
     };
     const act = walk[event.key];
@@ -445,7 +554,8 @@ class GraphPage {
     panel.append(head);
     if (box.kind === "hidden") {
       const note = document.createElement("p");
-      note.textContent = "You may not see this node. Whoever gave you your key can tell more.";
+      const rule = document.querySelector("[data-sight]")?.textContent;
+      note.textContent = rule ?? "You may not see this node. Whoever gave you your key can tell more.";
       panel.append(note);
       return;
     }
@@ -454,7 +564,7 @@ class GraphPage {
     const { namespace, name, version } = parse(box.id);
     const facts: [string, string][] = [
       ["Kind", kindWord(box.kind)], ["Namespace", namespace], ["Name", name], ["Version", version],
-      ["State", box.card?.state ?? ""], ["Its job", box.card?.job_state ?? ""],
+      ["State", box.card?.state ?? ""], ["Last run of its job", box.card?.job_state ?? ""],
       ["Written", box.card?.written ?? ""],
       ["Rows", box.card?.rows != null ? box.card.rows.toLocaleString("en") : ""],
       ["Unknown", box.gaps.join("; ")],
@@ -476,6 +586,23 @@ class GraphPage {
       links.append(link, " ");
     }
     panel.append(list, links);
+    if (hasColumns(box)) panel.append(this.columnsButton(box));
+  }
+
+  private columnsButton(box: Box): HTMLElement {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "plain";
+    button.textContent = "Columns";
+    button.setAttribute("aria-pressed", String(box.ports.length > 0));
+    button.setAttribute("aria-keyshortcuts", "c");
+    button.addEventListener("click", () => {
+      void this.openColumns(box).then(() => {
+        // The panel is made anew: whoever pressed it by key stays on it.
+        this.section.querySelector<HTMLElement>("[data-panel] button[aria-pressed]")?.focus();
+      });
+    });
+    return button;
   }
 
   // ── Export ────────────────────────────────────────────────────────────────────────────────────
@@ -487,7 +614,7 @@ class GraphPage {
       download(new Blob([text], { type: "image/svg+xml" }), "lineage.svg");
       return;
     }
-    const { left, top, width, height } = bounds(this.graph);
+    const { left, top, width, height } = bounds(this.graph.boxes);
     // Larger canvases are not given out by browsers.
     const zoom = Math.min(2, 8_000 / width, 8_000 / height);
     const canvas = document.createElement("canvas");

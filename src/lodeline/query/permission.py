@@ -82,6 +82,7 @@ class NamespacePatterns(Container[str]):
 
     def __init__(self, patterns: Iterable[str]) -> None:
         patterns = tuple(patterns)
+        self.patterns = patterns
         self._whole = frozenset(one for one in patterns if not one.endswith("*"))
         self._beginnings = tuple(one[:-1] for one in patterns if one.endswith("*"))
 

@@ -5,28 +5,36 @@ import { colourOf, curve, detail, gapLine, polygon, portY, shown, wordOf, type C
 
 const MARGIN = 40;
 
-export function bounds(graph: Graph): { left: number; top: number; width: number; height: number } {
+export interface Bounds {
+  left: number;
+  top: number;
+  width: number;
+  height: number;
+}
+
+// Where some of the boxes lie, all of them by default, with their broken lines and some margin.
+export function bounds(some: Box[], words = WIDTH, margin = MARGIN): Bounds {
   let left = Number.POSITIVE_INFINITY;
   let top = Number.POSITIVE_INFINITY;
   let right = Number.NEGATIVE_INFINITY;
   let end = Number.NEGATIVE_INFINITY;
-  for (const box of graph.boxes) {
+  for (const box of some) {
     if (box.hidden) continue;
     const { x, toX } = gapLine(box);
-    const beside = box.gaps.length > 0 ? (toX < x ? -WIDTH : WIDTH) : 0;
+    const beside = box.gaps.length > 0 ? (toX < x ? -words : words) : 0;
     left = Math.min(left, box.x + Math.min(0, beside));
     right = Math.max(right, box.x + WIDTH + Math.max(0, beside));
     top = Math.min(top, box.y - box.height / 2);
     end = Math.max(end, box.y + box.height / 2);
   }
   return {
-    left: left - MARGIN, top: top - MARGIN,
-    width: right - left + 2 * MARGIN, height: end - top + 2 * MARGIN,
+    left: left - margin, top: top - margin,
+    width: right - left + 2 * margin, height: end - top + 2 * margin,
   };
 }
 
 export function drawing(graph: Graph, colours: Colours, title: string): string {
-  const { left, top, width, height } = bounds(graph);
+  const { left, top, width, height } = bounds(graph.boxes);
   const lines = graph.lines.filter(shown).map((line) => {
     const points = curve(line);
     let path = `M${points[0]!.toFixed(1)} ${points[1]!.toFixed(1)}`;
@@ -67,9 +75,9 @@ function card(box: Box, root: boolean, colours: Colours): string {
   box.ports.slice(0, box.open ? undefined : PORTS_SHOWN).forEach((port, at) => {
     parts.push(text(cut(port.name, 32), box.x + 28, portY(box, at) + 4, 11.5, colours.ink!, 400));
   });
-  if (!box.open && box.ports.length > PORTS_SHOWN) {
+  if (!box.open && box.portsTotal > PORTS_SHOWN) {
     const y = top + HEIGHT + PORTS_SHOWN * PORT_HEIGHT + 13;
-    parts.push(text(`+${box.ports.length - PORTS_SHOWN} columns`, box.x + 28, y, 11.5, colours.accent!, 400));
+    parts.push(text(`+${box.portsTotal - PORTS_SHOWN} columns`, box.x + 28, y, 11.5, colours.accent!, 400));
   }
   if (box.gaps.length > 0) {
     const { x, y, toX } = gapLine(box);

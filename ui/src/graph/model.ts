@@ -11,7 +11,14 @@ export interface Sent {
     more: number[];
   };
   cards: Record<string, Card>;
-  moment: { as_of: string; valid_at: string };
+  moment: { as_of: string; valid_at: string; segment: string };
+  opened: Columns;
+}
+
+// Columns of single nodes, and the edges between them: from, to, style, stale, indirect.
+export interface Columns {
+  nodes: Record<string, { columns: string[]; total: number }>;
+  edges: [string, string, number, number, number][];
 }
 
 export interface Card {
@@ -39,6 +46,8 @@ export interface Box {
   upstream: boolean;
   members: Box[]; // of a stub: who waits behind it
   ports: Port[]; // columns
+  portsTotal: number; // of which `ports` are a part
+  opened: boolean; // whether its columns were opened for it alone
   open: boolean; // whether all columns are shown
   card: Card | null;
   asked: boolean;
@@ -56,6 +65,8 @@ export interface Line {
   targetId: string;
   style: number; // 0 asserted by runs, 1 declared, 2 inferred
   stale: boolean;
+  ofColumns: boolean; // between columns that were opened
+  faint: boolean; // decides about rows or their order, without giving a value
   bends: number[];
 }
 
@@ -87,8 +98,13 @@ export class Graph {
       homes[Number(number)]?.box.gaps.push(...reasons);
     }
     for (const number of more) if (homes[number]) homes[number].box.more = true;
+    for (const id of Object.keys(sent.opened.nodes)) {
+      const box = this.byId.get(id);
+      if (box && box.ports.length === 0) this.givePorts(box, sent.opened);
+    }
     this.markUpstream();
     this.gather();
+    this.tieColumns(sent.opened);
   }
 
   get root(): Box {
@@ -110,10 +126,12 @@ export class Graph {
     });
     for (const [number, home] of fields) {
       const box = this.byId.get(home)!;
-      const name = shortened(parse(nodes[number]!).part, 60);
-      homes[number] = { box, port: box.ports.push({ id: nodes[number]!, name }) - 1 };
+      homes[number] = { box, port: box.ports.push(portOf(nodes[number]!)) - 1 };
     }
-    for (const box of this.boxes) box.height = heightOf(box);
+    for (const box of this.boxes) {
+      box.portsTotal = box.ports.length;
+      box.height = heightOf(box);
+    }
     return homes as { box: Box; port: number }[];
   }
 
@@ -123,7 +141,7 @@ export class Graph {
       : parse(id);
     const box: Box = {
       id, kind, name: shortName(id), version: shortVersion(version), x: 0, y: 0, height: HEIGHT,
-      gaps: [], more: false, upstream: false, members: [], ports: [], open: false,
+      gaps: [], more: false, upstream: false, members: [], ports: [], portsTotal: 0, opened: false, open: false,
       card: this.sent.cards[id] ?? null, asked: id in this.sent.cards, hidden: false,
       incoming: [], outgoing: [],
     };
@@ -140,12 +158,14 @@ export class Graph {
     style: number,
     stale: boolean,
     known: Map<string, Line>,
+    ofColumns = false,
+    faint = false,
   ): void {
     const key = `${sourceId}\n${targetId}`;
     if (known.has(key)) return;
     const line: Line = {
       source: from.box, target: to.box, sourcePort: from.port, targetPort: to.port,
-      sourceId, targetId, style, stale, bends: [],
+      sourceId, targetId, style, stale, ofColumns, faint, bends: [],
     };
     known.set(key, line);
     this.lines.push(line);
@@ -171,7 +191,7 @@ export class Graph {
     const alike = new Map<string, Box[]>();
     const number = new Map(this.boxes.map((box, at) => [box, at]));
     for (const box of this.boxes) {
-      if (box === this.root || box.gaps.length > 0) continue;
+      if (box === this.root || box.gaps.length > 0 || box.opened) continue;
       const above = box.incoming.map((line) => number.get(line.source)!).sort((a, b) => a - b);
       const below = box.outgoing.map((line) => number.get(line.target)!).sort((a, b) => a - b);
       const key = `${box.kind}|${above.join()}|${below.join()}`;
@@ -204,6 +224,65 @@ export class Graph {
     this.lines.push(line);
     source.outgoing.push(line);
     target.incoming.push(line);
+  }
+
+  // Opens a node to its columns, or closes it. Its top stays, and so does what is above and beside
+  // it; what is below it makes room.
+  setColumns(box: Box, columns: Columns | null): void {
+    const before = box.height;
+    const middle = box.y;
+    if (columns) this.givePorts(box, columns);
+    else {
+      box.ports = [];
+      box.portsTotal = 0;
+      box.opened = box.open = false;
+      box.height = heightOf(box);
+    }
+    const more = box.height - before;
+    for (const other of this.boxes) {
+      if (other !== box && Math.abs(other.x - box.x) < 1 && other.y > middle) other.y += more;
+    }
+    for (const { bends } of this.lines) {
+      for (let at = 0; at < bends.length; at += 2) {
+        if (Math.abs(bends[at]! - box.x) < 1 && bends[at + 1]! > middle) bends[at + 1]! += more;
+      }
+    }
+    box.y += more / 2;
+    for (const other of this.boxes) {
+      other.incoming = other.incoming.filter((line) => !line.ofColumns);
+      other.outgoing = other.outgoing.filter((line) => !line.ofColumns);
+    }
+    this.lines = this.lines.filter((line) => !line.ofColumns);
+    if (columns) this.tieColumns(columns);
+  }
+
+  opened(): Box[] {
+    return this.boxes.filter((box) => box.opened);
+  }
+
+  private givePorts(box: Box, columns: Columns): void {
+    const told = columns.nodes[box.id];
+    if (!told) return;
+    box.ports = told.columns.map(portOf);
+    box.portsTotal = told.total;
+    box.opened = true;
+    box.height = heightOf(box);
+  }
+
+  // Edges between columns of opened nodes, and of these to what has no columns, such as a model.
+  tieColumns({ edges }: Columns): void {
+    const homes = new Map<string, { box: Box; port: number }>();
+    for (const box of this.boxes) {
+      if (box.id) homes.set(box.id, { box, port: -1 });
+      if (box.opened) box.ports.forEach((port, at) => homes.set(port.id, { box, port: at }));
+    }
+    const known = new Map<string, Line>();
+    for (const [from, to, style, stale, indirect] of edges) {
+      const source = homes.get(from);
+      const target = homes.get(to);
+      if (!source || !target) continue;
+      this.addLine(source, target, from, to, style, stale > 0, known, true, indirect > 0);
+    }
   }
 
   shown(): Box[] {
@@ -317,6 +396,10 @@ export class Graph {
   }
 }
 
+function portOf(id: string): Port {
+  return { id, name: shortened(parse(id).part, 60) };
+}
+
 function nameStub(stub: Box): void {
   const count = stub.members.length;
   const kind = kindWord(stub.members[0]?.kind ?? "");
@@ -326,8 +409,13 @@ function nameStub(stub: Box): void {
 export function heightOf(box: Box): number {
   if (box.kind === "stub") return STUB_HEIGHT;
   if (box.ports.length === 0) return HEIGHT;
-  const rows = Math.min(box.ports.length, PORTS_SHOWN) + (box.ports.length > PORTS_SHOWN ? 1 : 0);
+  const rows = Math.min(box.ports.length, PORTS_SHOWN) + (box.portsTotal > PORTS_SHOWN ? 1 : 0);
   return HEIGHT + rows * PORT_HEIGHT + 6;
+}
+
+// What one can be opened to columns.
+export function hasColumns(box: Box): boolean {
+  return box.kind === "dataset" && !box.hidden;
 }
 
 function datasetOf(id: string): string | null {

@@ -2,7 +2,7 @@
 // there is no room for that, nodes become marks, and each layer says how many it has.
 
 import type { Box, Graph, Line } from "./model";
-import { HEIGHT, PORT_HEIGHT, PORTS_SHOWN, WIDTH } from "./model";
+import { hasColumns, HEIGHT, PORT_HEIGHT, PORTS_SHOWN, WIDTH } from "./model";
 import { kindWord } from "../shared/nodes";
 
 export interface View {
@@ -123,7 +123,45 @@ export class Painter {
     else this.cards(boxes, lines, chosen, graph.root, view.zoom);
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     if (marks) this.counts(graph, view);
+    else this.beyond(graph, view, [left, right, top, end]);
     return boxes;
+  }
+
+  // How many cards lie beyond each side of what is in view, at that side.
+  private beyond(graph: Graph, view: View, [left, right, top, end]: [number, number, number, number]): void {
+    let [before, after, above, below] = [0, 0, 0, 0];
+    for (const box of graph.boxes) {
+      if (box.hidden) continue;
+      const many = box.kind === "stub" ? box.members.length : 1;
+      if (box.x + WIDTH <= left) before += many;
+      else if (box.x >= right) after += many;
+      else if (box.y + box.height / 2 <= top) above += many;
+      else if (box.y - box.height / 2 >= end) below += many;
+    }
+    const { context, colours } = this;
+    context.font = `600 12px ${colours.sans}`;
+    context.textBaseline = "middle";
+    context.textAlign = "center";
+    const sides: [number, string, number, number][] = [
+      [before, "← {} more", 0, view.height / 2], [after, "{} more →", view.width, view.height / 2],
+      [above, "↑ {} more", view.width / 2, 17], [below, "↓ {} more", view.width / 2, view.height - 17],
+    ];
+    for (const [many, words, x, y] of sides) {
+      if (many === 0) continue;
+      const text = words.replace("{}", many.toLocaleString("en"));
+      const width = context.measureText(text).width + 18;
+      const middle = Math.min(Math.max(x, width / 2 + 6), view.width - width / 2 - 6);
+      context.beginPath();
+      context.roundRect(middle - width / 2, y - 11, width, 22, 11);
+      context.fillStyle = colours.raised!;
+      context.fill();
+      context.lineWidth = 1;
+      context.strokeStyle = colours.line!;
+      context.stroke();
+      context.fillStyle = colours["ink-2"]!;
+      context.fillText(text, middle, y + 0.5);
+    }
+    context.textAlign = "left";
   }
 
   private marks(boxes: Box[], lines: Line[], chosen: Chosen, zoom: number): void {
@@ -220,17 +258,19 @@ export class Painter {
 
   private strokeLines(lines: Line[], zoom: number): void {
     const { context, colours } = this;
-    for (const thin of [true, false]) {
+    const weights: [boolean, boolean][] = [[true, true], [true, false], [false, false]];
+    for (const [thin, faint] of weights) {
       for (const stale of [false, true]) {
         for (let style = 0; style < 3; style++) {
           const some = lines.filter(
-            (line) => line.style === style && line.stale === stale && isThin(line) === thin,
+            (line) =>
+              line.style === style && line.stale === stale && isThin(line) === thin && (line.faint && thin) === faint,
           );
           if (some.length === 0) continue;
           context.setLineDash(DASHES[style]!);
           context.lineCap = style === 2 ? "round" : "butt";
           // Edges of columns come by the dozen: each is fainter than one between nodes.
-          context.globalAlpha = thin ? 0.45 : 1;
+          context.globalAlpha = faint ? 0.14 : thin ? 0.5 : 1;
           context.lineWidth = thin ? 1 : Math.max(1.3, 0.9 / zoom);
           context.strokeStyle = stale ? colours.ore! : colours["line-strong"]!;
           for (let first = 0; first < some.length; first += PATH_LINES) {
@@ -297,7 +337,7 @@ export class Painter {
 
   private card(box: Box, chosen: boolean, root: boolean, zoom: number): void {
     const { context, colours } = this;
-    const height = box.open ? HEIGHT + box.ports.length * PORT_HEIGHT + 6 : box.height;
+    const height = box.open ? openHeight(box) : box.height;
     const top = box.y - box.height / 2;
     context.beginPath();
     context.roundRect(box.x, top, WIDTH, height, box.kind === "stub" ? 17 : 8);
@@ -311,8 +351,8 @@ export class Painter {
     const lines = Math.min(height, HEIGHT) * zoom;
     const size = Math.max(13.5, LABEL_MIN / zoom);
     const small = Math.max(11.5, LABEL_MIN / zoom);
-    const many = box.kind === "stub" ? 1 : lines >= 50 ? 3 : lines >= 34 ? 2 : 1;
-    const first = top + (many === 3 ? 19 : many === 2 ? 22 : Math.min(height, HEIGHT) / 2);
+    const many = box.kind === "stub" ? 1 : lines >= 42 ? 3 : lines >= 34 ? 2 : 1;
+    const first = top + (many === 3 ? 17 : many === 2 ? 22 : Math.min(height, HEIGHT) / 2);
     const inset = box.kind === "stub" ? 16 : 34;
     if (box.kind !== "stub") {
       context.fillStyle = colourOf(box, colours);
@@ -324,9 +364,10 @@ export class Painter {
     this.text(box.name, box.x + inset, first, room, `${root ? 650 : 600} ${size}px ${colours.sans}`);
     context.fillStyle = colours["ink-2"]!;
     const font = `${small}px ${colours.sans}`;
-    if (many > 1) this.text(detail(box), box.x + inset, top + (many === 3 ? 39 : 46), WIDTH - inset - 10, font);
-    if (many > 2) this.state(box, box.x + inset, top + 57, font);
+    if (many > 1) this.text(detail(box), box.x + inset, top + (many === 3 ? 37 : 46), WIDTH - inset - 10, font);
+    if (many > 2) this.state(box, box.x + inset, top + 56, font);
     if (box.more) this.plus(box, first);
+    if (many > 1 && hasColumns(box)) this.chevron(box, top + 56);
     if (box.ports.length > 0) this.columns(box, top, zoom);
   }
 
@@ -363,6 +404,20 @@ export class Painter {
     context.stroke();
   }
 
+  // What opens a node to its columns, or closes it.
+  private chevron(box: Box, y: number): void {
+    const { context, colours } = this;
+    const x = box.x + WIDTH - 18;
+    const dip = box.ports.length > 0 ? -4 : 4;
+    context.strokeStyle = colours["ink-2"]!;
+    context.lineWidth = 1.8;
+    context.beginPath();
+    context.moveTo(x - 6, y - dip / 2);
+    context.lineTo(x, y + dip / 2);
+    context.lineTo(x + 6, y - dip / 2);
+    context.stroke();
+  }
+
   private columns(box: Box, top: number, zoom: number): void {
     const { context, colours } = this;
     context.strokeStyle = colours.line!;
@@ -381,9 +436,11 @@ export class Painter {
       context.fillStyle = colours.ink!;
       this.text(box.ports[port]!.name, box.x + 28, y, WIDTH - 38, font);
     }
-    if (!box.open && box.ports.length > many) {
+    if (box.portsTotal > many) {
       context.fillStyle = colours.accent!;
-      this.text(`+${(box.ports.length - many).toLocaleString("en")} columns`, box.x + 28, portY(box, many), WIDTH - 38, font);
+      const rest = box.portsTotal - many;
+      const where = box.open ? ", on its page" : "";
+      this.text(`+${rest.toLocaleString("en")} column${rest === 1 ? "" : "s"}${where}`, box.x + 28, portY(box, many), WIDTH - 38, font);
     }
   }
 
@@ -419,6 +476,12 @@ export function gapLine(box: Box): { x: number; y: number; toX: number; free: bo
   const x = right ? box.x + WIDTH : box.x;
   const y = box.y - box.height / 2 + (beside ? 12 : Math.min(box.height, HEIGHT) / 2);
   return { x, y, toX: x + (right ? 58 : -58), free: !beside };
+}
+
+// Of a card that shows all of its columns that are at hand.
+function openHeight(box: Box): number {
+  const rows = box.ports.length + (box.portsTotal > box.ports.length ? 1 : 0);
+  return HEIGHT + rows * PORT_HEIGHT + 6;
 }
 
 function isThin(line: Line): boolean {

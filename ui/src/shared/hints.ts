@@ -1,5 +1,6 @@
-// Search as you type: the first hits under the field, chosen with the arrow keys. Without it the
-// form asks the server, which shows all of them.
+// Search as you type: the first hits under the field, chosen with the arrow keys. In the search field
+// a choice opens the node; in a field for an identifier it fills that in. Without it the form asks
+// the server, which shows all of them.
 
 import { nodeUrl, shortName, kindWord } from "./nodes";
 
@@ -10,17 +11,34 @@ interface Hit {
 }
 
 const PAUSE_MS = 90;
+const HITS_MAX = 8;
 
 export function hint(form: HTMLFormElement): void {
   const field = form.querySelector<HTMLInputElement>("input[name=q]");
+  if (field) combobox(field, form, "hints", (id) => window.location.assign(nodeUrl(id)));
+}
+
+export function suggest(place: HTMLElement): void {
+  const field = place.querySelector<HTMLInputElement>("input");
   if (!field) return;
+  combobox(field, place, `${field.id}-hints`, (id) => {
+    field.value = id;
+  });
+}
+
+function combobox(
+  field: HTMLInputElement,
+  place: HTMLElement,
+  name: string,
+  take: (id: string) => void,
+): void {
   const list = document.createElement("ul");
   list.className = "hints";
-  list.id = "hints";
+  list.id = name;
   list.hidden = true;
   list.setAttribute("role", "listbox");
   list.setAttribute("aria-label", "Found");
-  form.append(list);
+  place.append(list);
   field.setAttribute("role", "combobox");
   field.setAttribute("aria-autocomplete", "list");
   field.setAttribute("aria-controls", list.id);
@@ -38,7 +56,7 @@ export function hint(form: HTMLFormElement): void {
       if (at === index) option.scrollIntoView({ block: "nearest" });
     });
     if (index < 0) field.removeAttribute("aria-activedescendant");
-    else field.setAttribute("aria-activedescendant", `hint-${index}`);
+    else field.setAttribute("aria-activedescendant", `${name}-${index}`);
   };
   const close = (): void => {
     list.hidden = true;
@@ -47,10 +65,18 @@ export function hint(form: HTMLFormElement): void {
   };
   const show = (found: Hit[]): void => {
     hits = found;
-    list.replaceChildren(...found.map(option));
+    list.replaceChildren(...found.map((hit, at) => option(hit, at, name)));
     list.hidden = found.length === 0;
     field.setAttribute("aria-expanded", String(found.length > 0));
     choose(-1);
+  };
+  const choice = (at: number): void => {
+    const hit = hits[at];
+    if (!hit) return;
+    clearTimeout(timer);
+    asking?.abort();
+    close();
+    take(hit.id);
   };
   const ask = async (): Promise<void> => {
     asking?.abort();
@@ -58,7 +84,7 @@ export function hint(form: HTMLFormElement): void {
     if (words === "") return close();
     asking = new AbortController();
     try {
-      const asked = `/api/v2/search?limit=8&q=${encodeURIComponent(words)}`;
+      const asked = `/api/v2/search?limit=${HITS_MAX}&q=${encodeURIComponent(words)}`;
       const answer = await fetch(asked, { signal: asking.signal });
       if (!answer.ok) return close();
       const found = (await answer.json()) as { results: Hit[] };
@@ -81,7 +107,7 @@ export function hint(form: HTMLFormElement): void {
       choose(((chosen + 1 + step + hits.length + 1) % (hits.length + 1)) - 1);
     } else if (event.key === "Enter" && chosen >= 0) {
       event.preventDefault();
-      window.location.assign(nodeUrl(hits[chosen]?.id ?? ""));
+      choice(chosen);
     }
   });
   field.addEventListener("blur", () => setTimeout(close, 150));
@@ -89,13 +115,13 @@ export function hint(form: HTMLFormElement): void {
     const item = (event.target as Element).closest<HTMLElement>("[role=option]");
     if (!item) return;
     event.preventDefault();
-    window.location.assign(nodeUrl(hits[Number(item.dataset.at)]?.id ?? ""));
+    choice(Number(item.dataset.at));
   });
 }
 
-function option(hit: Hit, at: number): HTMLElement {
+function option(hit: Hit, at: number, list: string): HTMLElement {
   const item = document.createElement("li");
-  item.id = `hint-${at}`;
+  item.id = `${list}-${at}`;
   item.dataset.at = String(at);
   item.setAttribute("role", "option");
   item.setAttribute("aria-selected", "false");

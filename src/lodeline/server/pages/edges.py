@@ -51,15 +51,15 @@ async def find_edge(
         `state`, `started`, `ended`, `commit`, `path`, `agents`), `columns` (column edges between
         the two, with `transformations`) and `columns_total`.
     """
-    answer, problem = await service.find(
-        caller, "trace", id=target, direction="up", depth=1, columns=True, limit=_NODES_READ,
-        **moment,
-    )  # fmt: skip
+    asked = {"id": target, "direction": "up", "depth": 1, "limit": _NODES_READ, **moment}
+    answer, problem = await service.find(caller, "trace", **asked)
     if answer is None:
         return None
     edges = [one for one in answer["edges"] if (one["source"], one["target"]) == (source, target)]
     if not edges:
         return None
+    # Asked for by itself: of a table of 10,000 columns the first nodes would all be columns.
+    wide, _ = await service.find(caller, "trace", columns=True, **asked)
     ends = {source: _home(source), target: _home(target)}
     columns = [
         {
@@ -68,7 +68,7 @@ async def find_edge(
             "basis": one["basis"],
             "transformations": one.get("transformations") or [],
         }
-        for one in answer["edges"]
+        for one in (wide or answer)["edges"]
         if one["kind"] in {"derives", "trains"}
         and (_home(one["source"]), _home(one["target"])) == (ends[source], ends[target])
         and (one["source"], one["target"]) != (source, target)

@@ -13,7 +13,12 @@ from starlette.requests import Request
 
 from lodeline.errors import LodelineError
 from lodeline.server.endpoints import Caller, Endpoint, Permission
-from lodeline.server.pages.home_facts import describe_failure, record_facts, together
+from lodeline.server.pages.home_facts import (
+    describe_failure,
+    downstream,
+    record_facts,
+    together,
+)
 from lodeline.server.pages.page_endpoints import page_endpoints, query_of
 from lodeline.server.pages.rendering import Page
 from lodeline.server.pages.service import PageService
@@ -97,6 +102,8 @@ def _look(service: PageService, caller: Caller) -> dict[str, Any]:
         )
         ask = partial(service.ask, caller)
         failures = [describe_failure(ask, job) for job in record["failed_jobs"][:_FAILURES_TOLD]]
+        for one in record["failed_assertions"][:_FAILURES_TOLD]:
+            one["downstream"] = downstream(ask, one["id"])
         letters = None
         if Permission.OPERATE in caller.permissions and authoriser.sees_all:
             letters = sum(one.count_dead_letters() for one in allowed.values())

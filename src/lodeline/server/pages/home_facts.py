@@ -20,6 +20,8 @@ from lodeline.query.asking import Inquiry
 from lodeline.query.catalogue import JOB_KINDS, Catalogue
 from lodeline.query.consulting import consult
 from lodeline.query.permission import Authoriser
+from lodeline.server.pages import states
+from lodeline.server.pages.entity_facts import quality_results
 from lodeline.store import Segment, StoredEntry
 
 Facts = dict[str, Any]
@@ -40,7 +42,7 @@ def record_facts(segment: Segment, authoriser: Authoriser, now_us: int) -> Facts
         seen = _Seer(inquiry)
         changed: dict[str, str] = {}
         counted = gaps = 0
-        assertions: list[Facts] = []
+        checks: dict[tuple[str, str, str], Facts] = {}
         first = max(0, size - PAGE_ENTRIES_READ_MAX)
         whole = True
         for entry in reversed(list(segment.iter_entries(first, size))):
@@ -53,9 +55,16 @@ def record_facts(segment: Segment, authoriser: Authoriser, now_us: int) -> Facts
                 changed.setdefault(node, format_time(entry.log_time_us))
             body = _body(entry)
             gaps += sum(1 for _ in _gaps(body))
-            assertions += [one for one in _failed_assertions(body, entry) if _may_see(seen, one)]
+            for one in _checks(body, entry):
+                # The newest result of a check is the one that counts.
+                checks.setdefault((one["id"], one["assertion"], str(one["column"])), one)
         else:
             whole = first == 0
+        assertions = [
+            {name: value for name, value in one.items() if name != "success"}
+            for one in checks.values()
+            if not one["success"] and _may_see(seen, one)
+        ]
     checkpoint = segment.checkpoint()
     return {
         "failed_jobs": [str(node) for node in failed.nodes.values()],
@@ -114,19 +123,21 @@ def _gaps(body: Mapping[str, Any]) -> Iterator[object]:
     yield from facet.get("gaps") or ()
 
 
-def _failed_assertions(body: Mapping[str, Any], entry: StoredEntry) -> Iterator[Facts]:
+def _checks(body: Mapping[str, Any], entry: StoredEntry) -> Iterator[Facts]:
+    """Give what an event says of checks, by the reading of the dataset's own page."""
     for side, place in (("inputs", "inputFacets"), ("outputs", "outputFacets")):
         for one in body.get(side) or ():
             for facets in (one.get(place) or {}, one.get("facets") or {}):
-                facet = facets.get("dataQualityAssertions") or {}
-                for assertion in facet.get("assertions") or ():
-                    if isinstance(assertion, dict) and assertion.get("success") is False:
-                        yield {
-                            "id": _identifier(one),
-                            "assertion": str(assertion.get("assertion", "")),
-                            "column": assertion.get("column"),
-                            "time": format_time(entry.log_time_us),
-                        }
+                for result in quality_results(facets):
+                    yield {
+                        "id": _identifier(one),
+                        "assertion": result["check"],
+                        "column": result["column"],
+                        "observed": result["observed"],
+                        "expected": result["expected"],
+                        "success": result["success"],
+                        "time": format_time(entry.log_time_us),
+                    }
 
 
 def _identifier(dataset: Mapping[str, Any]) -> str:
@@ -165,16 +176,21 @@ def describe_failure(ask: Callable[[str, Mapping[str, object]], Facts], job: str
     """Say of a job whose latest run failed when that was, and what lies downstream of it."""
     shown = ask("show", {"id": job})
     run: Mapping[str, Any] = next(iter(shown.get("runs") or ()), {})
-    reached: Mapping[str, int] = {}
-    with suppress(LodelineError):
-        reached = ask("impact", {"id": job, "depth": 4, "limit": 1})["counts"]
     return {
         "job": job,
         "run": f"run:{run['run']}" if run.get("run") else None,
-        "state": run.get("state"),
         "ended": run.get("ended") or run.get("started"),
-        "downstream": {kind: many for kind, many in reached.items() if kind in _TOLD and many},
+        "state": states.of_run(run.get("state")),
+        "downstream": downstream(ask, job),
     }
+
+
+def downstream(ask: Callable[[str, Mapping[str, object]], Facts], node: str) -> dict[str, int]:
+    """Count what lies up to four steps downstream, by kind; nothing where the node is hidden."""
+    reached: Mapping[str, int] = {}
+    with suppress(LodelineError):
+        reached = ask("impact", {"id": node, "depth": 4, "limit": 1})["counts"]
+    return {kind: many for kind, many in reached.items() if kind in _TOLD and many}
 
 
 _TOLD: Final = frozenset({"dataset", "model", "deployment"})

@@ -8,6 +8,7 @@ from (`graph`), the moments at which it changed (`moments`), and what its neares
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -18,19 +19,23 @@ from lodeline.limits import ANSWER_NODES_MAX
 from lodeline.query.renderings import render_mermaid
 from lodeline.server.endpoints import Caller, Endpoint
 from lodeline.server.pages.cards import find_cards
+from lodeline.server.pages.columns import find_columns, read_opened
 from lodeline.server.pages.edges import find_edge
 from lodeline.server.pages.page_endpoints import flag, page_endpoint, page_endpoints, query_of
 from lodeline.server.pages.presenting import clock, is_hidden, moment_of, node_name
 from lodeline.server.pages.rendering import HEADERS, Page
 from lodeline.server.pages.service import PageService
+from lodeline.server.pages.values import shell_word
 
 _ASKED: Final = ("as_of", "valid_at", "status", "kinds", "namespaces", "tags", "cursor", "segment")
 _STATE: Final = (
-    *_ASKED, "direction", "depth", "columns", "view", "from", "edge_source", "edge_target",
+    *_ASKED, "direction", "depth", "columns", "acts", "open", "view", "from", "edge_source",
+    "edge_target",
 )  # fmt: skip
 DERIVATIONS: Final = "derives,trains,deploys,predicts"
 # What runs and jobs are between: their edges are the projections.
 _BETWEEN: Final = frozenset({"run", "job"})
+_ACTS: Final = frozenset({"reads", "writes", "parent"})
 DEPTHS: Final = ("1", "2", "3", "4", "6", "10", "all")
 _DEPTH: Final = "4"
 # Rows of a table at a time: with them a page stays below 3,000 elements.
@@ -54,8 +59,15 @@ def endpoints(service: PageService) -> list[Endpoint]:
             "depth": query.get("depth", _DEPTH),
             "depths": DEPTHS,
             "columns": "columns" in asked,
+            "acts": flag(query.get("acts")),
+            "left_out": "edge_kinds" in asked,
+            "acts_named": len({edge["job"] for edge in answer["edges"] if edge["job"]}),
+            "same_command": _command(answer["root"], asked),
+            "opened": await find_columns(
+                service, caller, read_opened(query.get("open")), _moment(query)
+            ),
             "view": query.get("view", "graph"),
-            "graph": await service.run(draw, answer),
+            "graph": await service.run(partial(draw, answer, acts=flag(query.get("acts")))),
             "moments": await _moments(service, caller, identifier, answer, query),
             "cards": await find_cards(service, caller, _nearest(answer), _moment(query)),
             "edge": None,
@@ -92,11 +104,26 @@ async def _trace(
         asked["depth"] = depth
     if flag(query.get("columns")):
         asked["columns"] = True
-    if identifier.partition(":")[0] not in _BETWEEN:
-        # Runs and jobs stand on the edges; as nodes they would double the graph.
+    if identifier.partition(":")[0] not in _BETWEEN and not flag(query.get("acts")):
+        # Runs and jobs stand on the edges; as nodes they would double the graph. The page says so.
         asked["edge_kinds"] = DERIVATIONS
     answer = await service.answer(caller, "trace", id=identifier, limit=ANSWER_NODES_MAX, **asked)
     return answer, asked
+
+
+def _command(root: str, asked: Mapping[str, object]) -> str:
+    """Write the command that gives the same nodes and edges."""
+    words = ["lodeline", "trace", shell_word(root)]
+    if asked["direction"] != "up":
+        words.append(f"--{asked['direction']}")
+    for name in ("depth", "as_of", "valid_at", "status", "kinds", "namespaces", "tags", "segment"):
+        if name in asked:
+            words += [f"--{name.replace('_', '-')}", shell_word(asked[name])]
+    if "edge_kinds" in asked:
+        words += ["--edge-kinds", str(asked["edge_kinds"])]
+    if "columns" in asked:
+        words.append("--columns")
+    return " ".join(words)
 
 
 def _moment(query: Mapping[str, str]) -> dict[str, str]:
@@ -110,8 +137,12 @@ def _nearest(answer: Mapping[str, Any]) -> list[str]:
     return found[:_CARDS_AT_ONCE]
 
 
-def draw(answer: Mapping[str, Any]) -> dict[str, Any]:
+def draw(answer: Mapping[str, Any], *, acts: bool = False) -> dict[str, Any]:
     """Give what the graph is drawn from: nodes and edges by number, as few bytes as will do.
+
+    Args:
+        answer: of `trace`.
+        acts: whether jobs and runs are nodes wherever they stand, not at the root alone.
 
     Returns:
         `nodes` are identifiers, the root first; `edges` are `[source, target, style, stale]` with
@@ -126,7 +157,7 @@ def draw(answer: Mapping[str, Any]) -> dict[str, Any]:
     between = root.partition(":")[0] in _BETWEEN
     for edge in answer["edges"]:
         ends = (edge["source"], edge["target"])
-        if edge["kind"] in {"reads", "writes", "parent"} and not (between and root in ends):
+        if edge["kind"] in _ACTS and not acts and not (between and root in ends):
             continue
         source, target = (numbers.setdefault(end, len(numbers)) for end in ends)
         style = 2 if edge["basis"] == "inferred" else int(not edge.get("asserted_by_total", 1))

@@ -219,8 +219,8 @@ def node_link(identifier: Any, text: object = None, page: str = "node") -> Marku
         return Markup('<span class="none">—</span>')
     if is_hidden(identifier):
         return Markup(
-            '<span class="node k-hidden" title="You may not see this; whoever gave you your key '
-            'can tell more">hidden</span>'
+            '<span class="node k-hidden" title="Hidden from your key; the foot of the page says '
+            'what it sees, and who can change that">hidden</span>'
         )
     node = read_node(identifier)
     kind = node.kind if node is not None else "unknown"

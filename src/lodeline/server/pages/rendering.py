@@ -22,6 +22,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
+from lodeline.query.permission import NamespacePatterns
 from lodeline.server.endpoints import Caller
 from lodeline.server.pages.addresses import JSON_ENDING, json_url, page_url, with_query
 from lodeline.server.pages.presenting import FILTERS
@@ -123,6 +124,7 @@ def render(request: Request, caller: Caller | None, page: Page) -> Response:
             base=str(request.base_url).rstrip("/"),
             theme=theme if theme in _THEMES else "",
             caller=caller,
+            sight=None if caller is None else sight_of(caller),
             signed_in=caller is not None and caller.key_id is not None,
             now_us=time.time_ns() // 1000,
             **page.facts,
@@ -131,6 +133,21 @@ def render(request: Request, caller: Caller | None, page: Page) -> Response:
     # A name may hold half a character, which UTF-8 cannot write.
     body = text.encode("utf-8", "replace")
     return _answer(request, body, "text/html; charset=utf-8", page)
+
+
+def sight_of(caller: Caller) -> str | None:
+    """Say what hides things from a caller, and who can change that; `None` where nothing does."""
+    parts = []
+    if not caller.authoriser.sees_all and isinstance(caller.namespaces, NamespacePatterns):
+        parts.append(f"the namespaces {', '.join(caller.namespaces.patterns)}")
+    if caller.segments is not None:
+        parts.append(f"the segments {', '.join(sorted(caller.segments))}")
+    if not parts:
+        return None
+    return (
+        f"Your key {caller.name or caller.key_id} sees {' and '.join(parts)}; all else is hidden. "
+        "Whoever runs this service can give another: lodeline key create."
+    )
 
 
 def is_json(request: Request) -> bool:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from lodeline.server.endpoints import Caller, Endpoint, Permission
 from lodeline.server.pages import (
     cards,
+    columns,
     comparing,
     edges,
     home,
@@ -43,6 +44,7 @@ class Pages:
             *lineage.endpoints(service),
             *edges.endpoints(service),
             *cards.endpoints(service),
+            *columns.endpoints(service),
             *nodes.endpoints(service),
             *rows.endpoints(service),
             *comparing.endpoints(service),

@@ -24,7 +24,7 @@ Asker = Callable[[str, Mapping[str, object]], Facts]
 Row = Mapping[str, Any]
 
 # What stands where a cell, or a whole row, cannot be shown.
-MASKED: Final = "hidden from your key: it may not see the dataset that this names"
+MASKED: Final = "hidden from your key: this names a dataset outside its namespaces"
 GONE: Final = "the bytes of this version are no longer at hand"
 
 

@@ -13,6 +13,30 @@ FAILED: Final = "failed"
 NEVER_RAN: Final = "never ran"
 STALE: Final = "stale"
 UNKNOWN: Final = "unknown"
+# Every word that stands in a state's pill, and what it means; each has a shape in the style sheet.
+WORDS: Final[Mapping[str, str]] = {
+    "complete": "the run came to its end",
+    "running": "the run has begun and not ended",
+    FAILED: "a run, or a check, did not hold or was aborted",
+    NEVER_RAN: "declared, and nothing has run or written it",
+    STALE: "its jobs have since run without the edges that lead to it",
+    UNKNOWN: "nothing recorded tells",
+    "current": "known, and its edges still hold",
+    "held": "the check held",
+    "answered": "the prediction was given",
+    "refused": "the input was not taken",
+    "identical": "a replay gave the same bytes",
+    "equal": "a replay gave the same rows in other bytes",
+    "different": "a replay gave something else",
+    "cannot": "it cannot be replayed",
+    "verified": "the check of a proof holds",
+    "broken": "the check of a proof does not hold",
+    "could not check": "a check of a proof could not run",
+    "none": "there is nothing to check",
+    "came": "only after",
+    "went": "only before",
+    "changed": "before and after, otherwise",
+}
 _OF_RUNS: Final[Mapping[str, str]] = {
     "COMPLETE": "complete",
     "FAIL": FAILED,

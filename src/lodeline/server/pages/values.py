@@ -246,8 +246,15 @@ def share_button(address: object) -> Markup:
 
 
 def shell_word(text: object) -> str:
-    """Write a text as one word of a shell."""
-    return shlex.quote(str(text))
+    """Write a text as one word of a shell; what does not show in it as an escape of bash."""
+    word = str(text)
+    if visible(word) == word:
+        return shlex.quote(word)
+    written = (
+        f"\\U{ord(one):08x}" if visible(one) != one else f"\\{one}" if one in "\\'" else one
+        for one in word
+    )
+    return f"$'{''.join(written)}'"
 
 
 FILTERS: Final[Mapping[str, Any]] = {
