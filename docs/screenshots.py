@@ -45,10 +45,16 @@ def addresses(base: str) -> dict[str, str]:
     told = ask(base, f"/node/{prediction}.json")
     row, dataset = told["inputs"][0]["row"], told["data"][0]["id"].partition("#")[0]
     source = next(one["id"] for one in told["rows"]["datasets"] if "/flights.parquet" in one["id"])
+    around = ask(base, f"/lineage/{node(model)}.json")
+    opened = [one["source"] for one in around["edges"] if one["kind"] == "trains"][:1]
+    opened += [one["source"] for one in around["edges"] if one["target"] == opened[0]][:1]
     return {
         "home": "/",
         "search": "/?q=late30",
         "lineage": f"/lineage/{node(model)}",
+        "columns": f"/lineage/{node(model)}?open={quote(json.dumps(opened))}",
+        "table": f"/lineage/{node(model)}?view=table",
+        "edge": f"/edge?source={node(opened[0])}&target={model}",
         "dataset": f"/node/{node(dataset)}",
         "job": "/node/job:default:train.py",
         "run": f"/node/{run}",
@@ -98,6 +104,8 @@ def take(base: str, out: Path, wanted: tuple[str, ...]) -> None:
                 page.goto(base + pages[name])
                 if name == "proof":
                     page.wait_for_selector("html[data-proof=done]")
+                if page.locator("#graph:not([hidden])").count():
+                    page.wait_for_selector("#graph[data-ready]")
                 page.wait_for_timeout(400)
                 page.screenshot(path=out / f"{name}-{mode}.png")
         browser.close()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,6 +20,7 @@ from browsing import (
     watched,
 )
 from drawn_graphs import layered_events, made_by, make_store
+from lodeline.server.pages.presenting import KIND_WORDS
 from services import Service, serving
 
 if TYPE_CHECKING:
@@ -131,6 +135,74 @@ def test_a_page_keeps_the_bars_on_a_phone(browser: Browser, service: Service, na
         assert page.evaluate("document.querySelector('main').clientWidth") >= 350
 
 
+def test_every_page_has_its_facts_beside_it(service: Service) -> None:
+    for name, path in PAGES.items():
+        if name == "nowhere":
+            continue  # No page, so no facts.
+        text = service.send("GET", path, Accept="text/html").body.decode()
+        [beside] = re.findall(r'<link rel="alternate" type="application/json" href="([^"]+)"', text)
+        told = service.send("GET", html.unescape(beside)).json
+        assert "title" in told or "code" in told, name
+
+
+def test_a_name_leads_to_its_lineage_in_four_keys(browser: Browser, service: Service) -> None:
+    with watched(browser) as one:
+        page = one.open(service.url + EDGE)
+        page.keyboard.press("/")
+        page.keyboard.type("report")
+        page.get_by_role("option").first.wait_for()
+        for key in ("ArrowDown", "Shift+Enter"):
+            page.keyboard.press(key)
+        page.wait_for_url("**/lineage/dataset:made:report")
+        one.settle()
+        assert "report" in page.locator("h1").inner_text()
+
+
+def test_a_first_visit_has_six_nouns_and_nothing_in_the_way(
+    browser: Browser, service: Service, tmp_path: Path
+) -> None:
+    words = {*KIND_WORDS.values(), "incident", "proof"}
+    with serving(tmp_path / "empty" / "s.db") as empty, watched(browser) as one:
+        for place in (empty.url, service.url):
+            page = one.open(place)
+            assert page.locator("dialog, [role=dialog], [role=alertdialog], .banner").count() == 0
+            assert page.evaluate("document.activeElement.id") == "find"
+            # What nodes are called is theirs, not the page's.
+            page.evaluate("document.querySelectorAll('a.node').forEach(one => one.remove())")
+            text = page.locator("body").inner_text().lower()
+            told = {word for word in words if re.search(rf"\b{word}s?\b", text)}
+            assert told <= {"dataset", "run", "model", "prediction", "incident", "proof"}
+        page = one.open(empty.url)
+        commands = page.locator("main .command code").all_inner_texts()
+        assert commands == ["lodeline run -- python your_script.py", "lodeline demo"]
+
+
+def test_nothing_but_the_style_sheet_stands_before_the_first_paint(
+    browser: Browser, service: Service
+) -> None:
+    with watched(browser) as one:
+        page = one.open(service.url + LINEAGE)
+        blocking = page.evaluate(
+            "performance.getEntriesByType('resource')"
+            ".filter(one => one.renderBlockingStatus === 'blocking').map(one => one.name)"
+        )
+        assert [urlsplit(url).path for url in blocking] == ["/static/lodeline.css"]
+        # The layout is found in a thread of its own.
+        assert any("/static/layout.js" in url for url in one.asked)
+        assert page.locator("script[src*='layout']").count() == 0
+
+
+# The size of each label as it is seen: its font, under the canvas's own scale.
+LABELS = """
+const write = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+  const size = parseFloat(/([\\d.]+)px/.exec(this.font)[1]) * this.getTransform().d;
+  window.smallest = Math.min(window.smallest ?? Infinity, size / window.devicePixelRatio);
+  write.call(this, text, ...place);
+};
+"""
+
+
 def test_pages_are_readable_without_scripts(browser: Browser, service: Service) -> None:
     with watched(browser, java_script_enabled=False) as one:
         page = one.page
@@ -148,6 +220,7 @@ def test_a_graph_of_5000_nodes_stays_below_3000_elements(
 ) -> None:
     store = make_store(tmp_path_factory.mktemp("large") / "s.db", layered_events(5_000))
     with serving(store) as service, watched(browser) as one:
+        one.page.add_init_script(LABELS)
         page = one.open(f"{service.url}/lineage/dataset:made:d0?depth=all")
         # Leaves with the same neighbours are drawn as one stub.
         ready = int(page.locator("#graph").get_attribute("data-ready") or 0)
@@ -158,5 +231,8 @@ def test_a_graph_of_5000_nodes_stays_below_3000_elements(
         assert one.bytes_sent() <= GRAPH_LOAD_BYTES_MAX
         page.get_by_role("button", name="Whole").click()
         page.wait_for_selector(f"#graph[data-drawn='{ready}']")
+        for _ in range(12):
+            page.get_by_role("button", name="Zoom in").click()
+        assert 10.9 < page.evaluate("window.smallest") < 14
         page.goto(f"{service.url}/lineage/dataset:made:d0?depth=all&view=table")
         assert page.locator("*").count() <= ELEMENTS_MAX

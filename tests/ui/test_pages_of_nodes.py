@@ -80,6 +80,19 @@ def test_every_stop_is_named_and_ringed(browser: Browser, service: Service, name
         assert [stop["html"] for stop in stops if not (stop["name"] and stop["ringed"])] == []
 
 
+@pytest.mark.parametrize("size", ["desk", "phone"])
+def test_why_a_run_failed_stands_above_the_fold(
+    browser: Browser, service: Service, size: str
+) -> None:
+    with watched(browser, size) as one:
+        page = one.open(service.url + PAGES["failed"])
+        cause = page.locator(".problem strong").bounding_box()
+        window = page.viewport_size
+        assert cause is not None
+        assert window is not None
+        assert cause["y"] + cause["height"] <= window["height"]
+
+
 def test_a_page_says_the_same_in_a_fresh_browser(browser: Browser, service: Service) -> None:
     texts = []
     for _ in range(2):

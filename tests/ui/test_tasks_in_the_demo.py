@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,28 @@ def served(
     with serving(folder / "lodeline.db") as one:
         data = f"{outcome['dir']}/data"
         yield Demo(one, outcome["prediction"], outcome["training_run"], data)
+        assert one.stop() == 0
+
+
+# From the start of the service: the bar of the demo. A wait that ends there, not a measurement.
+SECONDS_TO_LINEAGE = 30
+
+
+def test_the_demos_lineage_is_on_screen_soon_after_the_service_starts(
+    browser: Browser, demo: tuple[dict[str, Any], str], tmp_path: Path
+) -> None:
+    """The first command made the demo, the second serves it."""
+    shutil.copytree(Path(demo[0]["dir"]) / ".lodeline", tmp_path / "store")
+    ends = time.monotonic() + SECONDS_TO_LINEAGE
+    with serving(tmp_path / "store" / "lodeline.db") as one, watched(browser) as seen:
+        seen.page.goto(one.url)
+        seen.page.keyboard.type("late30")
+        seen.page.get_by_role("option", name="late30").first.wait_for()
+        seen.page.keyboard.press("ArrowDown")
+        seen.page.keyboard.press("Shift+Enter")
+        left_ms = max(1.0, (ends - time.monotonic()) * 1000)
+        seen.page.wait_for_selector("#graph[data-ready]", timeout=left_ms)
+        assert int(seen.page.locator("#graph").get_attribute("data-drawn") or 0) > 3
         assert one.stop() == 0
 
 

@@ -6,7 +6,10 @@ import type { Placed } from "./graph/layered";
 import {
   type Box, type Card, type Columns, Graph, hasColumns, HEIGHT, type Line, PORTS_SHOWN, type Sent, WIDTH,
 } from "./graph/model";
-import { curve, MARKS_BELOW, Painter, portY, readColours, shown, wordOf, type Chosen, type View } from "./graph/paint";
+import {
+  type Chosen, curve, HANDLE_HEIGHT, HANDLE_WIDTH, MARKS_BELOW, openHeight, Painter, portY, readColours, shown,
+  type View, wordOf,
+} from "./graph/paint";
 import { kindWord, nodeUrl, parse, visible } from "./shared/nodes";
 
 const ZOOM_MIN = 0.02;
@@ -15,7 +18,9 @@ const ZOOM_MAX = 2.5;
 const ZOOM_FIRST_MIN = 0.74;
 // Of what is larger, as many whole columns around the focus as fit at this zoom: its cards can
 // still be read, and one that the edge cuts tells nothing.
-const ZOOM_AROUND_MIN = 0.6;
+const ZOOM_AROUND_MIN = 0.66;
+// On a narrow screen, so that something stands beside the focus.
+const ZOOM_NARROW_MIN = 0.6;
 const AROUND_MARGIN = 16;
 // A broken line with its "?", without its words.
 const GAP_WIDTH = 80;
@@ -93,12 +98,15 @@ class GraphPage {
       else columns.set(box.x, [box]);
     }
     const order = [...columns.keys()].sort((a, b) => a - b);
-    let first = order.indexOf(this.graph.root.x);
-    let last = first;
-    const words = [GAP_WIDTH, WIDTH];
+    const middle = order.indexOf(this.graph.root.x);
+    let [first, last] = [middle, middle];
     const of = (from: number, to: number, room: number): Bounds =>
       bounds(order.slice(from, to + 1).flatMap((x) => columns.get(x)!), room, AROUND_MARGIN);
-    const fits = (found: Bounds): boolean => found.width * ZOOM_AROUND_MIN <= view.width;
+    const two = Math.min(...[[middle - 1, middle], [middle, middle + 1]].map(([from, to]) =>
+      order[from!] === undefined || order[to!] === undefined ? Number.POSITIVE_INFINITY : of(from!, to!, GAP_WIDTH).width,
+    ));
+    const least = two * ZOOM_AROUND_MIN <= view.width ? ZOOM_AROUND_MIN : ZOOM_NARROW_MIN;
+    const fits = (found: Bounds): boolean => found.width * least <= view.width;
     for (let grew = true; grew; ) {
       grew = false;
       for (const side of [-1, 1]) {
@@ -108,9 +116,9 @@ class GraphPage {
         grew = true;
       }
     }
-    const found = words.map((room) => of(first, last, room)).filter(fits).pop() ?? of(first, last, GAP_WIDTH);
+    const found = [GAP_WIDTH, WIDTH].map((room) => of(first, last, room)).filter(fits).pop() ?? of(first, last, GAP_WIDTH);
     const zoom = Math.min(1, view.width / found.width, view.height / found.height);
-    view.zoom = Math.max(ZOOM_AROUND_MIN, zoom);
+    view.zoom = Math.max(least, zoom);
     view.x = found.left + found.width / 2;
     // Where not all of their cards find room, those around the focus do.
     const whole = found.height * view.zoom <= view.height;
@@ -296,6 +304,8 @@ class GraphPage {
 
   private hit(event: PointerEvent): Box | Line | null {
     const { x, y } = this.world(event);
+    const handle = this.handleAt(x, y);
+    if (handle) return handle;
     for (let at = this.seen.length - 1; at >= 0; at--) {
       const box = this.seen[at]!;
       const half = box.height / 2;
@@ -316,6 +326,20 @@ class GraphPage {
     return best;
   }
 
+  // The node whose handle is there; it may be pressed somewhat beside it.
+  private handleAt(x: number, y: number): Box | null {
+    if (this.view.zoom < MARKS_BELOW) return null;
+    const found = this.seen.find((box) => {
+      const height = box.open ? openHeight(box) : box.height;
+      const end = box.y - box.height / 2 + height;
+      return (
+        hasColumns(box) && Math.abs(x - box.x - WIDTH / 2) < HANDLE_WIDTH / 2 + 6 &&
+        Math.abs(y - end) < HANDLE_HEIGHT / 2 + 4
+      );
+    });
+    return found ?? null;
+  }
+
   private click(event: PointerEvent): void {
     this.place.focus({ preventScroll: true });
     const found = this.hit(event);
@@ -330,7 +354,7 @@ class GraphPage {
     const { x, y } = this.world(event);
     if (found.kind === "stub") this.expand(found);
     else if (found.more && x > found.x + WIDTH - 34 && y < found.y - found.height / 2 + 36) void this.grow(found);
-    else if (hasColumns(found) && x > found.x + WIDTH - 34 && y < found.y - found.height / 2 + HEIGHT) {
+    else if (this.handleAt(x, y) === found) {
       this.choose(found, null);
       void this.openColumns(found);
     } else if (!found.open && found.portsTotal > PORTS_SHOWN && y > portY(found, PORTS_SHOWN) - 9) {

@@ -33,6 +33,8 @@ export const MARKS_BELOW = 0.3;
 // Lines of one path: browsers fill a path in a time that grows with the square of its crossings.
 const PATH_LINES = 12;
 const FAR_PIXELS = 2_000;
+export const HANDLE_WIDTH = 30;
+export const HANDLE_HEIGHT = 13;
 const DASHES: readonly number[][] = [[], [7, 5], [1.5, 5]];
 
 export function readColours(): Colours {
@@ -143,7 +145,7 @@ export class Painter {
     context.textBaseline = "middle";
     context.textAlign = "center";
     const sides: [number, string, number, number][] = [
-      [before, "← {} more", 0, view.height / 2], [after, "{} more →", view.width, view.height / 2],
+      [before, "← {} more", 0, 17], [after, "{} more →", view.width, 17],
       [above, "↑ {} more", view.width / 2, 17], [below, "↓ {} more", view.width / 2, view.height - 17],
     ];
     for (const [many, words, x, y] of sides) {
@@ -367,8 +369,8 @@ export class Painter {
     if (many > 1) this.text(detail(box), box.x + inset, top + (many === 3 ? 37 : 46), WIDTH - inset - 10, font);
     if (many > 2) this.state(box, box.x + inset, top + 56, font);
     if (box.more) this.plus(box, first);
-    if (many > 1 && hasColumns(box)) this.chevron(box, top + 56);
     if (box.ports.length > 0) this.columns(box, top, zoom);
+    if (many > 1 && hasColumns(box)) this.handle(box, top + height);
   }
 
   private state(box: Box, x: number, y: number, font: string): void {
@@ -404,17 +406,24 @@ export class Painter {
     context.stroke();
   }
 
-  // What opens a node to its columns, or closes it.
-  private chevron(box: Box, y: number): void {
+  // What opens a node to its columns, or closes it: a chevron in a pill on the lower edge.
+  private handle(box: Box, y: number): void {
     const { context, colours } = this;
-    const x = box.x + WIDTH - 18;
-    const dip = box.ports.length > 0 ? -4 : 4;
-    context.strokeStyle = colours["ink-2"]!;
-    context.lineWidth = 1.8;
+    const x = box.x + WIDTH / 2;
     context.beginPath();
-    context.moveTo(x - 6, y - dip / 2);
-    context.lineTo(x, y + dip / 2);
-    context.lineTo(x + 6, y - dip / 2);
+    context.roundRect(x - HANDLE_WIDTH / 2, y - HANDLE_HEIGHT / 2, HANDLE_WIDTH, HANDLE_HEIGHT, HANDLE_HEIGHT / 2);
+    context.fillStyle = colours.raised!;
+    context.fill();
+    context.lineWidth = 1;
+    context.strokeStyle = colours.line!;
+    context.stroke();
+    const dip = box.ports.length > 0 ? -2.2 : 2.2;
+    context.strokeStyle = colours["ink-2"]!;
+    context.lineWidth = 1.6;
+    context.beginPath();
+    context.moveTo(x - 5, y - dip);
+    context.lineTo(x, y + dip);
+    context.lineTo(x + 5, y - dip);
     context.stroke();
   }
 
@@ -479,7 +488,7 @@ export function gapLine(box: Box): { x: number; y: number; toX: number; free: bo
 }
 
 // Of a card that shows all of its columns that are at hand.
-function openHeight(box: Box): number {
+export function openHeight(box: Box): number {
   const rows = box.ports.length + (box.portsTotal > box.ports.length ? 1 : 0);
   return HEIGHT + rows * PORT_HEIGHT + 6;
 }

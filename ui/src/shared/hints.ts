@@ -15,7 +15,7 @@ const HITS_MAX = 8;
 
 export function hint(form: HTMLFormElement): void {
   const field = form.querySelector<HTMLInputElement>("input[name=q]");
-  if (field) combobox(field, form, "hints", (id) => window.location.assign(nodeUrl(id)));
+  if (field) combobox(field, form, "hints", (id, lineage) => window.location.assign(nodeUrl(id, lineage ? "lineage" : "node")));
 }
 
 export function suggest(place: HTMLElement): void {
@@ -30,7 +30,7 @@ function combobox(
   field: HTMLInputElement,
   place: HTMLElement,
   name: string,
-  take: (id: string) => void,
+  take: (id: string, lineage: boolean) => void,
 ): void {
   const list = document.createElement("ul");
   list.className = "hints";
@@ -70,13 +70,13 @@ function combobox(
     field.setAttribute("aria-expanded", String(found.length > 0));
     choose(-1);
   };
-  const choice = (at: number): void => {
+  const choice = (at: number, lineage = false): void => {
     const hit = hits[at];
     if (!hit) return;
     clearTimeout(timer);
     asking?.abort();
     close();
-    take(hit.id);
+    take(hit.id, lineage);
   };
   const ask = async (): Promise<void> => {
     asking?.abort();
@@ -107,7 +107,7 @@ function combobox(
       choose(((chosen + 1 + step + hits.length + 1) % (hits.length + 1)) - 1);
     } else if (event.key === "Enter" && chosen >= 0) {
       event.preventDefault();
-      choice(chosen);
+      choice(chosen, event.shiftKey);
     }
   });
   field.addEventListener("blur", () => setTimeout(close, 150));

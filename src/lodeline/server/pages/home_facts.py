@@ -50,8 +50,9 @@ def record_facts(segment: Segment, authoriser: Authoriser, now_us: int) -> Facts
                 break
             counted += 1
             for node in seen(entry):
-                if node.startswith("run:"):
-                    continue  # Each event has one; what it read and wrote says more.
+                if node.startswith(("run:", "feature:", "datasetField:")):
+                    # Each event has a run, and columns by the dozen; what it wrote says more.
+                    continue
                 changed.setdefault(node, format_time(entry.log_time_us))
             body = _body(entry)
             gaps += sum(1 for _ in _gaps(body))
@@ -176,13 +177,27 @@ def describe_failure(ask: Callable[[str, Mapping[str, object]], Facts], job: str
     """Say of a job whose latest run failed when that was, and what lies downstream of it."""
     shown = ask("show", {"id": job})
     run: Mapping[str, Any] = next(iter(shown.get("runs") or ()), {})
+    cause = None
+    if run.get("run"):
+        with suppress(LodelineError):
+            facets = ask("show", {"id": f"run:{run['run']}"})["facets"]
+            cause = cause_of(facets)
     return {
         "job": job,
+        "cause": cause,
         "run": f"run:{run['run']}" if run.get("run") else None,
         "ended": run.get("ended") or run.get("started"),
         "state": states.of_run(run.get("state")),
         "downstream": downstream(ask, job),
     }
+
+
+def cause_of(facets: Mapping[str, Any]) -> str | None:
+    """Give the first line of what a run says went wrong."""
+    body = facets.get("errorMessage")
+    message = body.get("message") if isinstance(body, Mapping) else None
+    lines = str(message).strip().splitlines() if message else []
+    return lines[0] if lines else None
 
 
 def downstream(ask: Callable[[str, Mapping[str, object]], Facts], node: str) -> dict[str, int]:
