@@ -177,6 +177,24 @@ DUCKDB_GRAMMAR: Final = frozenset(
 POSTGRES_SPELLING: Final = {"sample": "SELECT a FROM t TABLESAMPLE BERNOULLI (100) WHERE a > 4"}
 
 
+# What Spark writes otherwise.
+SPARK_TEXTS: Final = {
+    "pivot": "SELECT * FROM t PIVOT (sum(a) FOR b IN (0, 1, 2))",
+}
+SPARK_CELLS: Final[dict[str, str]] = {}
+
+
+def spark_text(name: str) -> str:
+    """Give a case as Spark writes it."""
+    return SPARK_TEXTS.get(name, CASES[name][0])
+
+
+def spark_cell(name: str, version: str = "4") -> str:
+    """Say what is followed on Spark."""
+    said = "exact" if isinstance(CASES[name][1], dict) else "gap"
+    return SPARK_CELLS.get(name, said)
+
+
 def iter_table() -> list[str]:
     """Write the table of operators and engines."""
     rows = ["| Operator | DuckDB | PostgreSQL | Spark SQL |", "|---|---|---|---|"]

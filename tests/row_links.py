@@ -13,11 +13,13 @@ Link = tuple[str, Any]  # A source's key, and a row of it.
 Ask = Callable[[str], list[tuple[Any, ...]]]
 
 
-def links_of(rewriting: Rewriting, ask: Ask) -> list[tuple[tuple[Any, ...], frozenset[Link]]]:
+def links_of(
+    rewriting: Rewriting, ask: Ask, *, quote: str = '"'
+) -> list[tuple[tuple[Any, ...], frozenset[Link]]]:
     """Run a rewritten query; give the values and the links of each row."""
     shared: dict[str, list[frozenset[Link]]] = {}
     for one in rewriting.shared:
-        names = ", ".join(f'"{name}"' for name in one.columns)
+        names = ", ".join(f"{quote}{name}{quote}" for name in one.columns)
         if one.table is None:
             rows = ask(f"SELECT {names} FROM ({one.sql}) AS shared")
         else:

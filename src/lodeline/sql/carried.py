@@ -119,11 +119,13 @@ class DuckdbSpelling:
     Attributes:
         dialect: as sqlglot calls it.
         stars: whether `*` can leave out columns, GROUP BY take all, and QUALIFY be written.
+        semi_joins: whether SEMI and ANTI are joins, and no aliases.
         tags_all: whether every identity says which source it is of.
     """
 
     dialect = "duckdb"
     stars = True
+    semi_joins = True
     tags_all = False
 
     def null(self, form: Form) -> exp.Expr:
@@ -179,6 +181,14 @@ class DuckdbSpelling:
         """Make a list of one row."""
         return exp.Array(expressions=[value])
 
+    def packed(self, value: exp.Expr) -> exp.Expr:
+        """Wrap a value, so that what holds a NULL is not NULL itself."""
+        return _call("list_value", value)
+
+    def unpacked(self, value: exp.Expr) -> exp.Expr:
+        """Take a value out again."""
+        return _call("list_extract", value, exp.Literal.number(1))
+
     def copies(self, number: str) -> str:
         """Write what makes as many rows of one, in SELECT."""
         return f"unnest(range({number}))"
@@ -197,25 +207,29 @@ class PostgresSpelling(DuckdbSpelling):
 
     dialect = "postgres"
     stars = False
+    semi_joins = False
     tags_all = True
 
     def null(self, form: Form) -> exp.Expr:  # noqa: ARG002
         """Write that there is no row."""
-        return exp.cast(exp.Null(), "TEXT", dialect="postgres")
+        return exp.cast(exp.Null(), "TEXT", dialect=self.dialect)
 
     def shared_row(self, number: int) -> exp.Expr:
         """Write the one row of a shared sub-query, whose source has that number."""
-        return exp.cast(exp.Literal.string(f"[{number},0]"), "TEXT", dialect="postgres")
+        return exp.cast(exp.Literal.string(f"[{number},0]"), "TEXT", dialect=self.dialect)
 
     def row(self, table: str, keys: Sequence[str], number: int) -> exp.Expr:
         """Write the identity of a table's row; NULL where an outer join found none."""
-        columns = [exp.Column(this=quoted(key), table=quoted(table)) for key in keys]
         made: exp.Expr = exp.Literal.string(f"[{number}")
-        for one in columns:
-            value = exp.cast(_call("to_jsonb", one), "TEXT", dialect="postgres")
+        for key in keys:
+            value = self.value(exp.Column(this=quoted(key), table=quoted(table)))
             comma = exp.DPipe(this=made, expression=exp.Literal.string(","))
             made = exp.DPipe(this=comma, expression=value)
         return exp.paren(exp.DPipe(this=made, expression=exp.Literal.string("]")))
+
+    def value(self, column: exp.Expr) -> exp.Expr:
+        """Write one column of a key as JSON; NULL of NULL."""
+        return exp.cast(_call("to_jsonb", column), "TEXT", dialect=self.dialect)
 
     def gather(self, value: exp.Expr, form: Form, over: exp.Window | None = None) -> exp.Expr:
         """Collect an identity over a group, or over the frame of a window."""
@@ -255,6 +269,74 @@ class PostgresSpelling(DuckdbSpelling):
     def relisted(self, column: str) -> str:
         """Collect such members again, over a group."""
         return f"string_agg(\"{column}\", ',')"
+
+
+# How Spark tells the rows of Parquet files apart: their place in the file, beside its path.
+FILE_ROW = ("_metadata.file_path", "_metadata.row_index")
+
+
+class SparkSpelling(PostgresSpelling):
+    """Identities as text, of the columns of declared keys, or of a row's place in its file.
+
+    Numbers that Spark makes up (`monotonically_increasing_id`) bind to nothing: they change with the
+    partitions of a plan.
+    """
+
+    dialect = "spark"
+    semi_joins = True
+
+    def row(self, table: str, keys: Sequence[str], number: int) -> exp.Expr:
+        """Write the identity of a table's row; NULL where an outer join found none."""
+        parts: list[exp.Expr] = [exp.Literal.string(f"[{number}")]
+        for key in keys:
+            if key in FILE_ROW:
+                holder, _, name = key.partition(".")
+                column: exp.Expr = exp.Column(
+                    this=quoted(name), table=quoted(holder), db=quoted(table)
+                )
+            else:
+                column = exp.Column(this=quoted(key), table=quoted(table))
+            parts += [exp.Literal.string(","), self.value(column)]
+        return _call("concat", *parts, exp.Literal.string("]"))
+
+    def value(self, column: exp.Expr) -> exp.Expr:
+        """Write one column of a key as JSON; NULL of NULL."""
+        listed = _call("to_json", _call("array", column))
+        inside = _call("regexp_extract", listed, exp.Literal.string("^.(.*).$"))
+        there = exp.Not(this=exp.Is(this=column.copy(), expression=exp.Null()))
+        return exp.Case(ifs=[exp.If(this=there, true=inside)])
+
+    def gather(self, value: exp.Expr, form: Form, over: exp.Window | None = None) -> exp.Expr:
+        """Collect an identity over a group, or over the frame of a window."""
+        gathered = _call("min" if form == "shared" else "collect_list", value)
+        if over is not None:
+            window = over.copy()
+            window.set("this", gathered)
+            gathered = window
+        if form == "shared":
+            return gathered
+        joined = _call("array_join", gathered, exp.Literal.string(","))
+        return _call("nullif", joined, exp.Literal.string(""))
+
+    def packed(self, value: exp.Expr) -> exp.Expr:
+        """Wrap a value, so that what holds a NULL is not NULL itself."""
+        return _call("array", value)
+
+    def unpacked(self, value: exp.Expr) -> exp.Expr:
+        """Take a value out again."""
+        return _call("element_at", value, exp.Literal.number(1))
+
+    def copies(self, number: str) -> str:
+        """Write what makes as many rows of one, in SELECT."""
+        return f"explode(array_repeat(0, CAST({number} AS INT)))"
+
+    def unnested(self, column: str) -> str:
+        """Write what makes a row of each member of a list that says its sources, in SELECT."""
+        return f"explode(from_json('[' || \"{column}\" || ']', 'array<string>'))"
+
+    def relisted(self, column: str) -> str:
+        """Collect such members again, over a group."""
+        return f"nullif(array_join(collect_list(\"{column}\"), ','), '')"
 
 
 Spelling = DuckdbSpelling

@@ -392,7 +392,7 @@ def _taken(
     taking = call.copy()
     if ignoring:
         # Packed, or an identity that is NULL would be skipped where the value isn't.
-        packed = exp.Anonymous(this="list_value", expressions=[value])
+        packed = rewriter.spelling.packed(value)
         there = exp.Not(this=exp.Is(this=looked.copy(), expression=exp.Null()))
         value = exp.Case(ifs=[exp.If(this=there, true=packed)])
     taking.set("this", value)
@@ -401,5 +401,5 @@ def _taken(
     over.set("this", exp.IgnoreNulls(this=taking) if ignoring else taking)
     made: exp.Expr = over
     if ignoring:
-        made = exp.Anonymous(this="list_extract", expressions=[over, exp.Literal.number(1)])
+        made = rewriter.spelling.unpacked(over)
     return replace(one, name=rewriter.fresh(), made=made)

@@ -27,12 +27,14 @@ from sqlglot.errors import SqlglotError
 from lodeline.errors import UnsupportedQueryError
 from lodeline.sql.carried import (
     NUMBER,
+    FILE_ROW,
     PREFIX,
     TAG,
     Carried,
     Identity,
     PostgresSpelling,
     Shared,
+    SparkSpelling,
     Spelling,
     quoted,
 )
@@ -342,7 +344,8 @@ def rewrite_rows(
     Args:
         query: left as it is.
         catalog: resolves the sources; see `Source.rows`.
-        dialect: of the engine: `duckdb`, or `postgres`, whose rows are named by primary keys.
+        dialect: of the engine: `duckdb`; `postgres`, whose rows are named by primary keys; or
+            `spark`, whose rows are named by declared keys, or by their place in a Parquet file.
         windows: whether the rows of window frames are linked, or are a gap: a running sum of n
             rows has n * n / 2 of them.
         questions: whether the rows of sub-queries in expressions are linked, or are a gap: for an
@@ -351,7 +354,9 @@ def rewrite_rows(
     Raises:
         UnsupportedQueryError: naming the operator that is not followed.
     """
-    spellings: dict[str, type[Spelling]] = {"duckdb": Spelling, "postgres": PostgresSpelling}
+    spellings: dict[str, type[Spelling]] = {
+        "duckdb": Spelling, "postgres": PostgresSpelling, "spark": SparkSpelling,
+    }  # fmt: skip
     if dialect not in spellings:
         raise UnsupportedQueryError("dialect", f"{dialect} is not written")
     spelling = spellings[dialect]()
@@ -768,6 +773,8 @@ def _rewrite_select(select: exp.Select, scope: Scope, rewriter: Rewriter) -> tup
     result = tuple(replace(one, table="", column="", made=None) for one in ids)
     distinct = select.args.get("distinct")
     if isinstance(distinct, exp.Distinct):
+        if distinct.args.get("on") and isinstance(rewriter.spelling, SparkSpelling):
+            raise UnsupportedQueryError("distinct on", "is no grammar of the engine")
         if distinct.args.get("on") and not rewriter.spelling.stars:
             _check_first_of_each(select)
             return result  # The engine itself keeps whole rows.
@@ -1034,7 +1041,7 @@ def _rewrite_join(
 ) -> list[Carried]:
     kind = (join.kind or "").upper()
     if kind in {"SEMI", "ANTI"}:
-        if not rewriter.spelling.stars:
+        if not rewriter.spelling.semi_joins:
             # To PostgreSQL these words are an alias.
             raise UnsupportedQueryError(f"{kind.lower()} join", "is no grammar of the engine")
         return []  # It stays as it is; what a semi join found is asked apart.
@@ -1085,12 +1092,15 @@ def _keyed_row(
     table: exp.Table, source: Source, name: str, number: int, rewriter: Rewriter
 ) -> Carried:
     assert isinstance(rewriter.spelling, PostgresSpelling)
-    if source.rows != "key" or not source.keys:
+    keys = source.keys if source.rows == "key" else ()
+    if source.rows == "file_row_number" and isinstance(rewriter.spelling, SparkSpelling):
+        keys = FILE_ROW
+    if not keys:
         raise UnsupportedQueryError("source", f"{source.key}: has no declared key")
     alias = table.args.get("alias")
     if isinstance(alias, exp.TableAlias) and alias.args.get("columns"):
         raise UnsupportedQueryError("column list", "of a table")
-    made = rewriter.spelling.row(table.alias or table.name, source.keys, number)
+    made = rewriter.spelling.row(table.alias or table.name, keys, number)
     return Carried(name, (number,), tagged=True, made=made)
 
 
