@@ -624,6 +624,18 @@ RUN_PAUSE_SECONDS_MAX = 60.0
 # million rows has 5 * 10^11 of them. These are a few hundred megabytes in DuckDB.
 FRAME_LINKS_MAX = 20_000_000
 
+# Row links of one statement on PostgreSQL: rows that its plan expects anywhere, or gives; and how
+# long the second query may take, which the program waits for. A gap says where it is passed.
+POSTGRES_LINK_ROWS_MAX = 200_000
+POSTGRES_LINK_MS_MAX = 10_000
+
+# Statements of one connection whose links are asked for: each costs several questions, and a
+# program that runs thousands is one that asks for single rows.
+POSTGRES_LINK_STATEMENTS_MAX = 200
+
+# Rows of one table on PostgreSQL that one process names by key.
+POSTGRES_KEYS_MAX = 1_000_000
+
 # Row provenance: rows of one page of an answer; counts tell how many there are in all.
 ROWS_PAGE_DEFAULT = 10_000
 ROWS_PAGE_MAX = 100_000

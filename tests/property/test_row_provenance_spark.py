@@ -130,7 +130,10 @@ def write_cells(folder: Path) -> dict[str, dict[str, Any]]:
     t = pa.table({"a": range(6), "b": [n % 3 for n in range(6)]})
     pq.write_table(t, folder / "t.parquet", row_group_size=2)
     pq.write_table(pa.table({"a": [0, 2, 4], "c": range(3)}), folder / "u.parquet")
-    return {"t": {"files": [str(folder / "t.parquet")]}, "u": {"files": [str(folder / "u.parquet")]}}
+    return {
+        "t": {"files": [str(folder / "t.parquet")]},
+        "u": {"files": [str(folder / "u.parquet")]},
+    }
 
 
 @dataclass

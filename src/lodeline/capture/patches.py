@@ -26,6 +26,8 @@ from lodeline.capture.recorder import RECORDER
 from lodeline.limits import FLOW_MEMBERS_MAX
 
 After = Callable[[Any, tuple[Any, ...], dict[str, Any]], object]
+Before = Callable[[tuple[Any, ...], dict[str, Any]], object]
+Around = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], object]
 
 # `warnings.warn` skips frames whose file name has both "importlib" and "_bootstrap".
 UNSEEN_FILE: Final = "<frozen importlib._bootstrap lodeline>"
@@ -107,6 +109,34 @@ class Patches:
     def after(self, owner: Any, name: str, after: After) -> None:
         """Observe every call that succeeds; nothing else changes meanwhile."""
         self._after(owner, name, after, _calling)
+
+    def around(self, owner: Any, name: str, before: Before, after: Around) -> None:
+        """Observe a call from before it: `before(args, kwargs)` gives what `after` is told.
+
+        Where the call fails, `after` is not called.
+        """
+        original = vars(owner).get(name)
+        if original is None:
+            return
+        where = f"{self.integration}.{name}"
+
+        def guarded(act: Callable[..., Any], *args: Any) -> Any:
+            try:
+                return act(*args)
+            except Exception as error:  # capture's outermost door
+                RECORDER.trouble(where, error)
+                return None
+
+        def make(function: Any) -> Any:
+            def lodeline(*args: Any, **kwargs: Any) -> Any:
+                told = guarded(before, args, kwargs)
+                result = function(*args, **kwargs)
+                guarded(after, told, result, args, kwargs)
+                return result
+
+            return lodeline
+
+        self.wrap(owner, name, original, make)
 
     def after_awaited(self, owner: Any, name: str, after: After) -> None:
         """Observe every call of a coroutine function that succeeds."""

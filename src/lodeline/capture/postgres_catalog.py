@@ -45,13 +45,16 @@ class PostgresCatalog:
         database: its name.
         ask: runs a question of ours.
         parameter: how the driver spells a parameter.
+
+    Attributes:
+        namespace: of the server's datasets.
     """
 
     def __init__(
         self, *, host: str, port: int, database: str, ask: Ask, parameter: str = "$1"
     ) -> None:
         local = not host or host.startswith(("/", "@"))
-        self._namespace = f"postgres://{'localhost' if local else host}:{port}"
+        self.namespace = f"postgres://{'localhost' if local else host}:{port}"
         self._database = database
         self._ask = ask
         self._parameter = parameter
@@ -65,7 +68,7 @@ class PostgresCatalog:
             return None
         home, title, _, temporary, view, triggers = rows[0][:6]
         columns = tuple((str(row[6]), str(row[7])) for row in rows if row[6] is not None)
-        dataset = Dataset(self._namespace, f"{self._database}.{home}.{title}")
+        dataset = Dataset(self.namespace, f"{self._database}.{home}.{title}")
         return Relation(
             f"{home}.{title}",
             None if temporary in {"t", True} else dataset,

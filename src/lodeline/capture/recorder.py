@@ -73,6 +73,8 @@ class _Local(threading.local):
         stored: how many objects the process had put into stores when the observed call began.
         sql_flow: what the statements of an observed call have read so far; `None` before any.
         incoming: flow of what an observed call is writing by SQL; `None` where that is unknown.
+        sql_rows: of an observed call that reads a frame by SQL: what the rows of each of its
+            queries were made of (`row_tracking.Source`), `None` where that is unknown.
     """
 
     depth = 0
@@ -80,6 +82,7 @@ class _Local(threading.local):
     stored = 0
     sql_flow: int | None = None
     incoming: int | None = None
+    sql_rows: list[Any] | None = None
 
 
 class Recorder:

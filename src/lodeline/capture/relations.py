@@ -72,8 +72,14 @@ class Relations:
 
     def find(self, table: exp.Expr) -> Relation | None:
         """The relation behind a table expression; `None` for an unknown one."""
+        from sqlglot import exp
+
         from lodeline.sql.sources import bare_table
 
+        if not isinstance(table.this, exp.Identifier):
+            # A function. PostgreSQL takes its text for a malformed name, which is an error, and an
+            # error would end the program's transaction.
+            return None
         bare: Any = bare_table(table)  # type: ignore[arg-type]
         text = bare.sql(dialect=self.dialect)
         known = self._known.get(text)

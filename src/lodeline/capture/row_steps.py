@@ -21,7 +21,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -114,21 +114,28 @@ class RowSteps:
         self._incoming: dict[Anchor, list[RowStep]] = {}
         # By namespace and name: columns that the program declared to be a key.
         self._declared: dict[tuple[str, str], tuple[str, ...]] = {}
-        # By anchor: columns, and the blob that holds the key of each row.
-        self._keys: dict[Anchor, tuple[tuple[str, ...], str]] = {}
+        # By anchor: columns, and the blob that holds the key of each row, or what writes it.
+        self._keys: dict[Anchor, tuple[tuple[str, ...], str | Callable[[], str | None]]] = {}
 
     def declare_key(self, namespace: str, name: str, columns: Sequence[str]) -> None:
         """Say which columns name the rows of a dataset, whatever its version."""
         self._declared[namespace, name] = tuple(columns)
 
-    def keep_keys(self, anchor: Anchor, columns: Sequence[str], blob: str) -> None:
-        """Say where the key of each row of an anchor stands; `write_keys` makes the blob."""
+    def keep_keys(
+        self, anchor: Anchor, columns: Sequence[str], blob: str | Callable[[], str | None]
+    ) -> None:
+        """Say where the key of each row of an anchor stands; `write_keys` makes the blob.
+
+        Where rows are still being met, `blob` is asked whenever something is told of them.
+        """
         self._keys[anchor] = (tuple(columns), blob)
 
     def _keys_of(self, anchors: Iterable[Anchor]) -> list[dict[str, Any]]:
         found = []
         for anchor in anchors:
             columns, blob = self._keys.get(anchor, (None, None))
+            if callable(blob):
+                blob = blob()
             if columns is None:
                 columns = self._declared.get((anchor.namespace, anchor.name))
             if columns:

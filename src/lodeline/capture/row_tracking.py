@@ -170,6 +170,10 @@ class Tracking:
         """Start a track: row i of the table is row i of the anchor."""
         self._restart(table, Source(anchor), None, (), ())
 
+    def begin_at(self, table: Any, source: Source) -> None:
+        """Start a track: row i of the table is row i of a source whose steps still wait."""
+        self._restart(table, source, None, (), ())
+
     def put(self, thing: Any, track: Track) -> None:
         """Remember a track."""
         key = id(thing)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from lodeline.sql import InputField
 
 
+RowsFacet = dict[str, Any] | None
+
+
 @dataclass
 class _Written:
     """What is known to have flowed into a table so far."""
@@ -41,6 +44,8 @@ class SqlSession:
         driver: its name, for gaps.
         describe: asks the database for a relation; see `Relations`.
         own_functions: which of some names are functions that users of the database defined.
+        changed: is told of each dataset that was written without rows being linked, and whether
+            rows were added; gives a facet `lodeline_rows` where that ends links.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class SqlSession:
         driver: str,
         describe: Describe,
         own_functions: Callable[[list[str]], Collection[str]] = lambda _: (),
+        changed: Callable[[Dataset, bool], RowsFacet] = lambda *_: None,
     ) -> None:
         from lodeline.capture.relations import Relations
 
@@ -59,18 +65,26 @@ class SqlSession:
         self.relations = Relations(dialect, describe)
         self._recorder = recorder
         self._own_functions = own_functions
+        self._changed = changed
         self._known: dict[str, list[Effects]] = {}
-        self._pending: list[tuple[Write, int]] = []
+        self._pending: list[tuple[Write, int, Callable[[], RowsFacet] | None]] = []
         self._marks: list[tuple[str, int]] = []
 
     # What an adapter tells
 
-    def ran(self, text: str, *, incoming: int | None = None) -> None:
+    def ran(
+        self,
+        text: str,
+        *,
+        incoming: int | None = None,
+        rows: Callable[[], RowsFacet] | None = None,
+    ) -> None:
         """A statement, or several, succeeded.
 
         Args:
             text: as the program gave it, parameters apart.
             incoming: flow of the values that the program gave, where it is known.
+            rows: gives the facet `lodeline_rows` of what it wrote, once that is committed.
         """
         word = (text.split(maxsplit=1) or [""])[0].strip(";").lower()
         if word in {"savepoint", "rollback", "release"} and self._move(word, text):
@@ -79,15 +93,15 @@ class SqlSession:
         if incoming is None:
             incoming = self._recorder.local.incoming
         for effects in self._effects_of(text):
-            self._apply(effects, incoming)
+            self._apply(effects, incoming, rows)
 
     def ended(self, *, committed: bool) -> None:
         """The transaction ended; or, outside of one, the statement."""
         pending, self._pending = self._pending, []
         self._marks.clear()
         if committed:
-            for write, flow in pending:
-                self._tell(write, flow)
+            for write, flow, rows in pending:
+                self._tell(write, flow, rows)
         elif pending:
             # What was created in it is gone, and was looked up as if it stood.
             self._forget()
@@ -162,7 +176,9 @@ class SqlSession:
     def _gap(self, operator: str, detail: str) -> None:
         self._recorder.gap(f"{self.driver}: {operator}", "capture", detail[:500])
 
-    def _apply(self, effects: Effects, incoming: int | None) -> None:
+    def _apply(
+        self, effects: Effects, incoming: int | None, rows: Callable[[], RowsFacet] | None
+    ) -> None:
         recorder = self._recorder
         flow = 0
         for relation in effects.reads:
@@ -186,7 +202,7 @@ class SqlSession:
             if write.relation.dataset is None:
                 self._fill(write, into)
             else:
-                self._pending.append((write, into))
+                self._pending.append((write, into, rows))
 
     def _fill(self, write: Write, flow: int) -> None:
         """A table that dies with the connection: what is in it is remembered, not told."""
@@ -197,9 +213,11 @@ class SqlSession:
         content.lineage = write.lineage if not content.flow and content.lineage is None else None
         content.flow |= flow
 
-    def _tell(self, write: Write, flow: int) -> None:
+    def _tell(self, write: Write, flow: int, rows: Callable[[], RowsFacet] | None) -> None:
         dataset = write.relation.dataset
         assert dataset is not None
+        inserts = write.itself and not write.replaces
+        linked = self._changed(dataset, inserts) if rows is None else rows()
         written = _WRITTEN.get(dataset)
         if written is None or write.replaces:
             written = _WRITTEN[dataset] = _Written()
@@ -213,7 +231,7 @@ class SqlSession:
             written.indirect = tuple(dict.fromkeys(shaping))
         run = self._recorder.run
         said = run is not None and dataset in run.wrote
-        if said and not write.replaces and before == (
+        if said and linked is None and not write.replaces and before == (
             written.flow, written.fields, written.indirect,
         ):  # fmt: skip
             return  # A loop of a million inserts says one thing.
@@ -224,7 +242,11 @@ class SqlSession:
         if lineage is not None:
             facets["columnLineage"] = lineage
         self._recorder.write(
-            dataset, flow=written.flow, facets=facets or None, appends=not write.replaces
+            dataset,
+            flow=written.flow,
+            facets=facets or None,
+            output_facets=None if linked is None else {"lodeline_rows": linked},
+            appends=not write.replaces,
         )
 
 
@@ -270,17 +292,34 @@ def reading(recorder: Recorder, original: Any, after: Callable[[Any, int | None]
 
     def lodeline(*args: Any, **kwargs: Any) -> Any:
         outer, local.sql_flow = local.sql_flow, None
+        before, local.sql_rows = local.sql_rows, [] if recorder.rows else None
         try:
             result = original(*args, **kwargs)
         finally:
             flow, local.sql_flow = local.sql_flow, outer
+            rows, local.sql_rows = local.sql_rows, before
         try:
             after(result, flow)
+            if rows:
+                _follow_rows(recorder, result, rows)
         except Exception as error:  # capture's outermost door
             recorder.trouble("sql", error)
         return result
 
     return lodeline
+
+
+def _follow_rows(recorder: Recorder, frame: Any, sources: list[Any]) -> None:
+    """Track the rows of a frame that was made of the result of one query."""
+    from lodeline.capture.row_tracking import TRACKING
+
+    (*others, (source, count)) = sources
+    if source is None:
+        return  # A gap told why.
+    if others or not hasattr(frame, "columns") or len(frame) != count:
+        recorder.gap("rows: frame", "capture", "a frame of other rows than its one query gave")
+        return
+    TRACKING.begin_at(frame, source)
 
 
 def writing(recorder: Recorder, original: Any, after: Callable[[int | None], None]) -> Any:

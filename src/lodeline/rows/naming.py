@@ -80,8 +80,12 @@ class RowNames:
         stated = [digest for _, digest in self._index.keys_of(node) if digest]
         if not stated:
             return plain, None
-        keys = self._keys(stated[0])
-        named = [keys[number] if number < len(keys) else None for number in numbers]
+        # Each event of a run states the keys that were met until then.
+        lists = [self._keys(digest) for digest in stated]
+        named = [
+            next((keys[one] for keys in lists if one < len(keys) and keys[one] is not None), None)
+            for one in numbers
+        ]
         if None not in named:
             return [str(key) for key in named], None
         missing = sum(key is None for key in named)

@@ -278,8 +278,8 @@ FILE_ROW = ("_metadata.file_path", "_metadata.row_index")
 class SparkSpelling(PostgresSpelling):
     """Identities as text, of the columns of declared keys, or of a row's place in its file.
 
-    Numbers that Spark makes up (`monotonically_increasing_id`) bind to nothing: they change with the
-    partitions of a plan.
+    Numbers that Spark makes up (`monotonically_increasing_id`) bind to nothing: they change with
+    the partitions of a plan.
     """
 
     dialect = "spark"

@@ -26,8 +26,8 @@ from sqlglot.errors import SqlglotError
 
 from lodeline.errors import UnsupportedQueryError
 from lodeline.sql.carried import (
-    NUMBER,
     FILE_ROW,
+    NUMBER,
     PREFIX,
     TAG,
     Carried,
