@@ -348,7 +348,7 @@ class PostgresRows:
 
         keys.changed = True
         told = (("change", "rows of the table were changed by another statement of the run"),)
-        nothing = np.full(len(keys.numbers), -1, np.int64)
+        nothing: Any = np.full(len(keys.numbers), -1, np.int64)
         source = Source(memory_anchor())
         rows = len(keys.numbers)
         pending = Pending("change", source, None, nothing, rows, rows, told)
@@ -447,6 +447,9 @@ class _Asked:
             refusal = f"has a key of {', '.join(types[name] for name in key)}"
         text = None if view is None else str(view).strip().rstrip(";")
         dataset = Dataset(self.rows.namespace, f"{self.rows.database}.{home}.{title}")
+        owner = f"{dataset.namespace}:{dataset.name}"
+        if any(self.rows.recorder.privacy.action(owner, name) != "keep" for name in key):
+            refusal = "has a key of columns whose values are not recorded"
         if home in {"pg_catalog", "information_schema"}:
             refusal, text = "belongs to the database itself", None
         return _Table(f"{home}.{title}", dataset, described, key, _true(triggers), refusal, text)

@@ -310,14 +310,17 @@ def reading(recorder: Recorder, original: Any, after: Callable[[Any, int | None]
 
 
 def _follow_rows(recorder: Recorder, frame: Any, sources: list[Any]) -> None:
-    """Track the rows of a frame that was made of the result of one query."""
+    """Track the rows of a frame that was made of the last query's result.
+
+    Those before it are questions of the library's own, about the server or a name.
+    """
     from lodeline.capture.row_tracking import TRACKING
 
-    (*others, (source, count)) = sources
+    source, count = sources[-1]
     if source is None:
         return  # A gap told why.
-    if others or not hasattr(frame, "columns") or len(frame) != count:
-        recorder.gap("rows: frame", "capture", "a frame of other rows than its one query gave")
+    if not hasattr(frame, "columns") or len(frame) != count:
+        recorder.gap("rows: frame", "capture", "a frame of other rows than its query gave")
         return
     TRACKING.begin_at(frame, source)
 

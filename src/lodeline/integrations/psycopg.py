@@ -132,7 +132,9 @@ class _Observer:
         if linking.kind != "insert":
             ran = server.rows_of(cursor.pgresult)
             source = None if ran is None else rows.after_query(linking, server, ran)
-            self._recorder.local.sql_rows[-1] = (source, len(linking.given.rows))
+            reads = self._recorder.local.sql_rows
+            if reads:
+                reads[-1] = (source, len(linking.given.rows))
             self.after_execute(result, args, kwargs)
             return
         linked = rows.after_insert(linking, server, cursor.rowcount)

@@ -773,10 +773,8 @@ def _rewrite_select(select: exp.Select, scope: Scope, rewriter: Rewriter) -> tup
     result = tuple(replace(one, table="", column="", made=None) for one in ids)
     distinct = select.args.get("distinct")
     if isinstance(distinct, exp.Distinct):
-        if distinct.args.get("on") and isinstance(rewriter.spelling, SparkSpelling):
-            raise UnsupportedQueryError("distinct on", "is no grammar of the engine")
         if distinct.args.get("on") and not rewriter.spelling.stars:
-            _check_first_of_each(select)
+            _check_first_of_each(select, rewriter.spelling)
             return result  # The engine itself keeps whole rows.
         if distinct.args.get("on"):
             _keep_first_of_each(select, distinct, rewriter)
@@ -978,7 +976,9 @@ def _count_frames(
     rewriter.frames.append(rewriter.render(outer))
 
 
-def _check_first_of_each(select: exp.Select) -> exp.Order:
+def _check_first_of_each(select: exp.Select, spelling: Spelling) -> exp.Order:
+    if isinstance(spelling, SparkSpelling):
+        raise UnsupportedQueryError("distinct on", "is no grammar of the engine")
     order = select.args.get("order")
     if not isinstance(order, exp.Order) or select.args.get("qualify"):
         raise UnsupportedQueryError("distinct on", "without ORDER BY, or beside QUALIFY")
@@ -989,7 +989,7 @@ def _check_first_of_each(select: exp.Select) -> exp.Order:
 
 def _keep_first_of_each(select: exp.Select, distinct: exp.Distinct, rewriter: Rewriter) -> None:
     """Write DISTINCT ON as a choice of whole rows, so that values and identity are of one row."""
-    order = _check_first_of_each(select)
+    order = _check_first_of_each(select, rewriter.spelling)
     on = distinct.args["on"]
     keys = list(on.expressions) if isinstance(on, exp.Tuple) else [on]
     aliases = {one.alias.lower() for one in select.expressions if isinstance(one, exp.Alias)}

@@ -5,25 +5,23 @@ import os
 import warnings
 
 import pandas as pd
+from sqlalchemy import create_engine
 
 warnings.filterwarnings("ignore", message="pandas only supports SQLAlchemy")
 driver = importlib.import_module(os.environ["DRIVER"])
 c = driver.connect(os.environ["DSN"])
 cur = c.cursor()
-for statement in (
-    "CREATE TABLE customers (id int PRIMARY KEY, name text, country text)",
-    "CREATE TABLE orders (id bigint, customer int, amount numeric, PRIMARY KEY (id))",
-    "CREATE TABLE lines (order_id bigint, place int, item text, PRIMARY KEY (order_id, place))",
-    "CREATE TABLE unkeyed (a int)",
-    "CREATE TABLE totals (customer int PRIMARY KEY, n int, total numeric(12, 1))",
-    "INSERT INTO customers SELECT n, 'name ' || n, CASE WHEN n < 4 THEN 'at' ELSE 'it' END "
-    "FROM generate_series(1, 5) AS n",
-    "INSERT INTO orders SELECT 100 + n, n % 6, n * 1.5 FROM generate_series(0, 19) AS n",
-    "INSERT INTO lines SELECT 100 + n, p, 'item' FROM generate_series(0, 9) AS n, "
-    "generate_series(1, 2) AS p",
-    "INSERT INTO unkeyed VALUES (1), (2)",
-):
-    cur.execute(statement)
+cur.execute("CREATE TABLE customers (id int PRIMARY KEY, name text, country text)")
+cur.execute("CREATE TABLE orders (id bigint, customer int, amount numeric, PRIMARY KEY (id))")
+cur.execute("CREATE TABLE lines (order_id bigint, place int, PRIMARY KEY (order_id, place))")
+cur.execute("CREATE TABLE unkeyed (a int)")
+cur.execute("CREATE TABLE totals (customer int PRIMARY KEY, n int, total numeric(12, 1))")
+cur.execute("INSERT INTO customers SELECT n, 'name ' || n, CASE WHEN n < 4 THEN 'at' ELSE 'it' END "
+            "FROM generate_series(1, 5) AS n")  # fmt: skip
+cur.execute("INSERT INTO orders SELECT 100 + n, n % 6, n * 1.5 FROM generate_series(0, 19) AS n")
+cur.execute("INSERT INTO lines SELECT 100 + n, p FROM generate_series(0, 9) AS n, "
+            "generate_series(1, 2) AS p")  # fmt: skip
+cur.execute("INSERT INTO unkeyed VALUES (1), (2)")
 c.commit()
 
 
@@ -71,11 +69,7 @@ try:
 except driver.Error as error:
     print(type(error).__name__, state())
 c.rollback()
-engine = None
-if os.environ.get("URL"):
-    from sqlalchemy import create_engine
-
-    engine = create_engine(os.environ["URL"])
-    frame = pd.read_sql("SELECT id, name FROM customers WHERE id > 3", engine)
-    frame[frame.id > 4].to_parquet("engine.parquet")
-    print(frame.values.tolist())
+engine = create_engine(os.environ["URL"])
+frame = pd.read_sql("SELECT id, name FROM customers WHERE id > 3", engine)
+frame[frame.id > 4].to_parquet("engine.parquet")
+print(frame.values.tolist())

@@ -123,9 +123,9 @@ def test_what_is_not_applicable_to_postgresql_is_no_grammar_of_it(postgres, name
         rewrite_rows(tree, KeyedCatalog(), dialect="postgres")
 
 
-def test_spark_sql_is_refused_by_name(connection) -> None:
-    with pytest.raises(UnsupportedQueryError, match="spark"):
-        rewrite_rows(parse_query("SELECT a FROM t"), LiveCatalog(connection), dialect="spark")
+def test_a_dialect_that_is_not_written_is_refused_by_name(connection) -> None:
+    with pytest.raises(UnsupportedQueryError, match="mysql"):
+        rewrite_rows(parse_query("SELECT a FROM t"), LiveCatalog(connection), dialect="mysql")
 
 
 def test_the_table_of_operators_and_engines_is_what_these_tests_hold() -> None:
