@@ -110,10 +110,8 @@ producers: $(VENV)/bin/python
 
 $(VENV)-%/installed: tests/producers/%.txt
 	@rm -rf $(VENV)-$*
-	@$(PYTHON) -m venv $(VENV)-$* || { rm -rf $(VENV)-$* \
-		&& $(PYTHON) -m venv --without-pip $(VENV)-$* \
-		&& $(PYTHON) -m pip --python $(VENV)-$*/bin/python install --quiet pip; }
-	@{ $(VENV)-$*/bin/python -m pip install --quiet --no-compile -r $< && touch $@; } \
+	@$(PYTHON) -m venv --without-pip $(VENV)-$*
+	@{ $(BIN)/python -m pip --python $(VENV)-$*/bin/python install --quiet --no-compile -r $< && touch $@; } \
 		|| { echo "not installed: $*; tests that need it will skip"; rm -rf $(VENV)-$*; }
 
 # The frameworks that are observed, with Lodeline beside them as a user installs it. Compiling all
@@ -123,10 +121,8 @@ frameworks: $(VENV)/bin/python
 
 $(FRAMEWORKS): $(VENV)-%/installed: tests/adapters/%.txt
 	@rm -rf $(VENV)-$*
-	@$(PYTHON) -m venv $(VENV)-$* || { rm -rf $(VENV)-$* \
-		&& $(PYTHON) -m venv --without-pip $(VENV)-$* \
-		&& $(PYTHON) -m pip --python $(VENV)-$*/bin/python install --quiet pip; }
-	@{ $(VENV)-$*/bin/python -m pip install --quiet --no-compile --editable . -r $< && touch $@; } \
+	@$(PYTHON) -m venv --without-pip $(VENV)-$*
+	@{ $(BIN)/python -m pip --python $(VENV)-$*/bin/python install --quiet --no-compile --editable . -r $< && touch $@; } \
 		|| { echo "not installed: $*; tests that need it will skip"; rm -rf $(VENV)-$*; }
 
 # Only root on a Debian-like machine installs; elsewhere the tests that need a missing program say
