@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from postgres_servers import Server
     from stores import Place
 
+# Environments of frameworks are installed without byte code. The first program that imports one
+# leaves it behind; a shell that forbids it would have each of hundreds compile pandas anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 VECTORS = Path(os.environ.get("LODELINE_VECTORS") or Path(__file__).parents[2] / "shared/vectors")
 
 

@@ -6,7 +6,6 @@ themselves are imported by whoever talks to them.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +115,8 @@ def kafka_connection(address: Address) -> dict[str, Any]:
             "sasl_plain_password": address.password,
         }
     if protocol.endswith("SSL"):
+        import ssl
+
         try:
             context = ssl.create_default_context(cafile=address.option("ca_file") or None)
             if address.option("cert_file"):
@@ -133,6 +134,8 @@ def nats_connection(address: Address) -> dict[str, Any]:
     options: dict[str, Any] = {}
     scheme = "tls" if address.secure else "nats"
     if address.secure:
+        import ssl
+
         options["tls"] = ssl.create_default_context(cafile=address.option("ca_file") or None)
     if address.option("credentials"):
         options["user_credentials"] = address.option("credentials")

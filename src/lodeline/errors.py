@@ -6,8 +6,7 @@ stable `code`, documented in `docs/reference/errors.md`. Errors pickle, since ru
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 from lodeline.proof.errors import (
     InconsistentTreesError,
@@ -27,10 +26,11 @@ from lodeline.proof.errors import (
     SealError,
     SignatureError,
     UnwitnessedError,
+    fault,
 )
 
 
-@dataclass(eq=False)
+@fault
 class UsageError(LodelineError):
     """The question is malformed; asking it again unchanged cannot help."""
 
@@ -42,7 +42,7 @@ class UsageError(LodelineError):
         return self.message
 
 
-@dataclass(eq=False)
+@fault
 class MalformedOptionsError(UsageError):
     """Options or arguments of a command that it does not take.
 
@@ -59,7 +59,7 @@ class MalformedOptionsError(UsageError):
         return f"{self.command} --help"
 
 
-@dataclass(eq=False)
+@fault
 class CouldNotTellError(LodelineError):
     """Neither yes nor no: the store is unreachable, or evidence is missing."""
 
@@ -67,7 +67,7 @@ class CouldNotTellError(LodelineError):
     exit_status: ClassVar[int] = 3
 
 
-@dataclass(eq=False)
+@fault
 class InvalidInputError(LodelineError):
     """Foreign bytes that do not say what they claim; refused with the path of the fault."""
 
@@ -75,21 +75,21 @@ class InvalidInputError(LodelineError):
     exit_status: ClassVar[int] = 1
 
 
-@dataclass(eq=False)
+@fault
 class MalformedFacetError(InvalidInputError):
     """A facet that does not match its schema. The fold turns it into a gap; nobody else sees it."""
 
     code: ClassVar[str] = "invalid.facet"
 
 
-@dataclass(eq=False)
+@fault
 class MalformedIdentifierError(UsageError):
     """A node identifier that is not in the canonical form."""
 
     code: ClassVar[str] = "usage.identifier"
 
 
-@dataclass(eq=False)
+@fault
 class AmbiguousIdentifierError(UsageError):
     """A raw identifier that several known nodes answer to."""
 
@@ -100,7 +100,7 @@ class AmbiguousIdentifierError(UsageError):
         return self.message + "\n  " + "\n  ".join(self.candidates)
 
 
-@dataclass(eq=False)
+@fault
 class UnknownNodeError(NoError):
     """No node of that name is known at the position asked about."""
 
@@ -115,7 +115,7 @@ class UnknownNodeError(NoError):
         return text
 
 
-@dataclass(eq=False)
+@fault
 class UnknownEntryError(NoError):
     """The catalogue has no such namespace, source, version, field or run."""
 
@@ -127,7 +127,7 @@ class UnknownEntryError(NoError):
         return f"{self.what} '{self.name}' not found."
 
 
-@dataclass(eq=False)
+@fault
 class UnknownPageError(NoError):
     """The service has nothing at that path."""
 
@@ -138,14 +138,14 @@ class UnknownPageError(NoError):
         return f"{self.path} is not served here"
 
 
-@dataclass(eq=False)
+@fault
 class RunTakenError(UsageError):
     """The identifier belongs to a run of another job."""
 
     code: ClassVar[str] = "usage.run_taken"
 
 
-@dataclass(eq=False)
+@fault
 class StoreUnreachableError(CouldNotTellError):
     """The store or the server does not answer."""
 
@@ -157,7 +157,7 @@ class StoreUnreachableError(CouldNotTellError):
         return f"cannot reach {self.url}: {self.reason}"
 
 
-@dataclass(eq=False)
+@fault
 class UpstreamError(CouldNotTellError):
     """A model server behind the proxy does not answer, or not in HTTP."""
 
@@ -170,7 +170,7 @@ class UpstreamError(CouldNotTellError):
         return f"{self.url}: {self.reason}"
 
 
-@dataclass(eq=False)
+@fault
 class StoreLostError(StoreUnreachableError):
     """The connection to the database was lost; asking again makes a new one."""
 
@@ -180,7 +180,7 @@ class StoreLostError(StoreUnreachableError):
         return f"lost the connection to {self.url}: {self.reason}"
 
 
-@dataclass(eq=False)
+@fault
 class NotYetFoldedError(CouldNotTellError):
     """The view does not hold the position asked about yet."""
 
@@ -197,7 +197,7 @@ class NotYetFoldedError(CouldNotTellError):
         return "lodeline rebuild"
 
 
-@dataclass(eq=False)
+@fault
 class MissingPredictionError(CouldNotTellError):
     """An identifier of a reserved block whose prediction is not, or not yet, recorded.
 
@@ -231,7 +231,7 @@ class MissingPredictionError(CouldNotTellError):
         return "lodeline flush" if self.reason == "pending" else None
 
 
-@dataclass(eq=False)
+@fault
 class QueueFullError(CouldNotTellError):
     """The writer is behind; the events were not taken. Sending them again later is safe."""
 
@@ -242,7 +242,7 @@ class QueueFullError(CouldNotTellError):
         return f"{self.waiting} events wait for the writer; send again later"
 
 
-@dataclass(eq=False)
+@fault
 class BusyError(CouldNotTellError):
     """The service has as much in hand as it will hold. Sending the request again later is safe."""
 
@@ -253,28 +253,28 @@ class BusyError(CouldNotTellError):
         return f"{self.reason}; send again later"
 
 
-@dataclass(eq=False)
+@fault
 class MalformedRequestError(UsageError):
     """What a client sent is not HTTP/1.1."""
 
     code: ClassVar[str] = "usage.http"
 
 
-@dataclass(eq=False)
+@fault
 class SlowClientError(UsageError):
     """A client took too long over a request, so its connection was closed."""
 
     code: ClassVar[str] = "usage.too_slow"
 
 
-@dataclass(eq=False)
+@fault
 class HeadTooLargeError(UsageError):
     """The target and header fields of a request are too large together."""
 
     code: ClassVar[str] = "usage.head_too_large"
 
 
-@dataclass(eq=False)
+@fault
 class TooManyStreamsError(CouldNotTellError):
     """As many listen to the service's events as it serves; others wait until one leaves."""
 
@@ -285,7 +285,7 @@ class TooManyStreamsError(CouldNotTellError):
         return f"{self.streams_max} listen already; listen again later"
 
 
-@dataclass(eq=False)
+@fault
 class StoppingError(CouldNotTellError):
     """The service is stopping; the events were not taken."""
 
@@ -295,8 +295,7 @@ class StoppingError(CouldNotTellError):
         return "the service is stopping"
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One fault of the settings.
 
     Attributes:
@@ -311,26 +310,24 @@ class Problem:
         return f"{self.where}: {self.message}" if self.where else self.message
 
 
-@dataclass(eq=False)
 class ConfigurationError(UsageError):
     """Settings of the service that are unknown, or that make no sense; all of them at once."""
 
     code: ClassVar[str] = "usage.configuration"
-    message: str = field(init=False)
-    problems: tuple[Problem, ...]
 
-    def __post_init__(self) -> None:
-        self.message = "\n  ".join(str(problem) for problem in self.problems)
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n  ".join(str(problem) for problem in problems))
+        self.problems = problems
 
 
-@dataclass(eq=False)
+@fault
 class UnprotectedAddressError(UsageError):
     """An address beyond loopback, without authentication to protect it."""
 
     code: ClassVar[str] = "usage.unprotected_address"
 
 
-@dataclass(eq=False)
+@fault
 class UnauthenticatedError(CouldNotTellError):
     """The service asks for a key, and got none, or one that does not count.
 
@@ -352,7 +349,7 @@ class UnauthenticatedError(CouldNotTellError):
         return "lodeline key create, then set LODELINE_API_KEY"
 
 
-@dataclass(eq=False)
+@fault
 class ForbiddenError(CouldNotTellError):
     """The caller is known, and may not do or see this.
 
@@ -369,7 +366,7 @@ class ForbiddenError(CouldNotTellError):
         return f"not allowed: {self.reason}"
 
 
-@dataclass(eq=False)
+@fault
 class UnknownApiKeyError(NoError):
     """No API key has that identifier or name."""
 
@@ -385,7 +382,7 @@ class UnknownApiKeyError(NoError):
         return "lodeline key list"
 
 
-@dataclass(eq=False)
+@fault
 class AddressInUseError(CouldNotTellError):
     """The address cannot be listened on."""
 
@@ -397,7 +394,7 @@ class AddressInUseError(CouldNotTellError):
         return f"cannot listen on {self.address}: {self.reason}"
 
 
-@dataclass(eq=False)
+@fault
 class MissingExtraError(CouldNotTellError):
     """A part of Lodeline that is not installed here."""
 
@@ -471,7 +468,7 @@ class InvalidEventError(InvalidInputError):
         return f"{self.message} (at {self.path or 'the document'}, {self.code})"
 
 
-@dataclass(eq=False)
+@fault
 class StoreFullError(CouldNotTellError):
     """No room left where the store lives; the transaction was undone whole, earlier ones stand."""
 
@@ -488,7 +485,7 @@ class StoreFullError(CouldNotTellError):
         return "free space on that file system and send the batch again"
 
 
-@dataclass(eq=False)
+@fault
 class StoreCorruptError(CouldNotTellError):
     """The database is not what Lodeline wrote, or is damaged, or of another format version."""
 
@@ -505,7 +502,7 @@ class StoreCorruptError(CouldNotTellError):
         return "lodeline verify"
 
 
-@dataclass(eq=False)
+@fault
 class DamagedBackupError(CouldNotTellError):
     """A folder that is no whole backup, or one that was changed; nothing was restored from it."""
 
@@ -517,7 +514,7 @@ class DamagedBackupError(CouldNotTellError):
         return f"cannot restore from {self.path}: {self.reason}"
 
 
-@dataclass(eq=False)
+@fault
 class KeyMissingError(CouldNotTellError):
     """The log's private keys are not where the store expects them, so nothing can be appended."""
 
@@ -533,7 +530,7 @@ class KeyMissingError(CouldNotTellError):
         return "restore the key files from a backup"
 
 
-@dataclass(eq=False)
+@fault
 class UnknownBlobError(NoError):
     """No blob of that digest is stored."""
 
@@ -544,7 +541,7 @@ class UnknownBlobError(NoError):
         return f"no blob {self.digest}"
 
 
-@dataclass(eq=False)
+@fault
 class UnknownDeadLetterError(NoError):
     """No unresolved dead letter has that number."""
 
@@ -560,7 +557,7 @@ class UnknownDeadLetterError(NoError):
         return "lodeline dead-letter list"
 
 
-@dataclass(eq=False)
+@fault
 class MissingBytesError(CouldNotTellError):
     """The bytes of a refused input were too many to keep."""
 
@@ -571,7 +568,7 @@ class MissingBytesError(CouldNotTellError):
         return f"the bytes of dead letter {self.letter_id} were too many to keep"
 
 
-@dataclass(eq=False)
+@fault
 class UnknownPositionError(NoError):
     """The log has no entry or tree of that position or size."""
 
@@ -583,7 +580,7 @@ class UnknownPositionError(NoError):
         return f"position {self.position} lies outside the log of {self.size} entries"
 
 
-@dataclass(eq=False)
+@fault
 class MapNotKeptError(CouldNotTellError):
     """An earlier map of the log that is too large to be computed again at a question."""
 
@@ -594,7 +591,7 @@ class MapNotKeptError(CouldNotTellError):
         return f"the map at entry {self.position} is not kept; only the newest is proven at once"
 
 
-@dataclass(eq=False)
+@fault
 class UnknownCheckpointError(NoError):
     """No checkpoint was signed at that size."""
 
@@ -611,7 +608,7 @@ class UnknownCheckpointError(NoError):
         return "lodeline log checkpoint"
 
 
-@dataclass(eq=False)
+@fault
 class UnknownSegmentError(NoError):
     """The store holds no segment of that identifier."""
 
@@ -623,7 +620,7 @@ class UnknownSegmentError(NoError):
         return f"no segment {self.segment}; here is {', '.join(self.known)}"
 
 
-@dataclass(eq=False)
+@fault
 class OtherLogError(NoError):
     """A folder holds the files of another log, or of one that this log is no extension of."""
 
@@ -640,7 +637,7 @@ class OtherLogError(NoError):
         return "lodeline log fsck tells what it holds; export to an empty folder otherwise"
 
 
-@dataclass(eq=False)
+@fault
 class FolderBusyError(CouldNotTellError):
     """Another process publishes to the same folder."""
 
@@ -651,7 +648,7 @@ class FolderBusyError(CouldNotTellError):
         return f"another export writes to {self.folder}"
 
 
-@dataclass(eq=False)
+@fault
 class FolderUnreachableError(CouldNotTellError):
     """A folder, bucket or web server with a log's files cannot be read or written."""
 
@@ -663,7 +660,7 @@ class FolderUnreachableError(CouldNotTellError):
         return f"cannot use {self.folder}: {self.reason}"
 
 
-@dataclass(eq=False)
+@fault
 class NoAnswerError(CouldNotTellError):
     """A service that is not ours gave no whole answer: unreachable, too slow, or endless."""
 
@@ -675,7 +672,7 @@ class NoAnswerError(CouldNotTellError):
         return f"no answer from {self.url}: {self.reason}"
 
 
-@dataclass(eq=False)
+@fault
 class WitnessUnavailableError(CouldNotTellError):
     """A witness did not answer, or not with its cosignature. Asking again later may help."""
 
@@ -687,7 +684,7 @@ class WitnessUnavailableError(CouldNotTellError):
         return f"witness {self.url}: {self.reason}"
 
 
-@dataclass(eq=False)
+@fault
 class WitnessRefusedError(NoError):
     """A witness does not know this log, or not the key that signs its checkpoints."""
 
@@ -705,7 +702,7 @@ class WitnessRefusedError(NoError):
         return "give the witness's operator the log's vkey: `lodeline log checkpoint --json`"
 
 
-@dataclass(eq=False)
+@fault
 class WitnessConflictError(NoError):
     """A witness has cosigned a tree that this log does not extend: cut back, or forked."""
 
@@ -722,7 +719,7 @@ class WitnessConflictError(NoError):
         return "stop appending; compare with backups and kept checkpoints: `lodeline verify`"
 
 
-@dataclass(eq=False)
+@fault
 class TimestampUnavailableError(CouldNotTellError):
     """A timestamping authority did not answer, or not with a timestamp."""
 
@@ -734,7 +731,7 @@ class TimestampUnavailableError(CouldNotTellError):
         return f"timestamping authority {self.url}: {self.reason}"
 
 
-@dataclass(eq=False)
+@fault
 class TimestampMismatchError(NoError):
     """A timestamp that is not of this checkpoint, or does not verify."""
 
@@ -769,7 +766,7 @@ EVENT_FAULTS: Final = {
 }
 
 
-@dataclass(eq=False)
+@fault
 class StreamUnreachableError(CouldNotTellError):
     """A broker or a folder that events come from does not answer; nothing of it is acknowledged."""
 
@@ -781,7 +778,7 @@ class StreamUnreachableError(CouldNotTellError):
         return f"cannot take from {self.source}: {self.reason}"
 
 
-@dataclass(eq=False)
+@fault
 class CannotReplayError(CouldNotTellError):
     """What the record or this machine holds is not enough to run it again."""
 
@@ -792,7 +789,7 @@ class CannotReplayError(CouldNotTellError):
         return f"cannot replay: {self.reason}"
 
 
-@dataclass(eq=False)
+@fault
 class DemoError(CouldNotTellError):
     """A step of the demo failed, so there is nothing to show."""
 
@@ -804,7 +801,7 @@ class DemoError(CouldNotTellError):
         return f"the demo stopped at {self.step}: {self.said}"
 
 
-@dataclass(eq=False)
+@fault
 class DeliveryError(CouldNotTellError):
     """Records could not be delivered now; they stay in the spool.
 
@@ -823,7 +820,7 @@ class DeliveryError(CouldNotTellError):
         return f"cannot deliver to {self.url}: {self.reason}"
 
 
-@dataclass(eq=False)
+@fault
 class OutOfTimeError(CouldNotTellError):
     """The time given for an act is over; what was not done can be done later."""
 
@@ -834,7 +831,7 @@ class OutOfTimeError(CouldNotTellError):
         return f"out of time while {self.act}"
 
 
-@dataclass(eq=False)
+@fault
 class UnsupportedQueryError(InvalidInputError):
     """A query with an operator that the analysis of SQL does not follow."""
 
@@ -846,7 +843,7 @@ class UnsupportedQueryError(InvalidInputError):
         return f"{self.operator}: {self.detail}" if self.detail else self.operator
 
 
-@dataclass(eq=False)
+@fault
 class UnfollowedRowsError(CouldNotTellError):
     """What an operation on a table does to its rows is not certain; capture makes a gap of it."""
 
@@ -857,7 +854,7 @@ class UnfollowedRowsError(CouldNotTellError):
         return self.reason
 
 
-@dataclass(eq=False)
+@fault
 class MissingLinksError(CouldNotTellError):
     """The blob with the links of a row step is not in the store.
 
@@ -881,7 +878,7 @@ class MissingLinksError(CouldNotTellError):
         return "lodeline flush" if self.reason == "pending" else None
 
 
-@dataclass(eq=False)
+@fault
 class FileChangedError(CouldNotTellError):
     """The values of rows are not at hand: the file is gone, or has other bytes now."""
 
@@ -893,7 +890,7 @@ class FileChangedError(CouldNotTellError):
         return f"{self.path}: {self.reason}"
 
 
-@dataclass(eq=False)
+@fault
 class NoCohortError(CouldNotTellError):
     """The population behind a decision is not in the record."""
 
@@ -904,7 +901,7 @@ class NoCohortError(CouldNotTellError):
         return f"{self.node_id}: no model is recorded for its deployment"
 
 
-@dataclass(eq=False)
+@fault
 class UnreadableFileError(CouldNotTellError):
     """A file that was named cannot be read."""
 
@@ -916,7 +913,7 @@ class UnreadableFileError(CouldNotTellError):
         return f"{self.path}: {self.reason or 'cannot be read'}"
 
 
-@dataclass(eq=False)
+@fault
 class EvidenceError(CouldNotTellError):
     """Evidence for an answer cannot be put together: the entries alone do not give the answer."""
 
@@ -932,7 +929,7 @@ class EvidenceError(CouldNotTellError):
         return "lodeline verify; lodeline rebuild"
 
 
-@dataclass(eq=False)
+@fault
 class DigestMismatchError(InvalidInputError):
     """Bytes that were announced under another digest than theirs."""
 
@@ -944,7 +941,7 @@ class DigestMismatchError(InvalidInputError):
         return f"announced as {self.stated}, the bytes have {self.computed}"
 
 
-@dataclass(eq=False)
+@fault
 class MissingDigestError(CouldNotTellError):
     """The record does not hold the digest of the bytes, so no statement can be made about them."""
 
@@ -955,7 +952,7 @@ class MissingDigestError(CouldNotTellError):
         return f"{self.node_id}: the record holds no SHA-256 of its bytes"
 
 
-@dataclass(eq=False)
+@fault
 class SigningKeyError(CouldNotTellError):
     """A key that was named for signing or verifying is not there, exposed, or not a key.
 
@@ -979,7 +976,7 @@ class SigningKeyError(CouldNotTellError):
         return None
 
 
-@dataclass(eq=False)
+@fault
 class UnsignableFileError(NoError):
     """A file of a model folder that cannot stand in a signed manifest."""
 
@@ -991,7 +988,7 @@ class UnsignableFileError(NoError):
         return f"{self.path}: {self.reason}"
 
 
-@dataclass(eq=False)
+@fault
 class ChangedModelError(NoError):
     """The files of a model folder are not those that were signed."""
 

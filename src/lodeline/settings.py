@@ -9,7 +9,6 @@ service alone stand in `server/configuration.py`.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -394,6 +393,9 @@ def _tool_table(path: Path) -> dict[str, object] | None:
 
 
 def _read(path: Path) -> dict[str, object]:
+    # Only here: most runs have no file to read.
+    import tomllib
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

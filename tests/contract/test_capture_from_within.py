@@ -184,6 +184,32 @@ def test_capture_loads_nothing_heavy_into_a_program_that_does_nothing(folder: Pa
     assert seen.stdout == "[]\n"
 
 
+def test_what_observes_pandas_loads_no_reader_of_sql_until_a_statement_runs(folder: Path) -> None:
+    seen = python(
+        folder,
+        "import pandas, sys\n"
+        "heavy = {'sqlglot', 'msgspec', 'lodeline.errors', 'lodeline.sql'}\n"
+        "print(sorted(heavy & sys.modules.keys()))\n"
+        "print('lodeline.integrations.pandas' in sys.modules)\n",
+    )
+    assert seen.stdout == "[]\nTrue\n"
+
+
+def test_the_runner_loads_nothing_that_a_small_run_has_no_use_for(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "lodeline", "run", "--store", "s", "--", "true"],
+        env=environment(),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "lodeline.ingest.acceptance" in loaded
+    useless = {"importlib.metadata", "tomllib", "ssl", "gzip", "concurrent.futures", "logging"}
+    assert not loaded & {*useless, "email.message", "asyncio", "sqlglot", "numpy", "pyarrow"}
+
+
 def test_a_sitecustomize_that_was_there_before_still_runs(folder: Path) -> None:
     site = folder / "site"
     site.mkdir()

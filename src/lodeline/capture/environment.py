@@ -66,7 +66,7 @@ def describe_environment(
             "implementation": str(header.get("implementation", "")),
             "version": str(header.get("version", "")),
         },
-        "platform": platform.platform(),
+        "platform": _platform(),
         "packages": list_packages(tuple(header.get("path", ()))),
         "variables": {
             name: redact_value(name, environment[name])
@@ -83,6 +83,19 @@ def describe_environment(
     if ci is not None:
         facet["ci"] = ci
     return facet
+
+
+def _platform() -> str:
+    """What `platform.platform()` says, without the process that it starts to ask for a processor.
+
+    On Linux it names the processor only where that is not the machine, which `uname -p` does not
+    say there.
+    """
+    if platform.system() != "Linux":
+        return platform.platform()
+    library = "".join(platform.libc_ver())
+    parts = [platform.system(), platform.release(), platform.machine(), "with", library]
+    return "-".join(part for part in parts if part).replace(" ", "_")
 
 
 @lru_cache(maxsize=32)

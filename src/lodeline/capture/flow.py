@@ -30,29 +30,34 @@ PLAIN: Final = frozenset({int, float, str, bool, bytes, complex, type(None), typ
 
 
 # `id` raises an audit event on each call; the default hash is the identity, too, and raises none.
-_identity: Final[Callable[[object], int]] = object.__hash__
+identity: Final[Callable[[object], int]] = object.__hash__
 
 
-class _Tag(weakref.ref[object]):
-    """A weak reference that carries what is known of its object."""
-
-    __slots__ = ("flow", "key")
-    flow: int
-    key: int
+# So many entries of objects that are gone may stand among the known ones, and as many more as
+# there are objects that live.
+_GONE_MAX: Final = 1_000
 
 
 class Flow:
-    """The flows of all objects of this process."""
+    """The flows of all objects of this process.
+
+    Attributes:
+        read_so_far: everything that was read.
+        known: identity -> a weak reference, and the flow of its object. Entries of objects that
+            are gone are taken out when there are many: a callback for each would cost more than
+            all else about a tag.
+        known_max: when that is done.
+        kinds: type -> `None` (holds no data), or a function giving the object that holds its data;
+            `itself` where that is the object.
+    """
 
     def __init__(self) -> None:
         self.read_so_far = 0
+        self.known: dict[int, tuple[weakref.ref[object], int]] = {}
+        self.known_max = _GONE_MAX
+        self.kinds: dict[type, Callable[[object], object] | None] = {}
         self._numbers: dict[Dataset, int] = {}
         self._datasets: list[Dataset] = []
-        self._known: dict[int, _Tag] = {}
-        # Bound once: each tag holds it.
-        self._forget_tag = self._forget
-        # type -> None (holds no data), or a function giving the object that holds its data.
-        self._kinds: dict[type, Callable[[object], object] | None] = {}
         self._frames: tuple[type, ...] = ()
         self._carriers: list[tuple[type, Callable[[object], object]]] = []
 
@@ -91,26 +96,30 @@ class Flow:
     def holds_data(self, *types: type) -> None:
         """Declare types whose instances carry data: frames, tables, arrays."""
         self._frames += types
-        self._kinds.clear()
+        self.kinds.clear()
 
     def carries(self, kind: type, holder: Callable[[object], object]) -> None:
         """Declare a type that stands for another object's data, as a group-by does."""
         self._carriers.append((kind, holder))
-        self._kinds.clear()
+        self.kinds.clear()
 
     def tag(self, thing: object, flow: int) -> None:
         """Remember the flow of an object that can be referred to weakly."""
         try:
-            tag = _Tag(thing, self._forget_tag)
+            self.known[identity(thing)] = (weakref.ref(thing), flow)
         except TypeError:
             return
-        tag.flow = flow
-        tag.key = key = _identity(thing)
-        self._known[key] = tag
+        if len(self.known) >= self.known_max:
+            self.sweep()
 
-    def _forget(self, tag: weakref.ref[object]) -> None:
-        assert isinstance(tag, _Tag)
-        self._known.pop(tag.key, None)
+    def sweep(self) -> None:
+        """Forget the objects that are gone."""
+        known = self.known
+        for key, tag in list(known.items()):
+            # Another thread may have put a new object there meanwhile.
+            if tag[0]() is None and known.get(key) is tag:
+                known.pop(key, None)
+        self.known_max = 2 * len(known) + _GONE_MAX
 
     def read_since(self, before: int) -> int:
         """What was read while a call ran, as a bound: a function given to it may have read."""
@@ -122,8 +131,8 @@ class Flow:
         kind = type(thing)
         if kind in PLAIN:
             return False
-        holder = self._kinds[kind] if kind in self._kinds else self._classify(kind)
-        return holder is _itself
+        holder = self.kinds[kind] if kind in self.kinds else self._classify(kind)
+        return holder is itself
 
     def receiver(self, thing: object) -> object | None:
         """What a flow can be remembered for in a result: itself, or the data that it stands for.
@@ -134,8 +143,8 @@ class Flow:
         kind = type(thing)
         if kind in PLAIN:
             return None
-        holder = self._kinds[kind] if kind in self._kinds else self._classify(kind)
-        if holder is None or holder is _itself:
+        holder = self.kinds[kind] if kind in self.kinds else self._classify(kind)
+        if holder is None or holder is itself:
             return None if holder is None else thing
         subject = self.subject(thing)
         return subject if self.find(subject) is None and self.is_data(subject) else None
@@ -144,16 +153,16 @@ class Flow:
         """The object that holds the data: itself, or what a carrier stands for."""
         for _ in range(8):
             kind = type(thing)
-            holder = self._kinds[kind] if kind in self._kinds else self._classify(kind)
-            if holder is None or holder is _itself:
+            holder = self.kinds[kind] if kind in self.kinds else self._classify(kind)
+            if holder is None or holder is itself:
                 break
             thing = holder(thing)
         return thing
 
     def find(self, thing: object) -> int | None:
         """The flow that was remembered for an object, or that its holder's is."""
-        tag = self._known.get(_identity(thing))
-        return None if tag is None or tag() is not thing else tag.flow
+        tag = self.known.get(identity(thing))
+        return None if tag is None or tag[0]() is not thing else tag[1]
 
     def of(self, thing: object, *, data: bool = False, depth: int = 0) -> int:
         """The flow of anything: an operand, an argument, a list of frames.
@@ -167,16 +176,16 @@ class Flow:
         kind = type(thing)
         if kind in PLAIN:
             return 0
-        tag = self._known.get(_identity(thing))
-        if tag is not None and tag() is thing:
-            return tag.flow
+        tag = self.known.get(identity(thing))
+        if tag is not None and tag[0]() is thing:
+            return tag[1]
         if kind in {list, tuple, dict, set, frozenset}:
             return self._of_members(thing, data=data, depth=depth)
         if kind is FunctionType:
             return self._of_function(thing, depth)
         if kind is MethodType or kind is BuiltinFunctionType:
             return self.of(getattr(thing, "__self__", None), depth=depth + 1) if depth < 3 else 0
-        holder = self._kinds[kind] if kind in self._kinds else self._classify(kind)
+        holder = self.kinds[kind] if kind in self.kinds else self._classify(kind)
         if holder is None:
             return 0
         held = holder(thing)
@@ -198,13 +207,13 @@ class Flow:
     def _classify(self, kind: type) -> Callable[[object], object] | None:
         holder: Callable[[object], object] | None = None
         if issubclass(kind, self._frames):
-            holder = _itself
+            holder = itself
         else:
             for carrier, function in self._carriers:
                 if issubclass(kind, carrier):
                     holder = function
                     break
-        self._kinds[kind] = holder
+        self.kinds[kind] = holder
         return holder
 
     def _of_members(self, thing: object, *, data: bool, depth: int) -> int:
@@ -262,5 +271,6 @@ def _is_written_in_code(members: list[object]) -> bool:
     return all(member in constants for member in members)
 
 
-def _itself(thing: object) -> object:
+def itself(thing: object) -> object:
+    """The holder of types that hold their data themselves."""
     return thing

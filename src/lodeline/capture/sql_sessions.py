@@ -8,12 +8,10 @@ never come here, and of a statement's text only the form without its literals is
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lodeline.capture.datasets import Dataset
 from lodeline.capture.recorder import Recorder
-from lodeline.errors import UnsupportedQueryError
 from lodeline.limits import SQL_STATEMENTS_MAX, SQL_TEXT_MAX
 
 if TYPE_CHECKING:
@@ -25,14 +23,13 @@ if TYPE_CHECKING:
 RowsFacet = dict[str, Any] | None
 
 
-@dataclass
 class _Written:
     """What is known to have flowed into a table so far."""
 
-    flow: int = 0
-    fields: dict[str, tuple[InputField, ...]] = field(default_factory=dict)
-    indirect: tuple[InputField, ...] = ()
-    traced: bool = True
+    def __init__(self) -> None:
+        self.flow = 0
+        self.fields: dict[str, tuple[InputField, ...]] = {}
+        self.indirect: tuple[InputField, ...] = ()
 
 
 class SqlSession:
@@ -150,7 +147,9 @@ class SqlSession:
         return known
 
     def _read(self, text: str) -> list[Effects]:
+        # Only here, and a third of a second: pandas loads this module, and mostly reads files.
         from lodeline.capture.sql_statements import effects_of, readable_text
+        from lodeline.errors import UnsupportedQueryError
         from lodeline.sql import mask_literals, parse_statements
 
         masked = mask_literals(text[:SQL_TEXT_MAX], dialect=self.dialect)

@@ -5,6 +5,7 @@ Each event keeps its own bytes, so that validation sees what was sent.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -14,16 +15,19 @@ from lodeline.limits import BATCH_EVENTS_MAX
 
 _ANY: Final = msgspec.json.Decoder(msgspec.Raw)
 _LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
-# An array with one member more stops the parser there: "[0,0,…" must not become a million objects.
-_BOUNDED: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(
-    msgspec.defstruct(
-        "BoundedBatch",
-        [(f"event_{i}", msgspec.Raw, msgspec.Raw(b"")) for i in range(BATCH_EVENTS_MAX)],
-        array_like=True,
-        forbid_unknown_fields=True,
-        gc=False,
+
+
+@cache
+def _bounded() -> msgspec.json.Decoder[Any]:
+    # An array with one member more stops the parser there: "[0,0,…" must not become a million
+    # objects.
+    # Made when a batch needs it: its thousands of fields take longer than all of a small delivery.
+    members = [(f"event_{i}", msgspec.Raw, msgspec.Raw(b"")) for i in range(BATCH_EVENTS_MAX)]
+    return msgspec.json.Decoder(
+        msgspec.defstruct(
+            "BoundedBatch", members, array_like=True, forbid_unknown_fields=True, gc=False
+        )
     )
-)
 
 
 def split_batch(body: bytes) -> list[bytes]:
@@ -49,7 +53,9 @@ def _split_array(text: bytes) -> list[bytes]:
         # Between n events stand n - 1 commas, and more within them.
         if text.count(b",") < BATCH_EVENTS_MAX:
             return [bytes(raw) for raw in _LIST.decode(text)]
-        return [bytes(raw) for raw in msgspec.structs.astuple(_BOUNDED.decode(text)) if bytes(raw)]
+        return [
+            bytes(raw) for raw in msgspec.structs.astuple(_bounded().decode(text)) if bytes(raw)
+        ]
     except msgspec.ValidationError as error:
         raise _too_many() from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

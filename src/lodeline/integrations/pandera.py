@@ -47,16 +47,17 @@ class _Observer:
         local, observer = self._recorder.local, self
 
         def lodeline(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if local.depth:
+            state = local.state
+            if state.depth:
                 return original(self, *args, **kwargs)
-            local.depth = 1
+            state.depth = 1
             try:
                 result = original(self, *args, **kwargs)
             except Exception as error:
                 observer.checked(self, args, kwargs, error)
                 raise
             finally:
-                local.depth = 0
+                state.depth = 0
             observer.checked(self, args, kwargs, None, result)
             return result
 

@@ -454,7 +454,7 @@ class _Folds(threading.local):
         seed = plain(getattr(splitter, "random_state", None))
         if isinstance(seed, int):
             facet["seed"] = seed
-        if self._recorder.local.depth:
+        if self._recorder.local.state.depth:
             # A call inside an estimator's call: only that one knows whether it is worth telling.
             self._waiting = [*self._waiting[1 - FOLDS_MAX :], facet]
             return

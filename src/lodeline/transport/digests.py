@@ -14,7 +14,6 @@ import os
 import time
 import zlib
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -178,6 +177,9 @@ class Hasher:
         threads = min(DIGEST_THREADS_MAX, os.cpu_count() or 1, len(states))
         if threads < 2:
             return [self.digest(state) for state in states]
+        # Only here: most runs write a file or two.
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(self.digest, states))
 

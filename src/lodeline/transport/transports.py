@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
 from pkgutil import resolve_name
 from typing import Final, Protocol, cast
 
 from lodeline.brokers import shown_broker
+from lodeline.entry_points import find_entry_points
 from lodeline.errors import MissingExtraError, UsageError
 from lodeline.settings import shown_store
 
@@ -67,16 +67,14 @@ def open_transport(url: str) -> Transport:
     """
     scheme = url.partition(":")[0].lower()
     name = _SCHEMES.get(scheme, scheme)
-    found = list(entry_points(group=GROUP, name=name))
-    if found:
-        factory = _load(found[0].value, name)
-    elif name in BUILT_IN:
-        factory = _load(BUILT_IN[name], name)
-    else:
+    # The built-in ones need no search.
+    target = BUILT_IN.get(name) or find_entry_points(GROUP).get(name)
+    if target is None:
         raise UsageError(
             f"no transport for {url!r}; write sqlite:///…, postgresql://…, http://…, "
             "kafka://… or nats://…"
         )
+    factory = _load(target, name)
     return cast("Callable[[str], Transport]", factory)(url)
 
 
