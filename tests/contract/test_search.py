@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -15,8 +15,11 @@ from lodeline.limits import SEARCH_MATCHES_MAX
 from lodeline.model import NodeId
 from lodeline.query import ask
 from lodeline.query.search_index import catch_up, index_state
+from lodeline.query.search_terms import mark
 from lodeline.store import Segment, SqlSegment, open_segment
+from lodeline.store.connections import Connection
 from lodeline.store.erasing import erase
+from lodeline.store.search_tables import search_tables
 from postgres_servers import Server
 from stores import Place
 
@@ -333,6 +336,62 @@ def test_more_matches_than_are_ranked_are_said_to_be_more(indexed: SqlSegment) -
     # The bound cuts off the worst, never the name itself.
     assert answer["results"][0]["name"] == "zz.many"
     assert ask(indexed, "search", {"q": "orders"})["total_exact"] is True
+
+
+def test_postgresql_reads_only_documents_that_have_the_words(
+    tmp_path: Path, postgres_of: Callable[[str], Server]
+) -> None:
+    place = place_of("postgres15", tmp_path, postgres_of)
+    opened = place.open()
+    # The word stands in every namespace, in few names and in no column.
+    others = [dataset(f"other_{number}", namespace="warehouse") for number in range(300)]
+    named = [dataset(f"warehouse_{number}", columns({"name": "id"})) for number in range(5)]
+    accept(opened, [event(*others, *named)])
+    assert catch_up(opened, seconds=60)
+    groups = [["warehouse", *(f"warehouse{number}" for number in range(60))]]
+    with opened.reading() as connection:
+        asked = Asked(connection)
+        found = search_tables(connection).find(
+            cast(Connection, asked), groups, fields=["own"], marks=[mark("n", "db")], limit=100
+        )
+        assert len(found) == 5
+        selects = [one for one in asked.statements if one[0].startswith("SELECT")]
+        connection.execute("SET LOCAL enable_seqscan = off")
+        plans = [
+            node
+            for sql, values in selects
+            for (plan,) in connection.execute(
+                f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}", values
+            ).fetchall()
+            for node in nodes_of(plan[0]["Plan"])
+        ]
+    # Weights would be looked up in each of the three hundred.
+    assert {one["Node Type"] for one in plans} <= {
+        *("Limit", "Bitmap Heap Scan", "BitmapOr", "BitmapAnd", "Bitmap Index Scan")
+    }
+    # What the rarest list has is looked at, and nothing else.
+    assert sum(one.get("Rows Removed by Filter", 0) for one in plans) <= 5
+    assert sum(one.get("Rows Removed by Index Recheck", 0) for one in plans) == 0
+    opened.close()
+    place.drop()
+
+
+class Asked:
+    """Passes statements on, and notes them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.statements: list[tuple[str, Any]] = []
+        self._connection = connection
+
+    def execute(self, sql: str, values: Any = ()) -> Any:
+        self.statements.append((sql, values))
+        return self._connection.execute(sql, values)
+
+
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes_of(below)
 
 
 def test_erased_words_are_in_no_file_of_the_store(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from lodeline.query.search_candidates import find_candidates
 from lodeline.query.search_index import index_state
 from lodeline.query.search_matches import Match, Matches
 from lodeline.query.search_terms import asked_words, mark, name_keys, plain
-from lodeline.query.versions import newest_version
+from lodeline.query.versions import newest_versions
 from lodeline.query.view import View
 
 Answer = dict[str, Any]
@@ -68,11 +68,13 @@ def search(inquiry: Inquiry, question: SearchQuestion, page: Page) -> Answer:
     shown = admitted[page.offset : page.offset + page.limit]
     more = page.offset + page.limit < len(admitted)
     updated = _updated(inquiry.view, shown)
+    versions = _newest_versions(inquiry, shown)
     answer: Answer = {
         "total": len(admitted),
         "total_exact": not found.cut,
         "results": [
-            _result(inquiry, match, found.groups, updated.get(match.node)) for match in shown
+            _result(match, found.groups, versions.get(match.node), updated.get(match.node))
+            for match in shown
         ],
         "facets": _count_facets(admitted),
         # What a word was corrected to may be a word of hidden names.
@@ -225,13 +227,17 @@ def _place(word: str, text: str) -> int:
     return 0 if f" {word} " in text else 1
 
 
+def _newest_versions(inquiry: Inquiry, matches: Sequence[Match]) -> dict[NodeId, str]:
+    versioned = [one for one in matches if one.node.kind in {"dataset", "model", "deployment"}]
+    # Their numbers are known; looked up by name each would cost a statement.
+    inquiry.view.canonical_names({number for one in versioned for number in one.numbers})
+    return newest_versions(inquiry.groups, [one.node for one in versioned])
+
+
 def _result(
-    inquiry: Inquiry, match: Match, groups: Sequence[Sequence[str]], updated: int | None
+    match: Match, groups: Sequence[Sequence[str]], version: str | None, updated: int | None
 ) -> Answer:
     node = match.node
-    version = None
-    if node.kind in {"dataset", "model", "deployment"}:
-        version = newest_version(inquiry.groups, node)
     words = [word for group in groups for word in group]
     fields = match.fields()
     return {

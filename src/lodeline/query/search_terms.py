@@ -16,7 +16,7 @@ from zlib import crc32
 
 from lodeline.limits import SEARCH_WORD_CHARACTERS_MAX
 
-TERMS_VERSION: Final = 1
+TERMS_VERSION: Final = 2
 
 _RUN = re.compile(r"[^\W_]+")
 # customerOrders2024 -> customer, Orders, 2024; HTTPServer -> HTTP, Server.

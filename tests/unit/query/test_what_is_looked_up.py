@@ -52,3 +52,26 @@ def test_the_graph_of_a_run_looks_up_its_own_runs_alone(tmp_path: Path) -> None:
         for number in json.loads(ids)
     }
     assert 0 < len(looked_up) <= LAYERS, "each table was written every day; one write counts"
+
+
+def test_a_page_of_twenty_results_takes_as_many_statements_as_one_of_two(tmp_path: Path) -> None:
+    with open_segment(f"sqlite:///{tmp_path}/lodeline.db", create=True) as segment:
+        accept(segment, [event(1, layer) for layer in range(20)])
+        accept(segment, [event(2, layer) for layer in range(20)])
+        counts = []
+        for limit in (2, 20):
+            statements: list[str] = []
+            with segment.reading() as connection:
+                connection.set_trace_callback(statements.append)  # type: ignore[attr-defined]
+            answer = ask(segment, "search", {"q": "table", "limit": limit})
+            with segment.reading() as connection:
+                connection.set_trace_callback(None)  # type: ignore[attr-defined]
+            counts.append(len(statements))
+            assert [one["version"] for one in answer["results"]] == [
+                f"run:00000000-0000-0000-0000-{200 + int(one['name'].partition('_')[2]) - 1:012d}"
+                if one["name"] != "table_0"
+                else None
+                for one in answer["results"]
+            ]
+    assert len(answer["results"]) == 20
+    assert counts[0] == counts[1] > 0
