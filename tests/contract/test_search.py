@@ -355,8 +355,8 @@ def test_postgresql_reads_only_documents_that_have_the_words(
             cast(Connection, asked), groups, fields=["own"], marks=[mark("n", "db")], limit=100
         )
         assert len(found) == 5
-        selects = [one for one in asked.statements if one[0].startswith("SELECT")]
-        connection.execute("SET LOCAL enable_seqscan = off")
+        planned, *selects, after = asked.statements
+        connection.execute(*planned)
         plans = [
             node
             for sql, values in selects
@@ -365,6 +365,9 @@ def test_postgresql_reads_only_documents_that_have_the_words(
             ).fetchall()
             for node in nodes_of(plan[0]["Plan"])
         ]
+        connection.execute(*after)
+        (kept,) = connection.execute("SELECT current_setting('enable_seqscan')").fetchone()
+    assert kept == "on", "other statements of the snapshot are planned as before"
     # Weights would be looked up in each of the three hundred.
     assert {one["Node Type"] for one in plans} <= {
         *("Limit", "Bitmap Heap Scan", "BitmapOr", "BitmapAnd", "Bitmap Index Scan")

@@ -275,7 +275,8 @@ class _Lexemes:
 
     def create(self, connection: Connection) -> None:
         connection.execute(
-            "CREATE TABLE search_document (document_id BIGINT PRIMARY KEY, words TSVECTOR NOT NULL)"
+            "CREATE TABLE search_document (document_id BIGINT PRIMARY KEY, part BOOLEAN NOT NULL,"
+            " words TSVECTOR NOT NULL)"
         )
         for name, part in _PARTS.items():
             connection.execute(
@@ -288,8 +289,8 @@ class _Lexemes:
 
     def add(self, connection: Connection, documents: Sequence[Document]) -> None:
         connection.executemany(
-            "INSERT INTO search_document SELECT ?, CAST(? AS TSVECTOR)",
-            [(document.number, _lexemes(document)) for document in documents],
+            f"INSERT INTO search_document SELECT ?, ? >= {PARTS_FROM}, CAST(? AS TSVECTOR)",
+            [(one.number, one.number, _lexemes(one)) for one in documents],
         )
         # What an index has not sorted in yet is read through for every word asked for.
         for name in _PARTS:
@@ -327,10 +328,7 @@ class _Lexemes:
         )
         asked = [_lexeme(word) for group in lists for word in group]
         found: list[int] = []
-        # The planner takes a comparison of words for a cheap one, and would read every document;
-        # and it would compile what takes less time than compiling.
-        connection.execute("SET LOCAL enable_seqscan = off")
-        connection.execute("SET LOCAL jit = off")
+        connection.execute(_PLANNED)
         # Datasets and jobs before columns, without sorting all that match.
         for part in _PARTS.values():
             if len(found) < limit:
@@ -339,15 +337,24 @@ class _Lexemes:
                     (*asked, limit - len(found)),
                 )
                 found += sorted(row[0] for row in rows.fetchall())
-        connection.execute("SET LOCAL enable_seqscan = DEFAULT")
+        connection.execute(_AS_BEFORE)
         return found
 
 
 # Name of an index, and the documents that are in it; literal, so that the planner knows.
-_PARTS: Final = {
-    "search_document_wholes": f"document_id < {PARTS_FROM}",
-    "search_document_parts": f"document_id >= {PARTS_FROM}",
-}
+_PARTS: Final = {"search_document_wholes": "NOT part", "search_document_parts": "part"}
+# The planner takes the comparison of a document's words for as cheap as one of numbers, and would
+# read every document; and it would compile, and start helpers for, what takes a millisecond.
+_PLANNED: Final = (
+    "SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),"
+    " set_config('max_parallel_workers_per_gather', '0', true),"
+    " set_config('cpu_operator_cost', '0.1', true)"
+)
+_AS_BEFORE: Final = (
+    "SELECT set_config(name, reset_val, true) FROM pg_settings"
+    " WHERE name IN ('enable_seqscan', 'jit', 'max_parallel_workers_per_gather',"
+    " 'cpu_operator_cost')"
+)
 # Fields asked for together -> letter of their lexemes.
 _PLACES: Final = {("own",): "o", ("own", "around"): "n", ("own", "around", "said"): "e"}
 _MARKS: Final = "m"
