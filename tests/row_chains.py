@@ -108,3 +108,39 @@ def behind(links: list[list[list[int]]], row: int) -> dict[str, set[int]]:
         if layer < 2 and at:
             found[f"d{layer}"] = at
     return found
+
+
+def record_fit(segment: SqlSegment, *sets: tuple[str, list[int]]) -> None:
+    """A model, that of the predictions, was fitted on some sets of rows of d3."""
+    digest = "sha256:" + "e" * 64
+    output = {"namespace": "ml", "name": "churn", "version": ""}
+    steps = [
+        {
+            "operator": words,
+            "input": name(3),
+            "output": output,
+            "shape": "set",
+            "count": len(rows),
+            "rows": 1,
+            "digest": put(segment, {"input": pa.array(rows, pa.int64())}),
+        }
+        for words, rows in sets or [("fit", [3, 8, 21])]
+    ]
+    model = {
+        "namespace": "ml",
+        "name": "churn",
+        "facets": {"lodeline_model": facet(digest=digest)},
+        "outputFacets": {"lodeline_rows": facet(steps=steps)},
+    }
+    event = {
+        "eventType": "COMPLETE",
+        "eventTime": "2026-01-05T00:00:00Z",
+        "producer": "https://example.org/test",
+        "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent",
+        "run": {"runId": "00000000-0000-4000-8000-0000000000aa"},
+        "job": {"namespace": "test", "name": "train"},
+        "inputs": [dataset(3)],
+        "outputs": [model],
+    }
+    assert ingest.accept(segment, [json.dumps(event).encode()]).accepted == 1
+    ingest.fold_pending(segment)

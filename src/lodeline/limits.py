@@ -596,6 +596,13 @@ PARAMETER_TEXT_MAX = 1_000
 PARAMETER_MEMBERS_MAX = 200
 PARAMETER_DEPTH_MAX = 4
 
+# Rows of all nodes in one kept composition of a model, and how many are kept beside a store. Rows
+# in order compress to a byte or two each: some ten megabytes a model, and a gigabyte in all.
+COMPOSITION_ROWS_MAX = 10_000_000
+COMPOSITIONS_MAX = 64
+# Sets by which the rows of one weighted fit are told. Class weights are a few values; of continuous
+# ones each set stands for a range, and a reader can't tell a sixty-fourth of them apart.
+FIT_WEIGHTS_MAX = 64
 # Ways in which one run drew rows from one input, and divisions told of one of them. A search over a
 # search makes thousands; a person reads the first ones, and the seed makes the rest again.
 SAMPLINGS_MAX = 32

@@ -10,6 +10,7 @@ import pytest
 
 from frameworks import interpreter_of
 from lodeline.model import NodeId
+from lodeline.query import ask
 from lodeline.rows.links import LinkReader
 from lodeline.rows.steps import StepIndex, fold_steps
 from lodeline.store import open_segment
@@ -23,8 +24,8 @@ import json
 import joblib
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import KFold, cross_validate, train_test_split
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.model_selection import GridSearchCV, KFold, cross_validate, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import resample
@@ -41,6 +42,18 @@ used["split"] = sorted(int(v) for v in train["a"])
 
 some, some_y = resample(X.to_numpy(), y.to_numpy(), n_samples=20, random_state=2)
 model = LogisticRegression().fit(some, some_y, sample_weight=np.ones(20))
+weights = np.where(X["a"] % 3 == 0, 0.0, 0.25)
+joblib.dump(LogisticRegression().fit(X, y, weights), "weighed.joblib")
+weighed = make_pipeline(StandardScaler(), LogisticRegression())
+weighed.fit(X, y, logisticregression__sample_weight=np.asarray(X["a"], float))
+joblib.dump(weighed, "ranges.joblib")
+search = GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=KFold(3)).fit(X, y)
+joblib.dump(search, "search.joblib")
+joblib.dump(search.best_estimator_, "best.joblib")
+parts = SGDClassifier(random_state=1)
+for at in (0, 20, 40):
+    parts.partial_fit(X[at : at + 20], y[at : at + 20], classes=[0, 1])
+joblib.dump(parts, "parts.joblib")
 joblib.dump(model, "resampled.joblib")
 used["resampled"] = sorted({int(v) for v in some[:, 0]})
 
@@ -169,19 +182,63 @@ def test_fits_are_sets_of_the_rows_that_splits_folds_and_samples_gave_them(
     seen = observe(tmp_path, SKLEARN, interpreter)
     words = {}
     for name, rows in json.loads((tmp_path / "used.json").read_text()).items():
-        (step,) = steps_of(seen, name)
+        # The first is what was learned from; those that a model was validated on follow.
+        step = steps_of(seen, name)[0]
         assert step["shape"] == "set"
         assert step["count"] == len(rows), name
         assert step["input"]["name"].endswith("in.csv")
         words[name] = step["operator"]
     assert words["fold"].endswith("fit, fold 2 of 3")
-    assert words["resampled"].endswith("resample, fit with sample_weight")
+    assert words["resampled"].endswith("resample, fit, sample_weight 1")
+    assert len(steps_of(seen, "split")) == 1
+    check_weights_and_folds(tmp_path, seen)
     assert "StandardScaler" in words["scaled"]
     # A function over whole tables may have done anything with their rows.
     assert not steps_of(seen, "turned")
     (written,) = steps_of(seen, "predicted.csv")
     assert (written["shape"], written["rows"]) == ("range", 58)
     assert not written.get("gaps")
+
+
+def fits_of(folder: Path, seen: Observed, name: str) -> dict[str, list[int]]:
+    """The rows of each set that a model was fitted by, as `rows MODEL --back` tells of each row."""
+    model = seen.output(name)
+    version = model["facets"]["lodeline_model"]["digest"]
+    node = str(NodeId("model", model["namespace"], model["name"], "", version))
+    found: dict[str, list[int]] = {}
+    with open_segment(f"sqlite:///{folder / 'store' / 'lodeline.db'}") as segment:
+        answer = ask(segment, "rows", {"id": node, "back": True, "limit": 500})
+        for row in answer["rows"]:
+            for words in row["fits"]:
+                found.setdefault(words.partition("columns, ")[2], []).append(int(row["key"]))
+        learned = sum(cohort for cohort in ask(segment, "cohort", {"id": node})["counts"].values())
+    assert learned == len({row for words in found for row in found[words] if "fit" in words})
+    return found
+
+
+def check_weights_and_folds(folder: Path, seen: Observed) -> None:
+    rows = list(range(2, 60))
+    heavy = [row for row in rows if row % 3]
+    light = [row for row in rows if not row % 3]
+    assert fits_of(folder, seen, "weighed") == {
+        "fit, sample_weight 0": light,
+        "fit, sample_weight 0.25": heavy,
+    }
+    ranges = fits_of(folder, seen, "ranges")
+    assert [words.rpartition(" ")[2] for words in ranges] == [str(row) for row in rows]
+    folds = {
+        f"validated, fold {n} of 3": rows[a:b]
+        for n, (a, b) in enumerate([(0, 20), (20, 39), (39, 58)], start=1)
+    }
+    assert (
+        fits_of(folder, seen, "search") == fits_of(folder, seen, "best") == {"fit": rows, **folds}
+    )
+    assert fits_of(folder, seen, "fold") == {
+        "fit, fold 2 of 3": rows[:20] + rows[39:],
+        "validated, fold 2 of 3": rows[20:39],
+    }
+    parts = fits_of(folder, seen, "parts")
+    assert sorted(row for some in parts.values() for row in some) == rows
 
 
 @pytest.mark.slow

@@ -18,10 +18,9 @@ pytest.importorskip("duckdb")
 import lodeline  # noqa: E402
 from lodeline.cli.main import main  # noqa: E402
 from lodeline.errors import UsageError  # noqa: E402
-from lodeline.ingest import accept, fold_pending  # noqa: E402
 from lodeline.query import ask  # noqa: E402
 from lodeline.store import SqlSegment, open_segment  # noqa: E402
-from row_chains import behind, dataset, facet, name, put, random_chain, version  # noqa: E402
+from row_chains import behind, random_chain, record_fit, version  # noqa: E402
 from row_erasures import OTHER, START, SUBJECT, identifier, record_predictions  # noqa: E402
 from service import serving  # noqa: E402
 
@@ -38,32 +37,6 @@ def chain(folder: Path) -> Iterator[tuple[SqlSegment, list[list[list[int]]]]]:
         record_predictions(segment)
         record_fit(segment)
         yield segment, links
-
-
-def record_fit(segment: SqlSegment) -> None:
-    """The model of the predictions was fitted on three rows of d3."""
-    digest = "sha256:" + "e" * 64
-    fitted = put(segment, {"input": pa.array([3, 8, 21], pa.int64())})
-    output = {"namespace": "ml", "name": "churn", "version": ""}
-    linked = {"operator": "fit", "input": name(3), "output": output, "shape": "set", "count": 3}
-    model = {
-        "namespace": "ml",
-        "name": "churn",
-        "facets": {"lodeline_model": facet(digest=digest)},
-        "outputFacets": {"lodeline_rows": facet(steps=[{**linked, "rows": 1, "digest": fitted}])},
-    }
-    event = {
-        "eventType": "COMPLETE",
-        "eventTime": "2026-01-05T00:00:00Z",
-        "producer": "https://example.org/test",
-        "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent",
-        "run": {"runId": "00000000-0000-4000-8000-0000000000aa"},
-        "job": {"namespace": "test", "name": "train"},
-        "inputs": [dataset(3)],
-        "outputs": [model],
-    }
-    assert accept(segment, [json.dumps(event).encode()]).accepted == 1
-    fold_pending(segment)
 
 
 def test_a_prediction_names_what_its_model_was_fitted_on_apart_from_its_features(

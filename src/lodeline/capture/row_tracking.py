@@ -30,9 +30,10 @@ from lodeline.capture.row_steps import (
     blob_draft,
     keep_blob,
     memory_anchor,
+    steps_with_gaps,
 )
 from lodeline.capture.table_values import Snapshot, same_values, snapshot
-from lodeline.limits import ROW_WINDOW_LINKS_MAX
+from lodeline.limits import FIT_WEIGHTS_MAX, ROW_WINDOW_LINKS_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -592,51 +593,117 @@ def written_rows(table: Any, path: str) -> dict[str, Any] | None:
     return ROW_STEPS.find_facet(bound[0])
 
 
+Sets = list[tuple[Track, str]]
+
+
 @dataclass
 class _Fits:
-    """The rows that fitted estimators were fitted on, by weak identity."""
+    """The rows that fitted estimators were fitted on, by weak identity; and what is not known."""
 
-    known: dict[int, tuple[weakref.ref[Any], list[tuple[Track, str]]]] = field(default_factory=dict)
+    known: dict[int, tuple[weakref.ref[Any], Sets, Gaps]] = field(default_factory=dict)
 
 
 _FITS: Final = _Fits()
 
 
-def note_fit(estimator: Any, table: Any, *, weights: bool = False) -> None:
+def note_fit(
+    estimator: Any,
+    table: Any,
+    *,
+    weights: Any = None,
+    folds: Sequence[tuple[Any, str]] = (),
+    others: Sequence[tuple[Any, str]] = (),
+    again: bool = False,
+) -> None:
     """Remember which rows an estimator was fitted on; without a verified track forget it.
 
     Args:
         estimator: fitted.
         table: that it was fitted on.
-        weights: each row had a weight.
+        weights: of its rows; `None` where all count alike.
+        folds: parts of the table that decided something beside, such as those that a search
+            validated on: row numbers, and words for the step.
+        others: tables that decided something, such as when to stop, with words likewise.
+        again: it keeps what it learned from rows before.
     """
-    track = TRACKING.find(table)
-    key = id(estimator)
-    if track is None or not TRACKING.verify(table, track):
-        _FITS.known.pop(key, None)
-        operator, detail = TRACKING.find_loss(table) or ("fit", "the rows of its table are unknown")
-        RECORDER.gap(f"rows: {operator}", "capture", detail)
+    entry = _FITS.known.get(id(estimator)) if again else None
+    sets, gaps = ([], ()) if entry is None or entry[0]() is not estimator else entry[1:]
+    track = _verified(table)
+    if track is None:
+        gap = TRACKING.find_loss(table) or ("fit", "the rows of its table are unknown")
+        RECORDER.gap(f"rows: {gap[0]}", "capture", gap[1])
+        if not again:
+            _FITS.known.pop(id(estimator), None)
+            return
+        note_rows(estimator, sets, _joined(gaps, [gap]))
         return
-    note_rows(estimator, [(track, "fit with sample_weight" if weights else "fit")])
+    found = [(track, "fit")] if weights is None else _weighed(track, weights)
+    found += [(part_of(track, places), words) for places, words in folds]
+    for other, words in others:
+        known = _verified(other)
+        if known is None:
+            gap = TRACKING.find_loss(other) or (words, "the rows of its table are unknown")
+            gaps = _joined(gaps, [gap])
+        else:
+            found.append((known, words))
+    note_rows(estimator, [*sets, *found], gaps)
 
 
-def note_rows(estimator: Any, tracks: list[tuple[Track, str]]) -> None:
+def _verified(table: Any) -> Track | None:
+    track = TRACKING.find(table)
+    return track if track is not None and TRACKING.verify(table, track) else None
+
+
+def note_rows(estimator: Any, sets: Sets, gaps: Gaps = ()) -> None:
     """Remember which rows went into an estimator, in some sets, each with words for its step."""
     key, known = id(estimator), _FITS.known
-    known[key] = (weakref.ref(estimator, lambda _: known.pop(key, None)), tracks)
+    known[key] = (weakref.ref(estimator, lambda _: known.pop(key, None)), sets, gaps)
 
 
-def note_fold(estimator: Any, table: Any, rows: Any, fold: str) -> None:
-    """Remember that an estimator was fitted on some rows of a table, as one fold of several."""
-    track = TRACKING.find(table)
-    if track is None or not TRACKING.verify(table, track):
-        return
+def note_folds(estimator: Any, table: Any, folds: Sequence[tuple[Any, str]]) -> None:
+    """Remember what an estimator did with some parts of a table: row numbers, and words."""
+    track = _verified(table)
+    if track is not None:
+        note_rows(estimator, [(part_of(track, places), words) for places, words in folds])
+
+
+def part_of(track: Track, places: Any) -> Track:
+    """Give the track of some rows of a table, by their places in it."""
     import numpy as np
 
-    places = np.asarray(rows, np.int64)
+    places = np.asarray(places, np.int64)
     part = Track(track.source, _compose(track.positions, places), len(places), None)
     part.operators, part.gaps = track.operators, track.gaps
-    note_rows(estimator, [(part, fold)])
+    return part
+
+
+def _weighed(track: Track, weights: Any) -> Sets:
+    """Divide the rows of a fit by their weight; many different ones by ranges of weights."""
+    import numpy as np
+
+    given = np.asarray(weights, np.float64).ravel()
+    if len(given) != track.rows or not np.isfinite(given).all():
+        part = part_of(track, np.arange(track.rows))
+        part.gaps = _joined(part.gaps, [("fit", "the weights of its rows are not known")])
+        return [(part, "fit with sample_weight")]
+    values = np.unique(given)
+    if len(values) <= FIT_WEIGHTS_MAX:
+        bounds = [(value, value) for value in values]
+    else:
+        # Rows of no weight stand apart: a model learned nothing from them.
+        others = values[values != 0]
+        parts = [[0.0]] if len(others) < len(values) else []
+        parts += np.array_split(others, FIT_WEIGHTS_MAX - len(parts))
+        bounds = [(part[0], part[-1]) for part in parts]
+    found = []
+    for low, high in bounds:
+        kept = (given >= low) & (given <= high)
+        if low < 0 < high:
+            kept &= given != 0
+        words = f"fit, sample_weight {float(low):.16g}"
+        words += f" to {float(high):.16g}" if low != high else ""
+        found.append((part_of(track, np.flatnonzero(kept)), words))
+    return found
 
 
 def note_aligned(result: Any, table: Any, operator: str) -> None:
@@ -659,11 +726,12 @@ def fitted_rows(estimator: Any, namespace: str, name: str) -> dict[str, Any] | N
     if entry is None or entry[0]() is not estimator:
         return None
     output = Anchor(namespace, name)
-    for track, words in entry[1]:
+    for number, (track, words) in enumerate(entry[1]):
         step = TRACKING.set_step(track, output, words)
         if step is None:
             return None
-        ROW_STEPS.add([step])
+        told = _joined(step.gaps, entry[2]) if not number else step.gaps
+        ROW_STEPS.add(steps_with_gaps([step], told))
     return ROW_STEPS.find_facet(output)
 
 

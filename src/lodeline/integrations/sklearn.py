@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import os
 import sys
 import threading
@@ -108,7 +109,7 @@ class _Observer:
                     self._wrap_method(owner, name)
 
     def _wrap_method(self, owner: type, name: str) -> None:
-        after: After = self.after_fit if name in _FITS else self.after_use
+        after: After = functools.partial(self.after_fit, name) if name in _FITS else self.after_use
         if name in _SCORES:
             after = self.after_score
         elif name.startswith("predict"):
@@ -192,7 +193,10 @@ class _Observer:
             if name.startswith("make_"):
                 self._patches.outermost(module, name, functools.partial(self.after_made, name))
 
-    def after_fit(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def after_fit(
+        self, method: str, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Record a fit: what it learned from, and how."""
         estimator = args[0]
         fitted = note_fitted(estimator)
         if fitted is None:
@@ -206,19 +210,45 @@ class _Observer:
         if result is not estimator:
             self._recorder.tag(result, fitted.flow)
         self._note_parameters(estimator, fitted.parameters)
-        if kwargs.get("sample_weight") is not None:
+        weights = _weights_of(estimator, method, args, kwargs)
+        if weights is not None:
             self._recorder.param(f"{type(estimator).__name__}.fit.sample_weight", True)
         folds = self._folds.taken(args[1] if len(args) > 1 else kwargs.get("X"))
         if hasattr(estimator, "best_params_"):
             self._note_search(estimator, folds, flow)
         self._note_features(args[1] if len(args) > 1 else kwargs.get("X"), fitted.features)
         if self._recorder.rows:
-            from lodeline.capture.row_tracking import note_aligned, note_fit
+            from lodeline.capture.row_tracking import note_aligned
 
             table = args[1] if len(args) > 1 else kwargs.get("X")
-            note_fit(estimator, table, weights=kwargs.get("sample_weight") is not None)
+            self._note_rows(estimator, method, table, weights, kwargs)
             if result is not estimator and _keeps_rows(estimator):
                 note_aligned(result, table, f"{type(estimator).__name__}.fit_transform")
+
+    def _note_rows(
+        self, estimator: Any, method: str, table: Any, weights: Any, kwargs: dict[str, Any]
+    ) -> None:
+        """Remember which rows a fit learned from, and which decided something beside."""
+        from lodeline.capture.row_tracking import note_fit
+
+        pairs: list[Any] = []
+        if getattr(estimator, "n_splits_", 0) == len(self._folds.rows):
+            pairs = self._folds.rows
+        folds = [
+            (test, f"validated, fold {number} of {len(pairs)}")
+            for number, (_, test) in enumerate(pairs, start=1)
+        ]
+        again = method == "partial_fit" or bool(getattr(estimator, "warm_start", False))
+        for one in (estimator, getattr(estimator, "best_estimator_", None)):
+            if one is not None:
+                note_fit(
+                    one,
+                    table,
+                    weights=weights,
+                    folds=folds,
+                    others=_stopping_sets(estimator, kwargs),
+                    again=again and one is estimator,
+                )
 
     def _note_parameters(self, estimator: Any, parameters: dict[str, Any]) -> None:
         kind = type(estimator).__name__
@@ -352,10 +382,11 @@ class _Observer:
         folds = self._folds.rows
         if not self._recorder.rows or not estimators or len(folds) != len(estimators):
             return
-        from lodeline.capture.row_tracking import note_fold
+        from lodeline.capture.row_tracking import note_folds
 
-        for number, (estimator, rows) in enumerate(zip(estimators, folds, strict=True)):
-            note_fold(estimator, table, rows, f"fit, fold {number + 1} of {len(folds)}")
+        for number, (estimator, (train, test)) in enumerate(zip(estimators, folds, strict=True)):
+            place = f"fold {number + 1} of {len(folds)}"
+            note_folds(estimator, table, [(train, f"fit, {place}"), (test, f"validated, {place}")])
 
     def after_bundled(
         self,
@@ -432,7 +463,7 @@ class _Folds(threading.local):
             if len(folds) < FOLDS_MAX:
                 train, test = pair
                 if self._recorder.rows:
-                    self.rows.append(train)
+                    self.rows.append((train, test))
                 fold = {"train": len(train), "test": len(test)}
                 folds.append(fold | _digest_of(train, test))
         except Exception as error:  # capture's outermost door
@@ -483,6 +514,30 @@ class _Folds(threading.local):
                 continue
             for source in sources:
                 self._recorder.read(source, input_facets={"lodeline_sampling": facet})
+
+
+def _weights_of(estimator: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Give the weights of a fit's rows: by name, of a step of a pipeline, or by place."""
+    for name, value in kwargs.items():
+        if value is not None and (name == "sample_weight" or name.endswith("__sample_weight")):
+            return value
+    if len(args) > 3:
+        names = list(inspect.signature(getattr(type(estimator), method)).parameters)
+        if "sample_weight" in names[3 : len(args)]:
+            return args[names.index("sample_weight")]
+    return None
+
+
+def _stopping_sets(estimator: Any, kwargs: dict[str, Any]) -> list[tuple[Any, str]]:
+    """Give the tables by which a booster's fit decided when to stop."""
+    rounds = kwargs.get("early_stopping_rounds") or getattr(estimator, "early_stopping_rounds", 0)
+    best = getattr(estimator, "best_iteration_", 0)
+    if not rounds and not (isinstance(best, int) and best > 0):
+        return []
+    return [
+        (pair[0], f"early stopping by eval_set {number}")
+        for number, pair in enumerate(kwargs.get("eval_set") or (), start=1)
+    ]
 
 
 def _digest_of(train: Any, test: Any) -> dict[str, str]:

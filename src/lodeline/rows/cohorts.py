@@ -154,7 +154,11 @@ def _population(asking: Asking, question: CohortQuestion, page: Page) -> Answer:
 def _fitted(asking: Asking, model: NodeId) -> Composition:
     """Find the rows that a model was fitted on."""
     found = Composition()
+    import numpy as np
+
     for step in asking.index.into(model):
+        if not step.learned:
+            continue
         if not asking.may_see(step.input):
             found.steps[step.content] = FollowedStep(step)
             found.add_gap(hidden_gap(model))
@@ -165,7 +169,9 @@ def _fitted(asking: Asking, model: NodeId) -> Composition:
             found.steps[step.content] = FollowedStep(step)
             found.add_gap(Gap(str(model), error.reason, str(error)))
             continue
-        found.rows[step.input], found.depths[step.input] = fitted, 1
+        known = found.rows.get(step.input)
+        found.rows[step.input] = fitted if known is None else np.union1d(known, fitted)
+        found.depths[step.input] = 1
         found.steps[step.content] = FollowedStep(step, 1, len(fitted))
     if not found.rows and not found.gaps:
         found.add_gap(Gap(str(model), "capture", "the rows that it was fitted on"))

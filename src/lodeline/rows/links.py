@@ -55,6 +55,11 @@ class OpenBlocks:
         with self._lock:
             self._blocks.clear()
 
+    def groups_read(self) -> int:
+        """Count the row groups that open blocks have read."""
+        with self._lock:
+            return sum(block.groups_read for block in self._blocks.values())
+
     def tidy(self) -> None:
         """Close what is too much."""
         with self._lock:

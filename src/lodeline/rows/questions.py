@@ -13,6 +13,7 @@ import msgspec
 from lodeline.errors import (
     FileChangedError,
     MissingExtraError,
+    MissingLinksError,
     UnknownNodeError,
     UsageError,
 )
@@ -25,10 +26,11 @@ from lodeline.query.concealing import conceal
 from lodeline.query.parameters import Question, read_question
 from lodeline.query.permission import OPEN, Authoriser
 from lodeline.query.predictions import expiry_gaps, get_prediction, sampling_gaps
+from lodeline.rows.boundaries import Boundaries
 from lodeline.rows.composition import Composer, Composition, FollowedStep, is_memory
 from lodeline.rows.links import LinkReader
 from lodeline.rows.naming import RowNames
-from lodeline.rows.steps import StepIndex, fold_steps
+from lodeline.rows.steps import StepIndex, StoredStep, fold_steps
 from lodeline.rows.values import ValueReader
 from lodeline.store import Segment
 
@@ -75,7 +77,7 @@ def rows(
         asking = Asking(inquiry)
         back = question.asked_direction() == "back"
         root, starts, gaps = asking.find_roots(question.id, question.where, back=back)
-        found = asking.composer.walk(starts, back=back)
+        found = asking.walk(root, starts, back=back)
         for gap in gaps:
             found.add_gap(gap)
         asking.note_unrecorded(found, back=back)
@@ -206,11 +208,31 @@ class Asking:
         model = None if block is None else block.model
         if model is None or not self.may_see(model):
             return {}
-        return {
-            str(step.input): step.count
-            for step in self.index.into(model)
-            if not is_memory(step.input) and self.may_see(step.input)
-        }
+        sets: dict[NodeId, list[StoredStep]] = {}
+        for step in self.index.into(model):
+            if step.learned and not is_memory(step.input) and self.may_see(step.input):
+                sets.setdefault(step.input, []).append(step)
+        return {str(node): self._count_members(steps) for node, steps in sets.items()}
+
+    def _count_members(self, steps: list[StoredStep]) -> int:
+        """Count the rows of some sets, each once."""
+        import numpy as np
+
+        with suppress(MissingLinksError):
+            if len(steps) > 1:
+                members = [self.links.back(step, None) for step in steps]
+                return len(np.unique(np.concatenate(members)))
+        return max(step.count for step in steps)
+
+    def fits_of(self, model: NodeId) -> dict[NodeId, list[tuple[str, Rows]]]:
+        """Give the sets by which a model was fitted, in words, by the dataset that they are of."""
+        found: dict[NodeId, list[tuple[str, Rows]]] = {}
+        for step in self.index.into(model):
+            if step.form == "set" and not is_memory(step.input) and self.may_see(step.input):
+                with suppress(MissingLinksError):  # The walk tells it as a gap.
+                    words = step.operator
+                    found.setdefault(step.input, []).append((words, self.links.back(step, None)))
+        return found
 
     def at_version(self, node: NodeId) -> NodeId:
         """Give a node at the version asked for, else at the newest that a step knows."""
@@ -220,6 +242,19 @@ class Asking:
         if not versions:
             raise UnknownNodeError(f"{node} (no row provenance is recorded for it)")
         return node.at(versions[0])
+
+    def walk(self, root: NodeId, starts: dict[NodeId, Rows | None], *, back: bool) -> Composition:
+        """Compose from the roots; what is behind a model is composed once, and kept."""
+        if root.kind != "model" or not back:
+            return self.composer.walk(starts, back=back)
+        boundaries = Boundaries(
+            self.inquiry.segment, self.index, lambda node: is_memory(node) or self.may_see(node)
+        )
+        found = boundaries.find(root)
+        if found is None:
+            found = self.composer.walk(starts, back=True)
+            boundaries.keep(root, found)
+        return found
 
     # What is not there
 
@@ -286,7 +321,8 @@ class Asking:
             for node in shown
         }
         places = _page_of(shown, found, page)
-        answer_rows = self._values(places, found)
+        is_model = root.kind == "model" and direction == "back"
+        answer_rows = self._values(places, found, self.fits_of(root) if is_model else {})
         total = sum(counts.values())
         # Whoever asks for counts alone has no page to go on from.
         more = page.limit > 0 and page.offset + page.limit < total
@@ -316,7 +352,10 @@ class Asking:
         return {"row": _row_json(dataset, root.part, values)}
 
     def _values(
-        self, places: dict[NodeId, list[int] | None], found: Composition
+        self,
+        places: dict[NodeId, list[int] | None],
+        found: Composition,
+        fits: dict[NodeId, list[tuple[str, Rows]]],
     ) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         for node, numbers in places.items():
@@ -331,11 +370,17 @@ class Asking:
             named, gap = self.keys.name(node, numbers)
             if gap is not None:
                 found.add_gap(gap)
-            rows += [
-                _row_json(node, key, values.get(number))
-                for number, key in zip(numbers, named, strict=True)
-            ]
+            for number, key in zip(numbers, named, strict=True):
+                row = _row_json(node, key, values.get(number))
+                if node in fits:
+                    row["fits"] = [words for words, some in fits[node] if _holds(some, number)]
+                rows.append(row)
         return rows
+
+
+def _holds(members: Rows, number: int) -> bool:
+    place = int(members.searchsorted(number))
+    return place < len(members) and int(members[place]) == number
 
 
 def _count(numbers: Rows | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -20,6 +21,9 @@ _COLUMNS: Final = (
 )
 
 _QUALIFIED: Final = ", ".join(f"s.{name}" for name in _COLUMNS.split(", "))
+
+# Sets of rows by which a fit decided something, without learning from them.
+_DECIDED: Final = re.compile(r"(^|, )(validated, fold \d+ of \d+|early stopping by eval_set \d+)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +67,16 @@ class StoredStep:
         return self.shape
 
     @property
+    def learned(self) -> bool:
+        """Whether a model learned from the rows; it may have been chosen or stopped by others."""
+        return _DECIDED.search(self.operator) is None
+
+    @property
     def content(self) -> tuple[object, ...]:
         """What makes two steps of different runs say the same."""
-        return (self.input, self.output, self.shape, self.start, self.digest)
+        # The same rows may have been learned from and validated on: in one model by several words.
+        words = self.operator if self.output.kind == "model" else ""
+        return (self.input, self.output, self.shape, self.start, self.digest, words)
 
 
 class CommittedBlock(NamedTuple):

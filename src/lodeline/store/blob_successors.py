@@ -17,6 +17,8 @@ from lodeline.store.connections import Connection, has_table
 if TYPE_CHECKING:
     from lodeline.store.sql_segment import SqlSegment
 
+COMPOSITION_SUFFIX: Final = ".composition"
+
 SUCCESSOR_TABLE: Final = """
 CREATE TABLE IF NOT EXISTS blob_successor(
     digest TEXT NOT NULL,
@@ -103,11 +105,12 @@ def erased_rows(data: bytes) -> set[int]:
 
 
 def remove_indexes(segment: SqlSegment, digest: str) -> None:
-    """Remove the indexes that were made of a blob."""
+    """Remove the indexes that were made of a blob, and every composition: any may hold its rows."""
     folder = index_folder_of(segment)
     if folder is not None and folder.is_dir():
-        for path in folder.glob(f"{digest.removeprefix('sha256:')}.*"):
-            path.unlink(missing_ok=True)
+        for pattern in (f"{digest.removeprefix('sha256:')}.*", f"*{COMPOSITION_SUFFIX}"):
+            for path in folder.glob(pattern):
+                path.unlink(missing_ok=True)
 
 
 def index_folder_of(segment: object) -> Path | None:
