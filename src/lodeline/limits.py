@@ -627,6 +627,10 @@ GLOB_FILES_MAX = 1_000
 RUN_POLL_SECONDS = 1.0
 RUN_PAUSE_SECONDS_MAX = 60.0
 
+# Changes of one table that its rows are followed through in a run: each is a step that names every
+# row of the table, so a loop of single inserts would write the square of what it inserts.
+TABLE_CHANGES_MAX = 200
+
 # Links of all window frames of one query, counted before they are written out: a running sum over a
 # million rows has 5 * 10^11 of them. These are a few hundred megabytes in DuckDB.
 FRAME_LINKS_MAX = 20_000_000

@@ -156,6 +156,17 @@ class ConnectionCatalog:
         except Exception:  # as in _columns; the statement itself will raise it
             return ()
 
+    def ask_here(self, query: str) -> list[tuple[Any, ...]]:
+        """Run a query of ours in the connection itself, which alone sees its temporary tables.
+
+        Ends what the program has not fetched yet.
+        """
+        try:
+            found: list[tuple[Any, ...]] = self._bind(query).fetchall()
+        except Exception:  # as in _columns; who asks takes no answer for "not known"
+            return []
+        return found
+
     def find_place(self, table: exp.Table) -> tuple[str, str, str, str | None] | None:
         """Find an existing table: (catalog, schema, name, path of its database file)."""
         rows = self.ask(_filled(_TABLES, _table_words(table)))

@@ -33,12 +33,17 @@ class Content:
         lineage: of its columns, where known.
         anchor: of its rows, where their provenance is known and they have not changed since.
         rows: how many it has, beside `anchor`.
+        mark: after a change of a table: how many rows it has, and the sum of their numbers, which
+            a checkpoint that moves rows changes.
+        changes: how many changes its rows were followed through.
     """
 
     flow: int = 0
     lineage: ColumnLineage | None = None
     anchor: Anchor | None = None
     rows: int = 0
+    mark: tuple[int, int] | None = None
+    changes: int = 0
 
 
 @dataclass

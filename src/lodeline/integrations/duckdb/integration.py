@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from sqlglot import exp
+
 from lodeline.capture.datasets import find_dataset
 from lodeline.capture.patches import Patches
 from lodeline.capture.recorder import Recorder
@@ -19,10 +21,11 @@ from lodeline.capture.row_tracking import TRACKING
 from lodeline.errors import UnsupportedQueryError
 from lodeline.integrations.duckdb.calls import CODE, Call, evaluate
 from lodeline.integrations.duckdb.catalog import ConnectionCatalog
-from lodeline.integrations.duckdb.databases import Remembered, Session, Sessions
+from lodeline.integrations.duckdb.changes import ChangeRunner
+from lodeline.integrations.duckdb.databases import Content, Remembered, Session, Sessions
 from lodeline.integrations.duckdb.observing import Observed, Observer
 from lodeline.integrations.duckdb.rows import Materialised, RowRunner
-from lodeline.sql import find_query_span, parse_statements
+from lodeline.sql import Statement, find_query_span, parse_statements
 
 _EXECUTING: Final = ("execute", "executemany")
 _RELATING: Final = ("sql", "query", "from_query")
@@ -75,6 +78,7 @@ class _Installed:
             for name in (*_EXECUTING, *_RELATING, "cursor", "df", "extract_statements", "fetchall")
         }
         self.runner = RowRunner(recorder, lambda: self.connect(":memory:"), TRACKING.find_anchor)
+        self.changes = ChangeRunner(self.runner)
         self.patches = Patches("duckdb")
         self.patches.hide(CODE)
 
@@ -222,6 +226,12 @@ class _Installed:
                 handled, result = self._run_with_rows(call, connection, session, observed)
                 if handled:
                     return result
+            if observed is not None and self.recorder.rows and _is_change(observed.statement):
+                handled, result = self._change_with_rows(
+                    call, connection, session, observed, bool(parameters)
+                )
+                if handled:
+                    return result
         result = call.run()
         with call.door():
             if observed is not None:
@@ -329,6 +339,37 @@ class _Installed:
         result: Any = None
         with call.door():
             result = run(f'SELECT {made.rows}::BIGINT AS "Count"')
+        return True, (result if call.name in _EXECUTING else None)
+
+    def _change_with_rows(
+        self,
+        call: Call,
+        connection: Any,
+        session: Session,
+        observed: Observed,
+        parameterised: bool,  # noqa: FBT001  # internal
+    ) -> tuple[bool, Any]:
+        """Run INSERT, UPDATE, DELETE or MERGE beside the query whose rows it writes."""
+        assert observed.statement is not None
+        key, _ = self.observer.place(observed, observed.statement)
+        alone = not (session.in_transaction or parameterised)
+        prepared = self.changes.prepare(observed, session, key, alone=alone)
+        if prepared is None:
+            return False, None
+        run = self._runner(connection, call.variables)
+        applied = self.changes.apply(prepared, run)
+        if applied is None:
+            return False, None
+        # From here on the statement is done, and nothing may lead to running it again.
+        with call.door():
+            self.observer.tell(observed, session)
+            self.changes.keep(applied, session.table(key) or Content(), run)
+        with call.door():
+            self.changes.drop(applied, run)
+        session.pending = None
+        result: Any = None
+        with call.door():
+            result = run(f'SELECT {applied.count}::BIGINT AS "Count"')
         return True, (result if call.name in _EXECUTING else None)
 
     def _materialise(
@@ -548,6 +589,13 @@ _SPLITTING: Final = frozenset(
     {"partition_by", "per_thread_output", "file_size_bytes", "return_files", "return_stats"}
     | {"append", "filename_pattern", "write_partition_columns"}
 )
+
+
+def _is_change(statement: Statement | None) -> bool:
+    if statement is None or statement.table is None:
+        return False
+    changing = isinstance(statement.tree, exp.Update | exp.Delete | exp.Merge)
+    return statement.kind == "insert" or (statement.kind == "change" and changing)
 
 
 def _splits_output(tree: Any) -> bool:

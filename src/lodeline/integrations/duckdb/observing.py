@@ -203,7 +203,7 @@ class Observer:
         """Rows were added: what the table holds comes from more; which row is which is not kept."""
         if statement.table is None:
             return
-        key, dataset = self._place(observed, statement)
+        key, dataset = self.place(observed, statement)
         content = session.table(key) or Content()
         session.put_table(key, content)
         content.anchor = None
@@ -214,7 +214,7 @@ class Observer:
             self.write(dataset, observed, appends=True)
 
     def _tell_create(self, observed: Observed, statement: Statement, session: Session) -> None:
-        key, dataset = self._place(observed, statement)
+        key, dataset = self.place(observed, statement)
         session.result = None
         if statement.tree.args.get("exists"):
             # IF NOT EXISTS: the table may be the one that stood there before.
@@ -224,7 +224,7 @@ class Observer:
         if dataset is not None:
             self.write(dataset, observed)
 
-    def _place(
+    def place(
         self, observed: Observed, statement: Statement
     ) -> tuple[tuple[str, str, str], Dataset | None]:
         """Say where a table that now exists is, and its dataset if it is in a database file."""
@@ -248,7 +248,7 @@ class Observer:
         if isinstance(statement.tree, exp.Drop | exp.Alter):
             session.drop_tables(name)
             return
-        key, dataset = self._place(observed, statement)
+        key, dataset = self.place(observed, statement)
         content = session.table(key)
         if content is not None:
             content.flow |= observed.flow

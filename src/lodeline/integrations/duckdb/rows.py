@@ -31,6 +31,7 @@ from lodeline.capture.row_steps import (
 )
 from lodeline.errors import UnsupportedQueryError
 from lodeline.integrations.duckdb.catalog import ConnectionCatalog, Reading, quoted_text
+from lodeline.integrations.duckdb.databases import Content
 from lodeline.limits import FRAME_LINKS_MAX
 from lodeline.sql import (
     TAG,
@@ -92,7 +93,7 @@ class Materialised:
     @property
     def visible(self) -> str:
         """The query for the original columns."""
-        names = ", ".join(_quoted(name) for name, _ in self.plan.columns)
+        names = ", ".join(quoted(name) for name, _ in self.plan.columns)
         return f"SELECT {names} FROM {self.table}"
 
 
@@ -115,7 +116,7 @@ class _RowCatalog:
         reading = source.detail
         anchor: Anchor | None = None
         if reading.content is not None:
-            anchor = reading.content.anchor
+            anchor = self._table_anchor(source, reading.content)
         elif reading.frame is not None:
             anchor = self._frame_anchor(reading.frame)
         elif reading.path is not None:
@@ -126,6 +127,16 @@ class _RowCatalog:
             return replace(source, rows="unknown", reason="its rows are bound to nothing known")
         self.anchors[source.key] = anchor
         return source
+
+    def _table_anchor(self, source: Source, content: Content) -> Anchor | None:
+        """Give a table's anchor, unless a checkpoint has moved its rows since."""
+        if content.anchor is None or content.mark is None:
+            return content.anchor
+        asked = f"SELECT count(*), coalesce(sum(rowid), 0) FROM {source.key}"
+        found = self._catalog.ask_here(asked)
+        if not found or tuple(map(int, found[0])) != content.mark:
+            content.anchor = None
+        return content.anchor
 
 
 class RowRunner:
@@ -151,6 +162,8 @@ class RowRunner:
         text: str,
         columns: tuple[tuple[str, str], ...],
         catalog: ConnectionCatalog,
+        *,
+        constants: bool = False,
     ) -> Plan | None:
         """Make a plan for a query, or tell the gap.
 
@@ -158,6 +171,7 @@ class RowRunner:
             text: of the query, as written.
             columns: of its result, as DuckDB binds it.
             catalog: for its names.
+            constants: whether a query that reads no rows gets a plan, too.
         """
         try:
             _check_names(columns)
@@ -171,7 +185,7 @@ class RowRunner:
         except UnsupportedQueryError as error:
             self.gap(error.operator, error.detail)
             return None
-        if not rewriting.identities:
+        if not rewriting.identities and not constants:
             return None  # Made of constants: there is nothing to link to, and nothing missing.
         return Plan(
             rewriting,
@@ -214,37 +228,45 @@ class RowRunner:
             plan: made for it.
             run: runs SQL in the program's connection and gives something with `fetchall`.
         """
-        made = self._make(plan, plan.rewriting, run, tell=False)
+        made = self.make(plan, plan.rewriting, run, tell=False)
         if made is None:
             # Such places as DuckDB does not take sub-queries in: fewer links are better than none.
-            made = self._make(plan, plan.simpler(), run, tell=True)
+            made = self.make(plan, plan.simpler(), run, tell=True)
         if made is None:
             return None
         described = run(f"DESCRIBE {made.table}").fetchall()
         visible = tuple((row[0], row[1]) for row in described[: len(plan.columns)])
-        if visible != plan.columns or not self._inputs_are_still(plan):
+        if visible != plan.columns or not self.inputs_are_still(plan):
             self.gap("rewriting", "the result's columns differ, or an input changed meanwhile")
             self.drop(made, run)
             return None
         return made
 
-    def _make(
-        self, plan: Plan, rewriting: Rewriting, run: Run, *, tell: bool
+    def make(
+        self, plan: Plan, rewriting: Rewriting, run: Run, *, tell: bool, alone: bool = True
     ) -> Materialised | None:
-        """Run a rewriting, and what it shares, on one snapshot."""
+        """Run a rewriting, and what it shares, on one snapshot.
+
+        Args:
+            plan: that it is of.
+            rewriting: to be run.
+            run: runs SQL in the program's connection.
+            tell: whether a refusal is told as a gap.
+            alone: whether there is no transaction yet; else it is the caller's.
+        """
         names = [one.table or f"__lodeline_shared_{next(_NUMBERS)}" for one in rewriting.shared]
-        shared = [f"temp.main.{_quoted(name)}" for name in names]
-        table = f"temp.main.{_quoted(f'__lodeline_result_{next(_NUMBERS)}')}"
+        shared = [f"temp.main.{quoted(name)}" for name in names]
+        table = f"temp.main.{quoted(f'__lodeline_result_{next(_NUMBERS)}')}"
         try:
-            if shared:
+            if shared and alone:
                 run("BEGIN TRANSACTION")
             for name, one in zip(shared, rewriting.shared, strict=True):
                 run(f"CREATE TEMPORARY TABLE {name} AS {one.sql}")
             run(f"CREATE TEMPORARY TABLE {table} AS {rewriting.sql}")
-            if shared:
+            if shared and alone:
                 run("COMMIT")
         except Exception as error:  # the program's own statement is run instead
-            if shared:
+            if shared and alone:
                 run("ROLLBACK")
             if tell:
                 # What DuckDB says may quote values.
@@ -256,7 +278,8 @@ class RowRunner:
             plan.anchors.setdefault(one.source.key, memory_anchor())
         return Materialised(table, count, plan, rewriting, tuple(shared))
 
-    def _inputs_are_still(self, plan: Plan) -> bool:
+    def inputs_are_still(self, plan: Plan) -> bool:
+        """Say whether every file that a plan reads looks as it did."""
         return all(find_path_stat(path) == stat for path, stat in plan.stats.items())
 
     def drop(self, made: Materialised, run: Run) -> None:
@@ -319,7 +342,7 @@ class RowRunner:
         """Compare a written Parquet file with the table, row by row; tell a gap if they differ."""
         source = f"read_parquet({quoted_text(path)})"
         kinds = [row[1] for row in run(f"DESCRIBE SELECT * FROM {source}").fetchall()]
-        names = [_quoted(name) for name, _ in made.plan.columns]
+        names = [quoted(name) for name, _ in made.plan.columns]
         if len(kinds) != len(names):
             self.gap("written file", "its columns differ from the result's")
             return False
@@ -375,7 +398,7 @@ def _keep_links(
     """Write the links to one input, in the smallest shape that holds them."""
     query = links_query(table, identities, repeats=repeats)
     if len(identities) == 1 and not identities[0].lists:
-        name = _quoted(identities[0].name)
+        name = quoted(identities[0].name)
         low, count, aligned = run(
             f"SELECT min({name} - rowid), count({name}), min({name} - rowid) = max({name} - rowid) "
             f"FROM {table}"
@@ -390,7 +413,10 @@ def _keep_links(
 
 def may_repeat(rewriting: Rewriting) -> bool:
     """Whether a group may hold an input row several times, or NULL in its place."""
-    words = ("join", "union", "window", "sub-query", "recursive", "intersect", "except")
+    words = (
+        *("join", "union", "window", "sub-query", "recursive", "intersect", "except"),
+        *("insert", "update", "delete", "merge"),  # Beside rows that were there before.
+    )
     return any(word in operator for operator in rewriting.operators for word in words)
 
 
@@ -403,18 +429,19 @@ def links_query(table: str, identities: Sequence[Identity], *, repeats: bool) ->
         repeats: one output row may have met an input row several times, or none.
     """
     if len(identities) == 1 and not identities[0].lists:
-        return f"SELECT {_quoted(identities[0].name)} AS input FROM {table}"
+        return f"SELECT {quoted(identities[0].name)} AS input FROM {table}"
     parts = [_listed(one) for one in identities]
     lists = parts[0] if len(parts) == 1 else f"flatten([{', '.join(parts)}])"
-    # DISTINCT also drops the NULLs that outer joins and unions leave. Without those, sorting is
-    # all: sorted lists take a tenth of the bytes.
-    kept = f"list_distinct({lists})" if repeats else lists
-    return f"SELECT list_sort({kept}) AS inputs FROM {table}"
+    # DISTINCT also drops the NULLs that outer joins and unions leave, and counts need that; sorted,
+    # what it gives takes a tenth of the bytes. Other lists are left as they were gathered, almost
+    # in order: whoever makes a block of them sorts them, and not in the observed program.
+    kept = f"list_sort(list_distinct({lists}))" if repeats else lists
+    return f"SELECT {kept} AS inputs FROM {table}"
 
 
 def _listed(identity: Identity) -> str:
     """Write the rows of one source in an identity column, as a list."""
-    name = _quoted(identity.name)
+    name = quoted(identity.name)
     if not identity.lists:
         return f"[{name}]"
     if identity.tag is None:
@@ -438,7 +465,8 @@ def _write(query: str, count: int | None, shape: str, run: Run) -> dict[str, Any
     return {"shape": shape, "count": count, "blob": keep_blob(path)}
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """Write a name that is taken as it is."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -450,4 +478,4 @@ def _without_places(tree: Any) -> Any:
     return tree
 
 
-__all__ = ["Materialised", "OperatorGap", "Plan", "RowRunner"]
+__all__ = ["Materialised", "OperatorGap", "Plan", "RowRunner", "quoted"]

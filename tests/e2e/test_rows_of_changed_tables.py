@@ -1,0 +1,78 @@
+"""Tables that a program changes under `lodeline run --rows`: what is in them leads back to its rows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from test_rows_of_queries import CLI, run
+
+pytest.importorskip("duckdb")
+
+PROGRAM = """
+import duckdb
+prepare = duckdb.connect()
+prepare.execute("COPY (SELECT range AS id, range % 5 AS g FROM range(100)) TO 'a.parquet'")
+prepare.execute("COPY (SELECT range AS g, range * 7 AS v FROM range(4)) TO 'b.parquet'")
+c = duckdb.connect("w.db")
+def do(sql):
+    try:
+        print(c.execute(sql).fetchall())
+    except duckdb.Error as error:
+        print(type(error).__name__)
+do("CREATE TABLE t (id BIGINT, x BIGINT)")
+do("INSERT INTO t SELECT id, 0 FROM 'a.parquet' WHERE id < 10")
+do("INSERT INTO t (x, id) SELECT count(*), g FROM 'a.parquet' WHERE id > 90 AND g = 3 GROUP BY g")
+do("UPDATE t SET x = b.v FROM 'b.parquet' AS b WHERE b.g = t.id AND b.g = 2")
+do("DELETE FROM t WHERE id IN (SELECT g FROM 'b.parquet' WHERE g < 2)")
+do("MERGE INTO t USING (SELECT * FROM 'a.parquet' WHERE id IN (7, 8, 50)) AS s ON s.id = t.id "
+   "WHEN MATCHED AND s.id = 7 THEN DELETE WHEN MATCHED THEN UPDATE SET x = s.g "
+   "WHEN NOT MATCHED THEN INSERT (id, x) VALUES (s.id, 1)")
+do("INSERT INTO t VALUES (1000, 1)")
+do("INSERT INTO t SELECT 'x', 1")
+do("SELECT * FROM t ORDER BY ALL")
+do("COPY (SELECT id, x FROM t) TO 'out.parquet'")
+do("CREATE TABLE k (id BIGINT PRIMARY KEY)")
+do("INSERT INTO k SELECT id FROM 'a.parquet' WHERE id < 3")
+do("INSERT INTO k SELECT id FROM 'a.parquet' WHERE id < 2")
+do("UPDATE k SET id = id + 10 WHERE id = 1")
+do("COPY k TO 'moved.parquet'")
+do("CREATE TABLE m AS SELECT id, g FROM 'a.parquet'")
+do("DELETE FROM m WHERE id < 99")
+do("CHECKPOINT")
+do("COPY m TO 'compacted.parquet'")
+"""
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    plainly = tmp_path_factory.mktemp("plain")
+    directory = tmp_path_factory.mktemp("changes")
+    for folder in (plainly, directory):
+        (folder / "program.py").write_text(PROGRAM)
+    plain = run(plainly, sys.executable, "program.py")
+    assert run(directory, *CLI, "run", "--rows", "--", sys.executable, "program.py") == plain
+    return directory
+
+
+def behind(directory: Path, where: str) -> set[str]:
+    words = ("rows", f"dataset:file:{directory / 'out'}.parquet", "--back", "--where", where)
+    answer = json.loads(run(directory, *CLI, *words, "--json"))
+    assert answer["complete"], answer["gaps"]
+    files = [row for row in answer["rows"] if row["dataset"].startswith("dataset:file:")]
+    return {f"{Path(row['dataset'].split('#')[0]).stem}{row['key']}" for row in files}
+
+
+def test_rows_that_were_inserted_updated_and_merged_lead_back_to_their_own(observed: Path) -> None:
+    assert behind(observed, "id = 2") == {"a2", "b2"}
+    assert behind(observed, "id = 3 AND x > 0") == {"a93", "a98"}
+    assert behind(observed, "id = 50") == {"a50"}
+    assert behind(observed, "id IN (8, 1000)") == {"a8"}
+
+
+def test_rows_that_moved_are_a_gap_and_not_linked(observed: Path) -> None:
+    for name in ("moved", "compacted"):
+        words = ("rows", f"dataset:file:{observed / name}.parquet", "--back", "--json")
+        assert "no row provenance is recorded for it" in run(observed, *CLI, *words, status=1)
