@@ -292,6 +292,13 @@ def real_programs(
             lambda command=command: measure(command, plain, folder),  # type: ignore[misc]
             lambda command=command: measure(command, captured, folder),  # type: ignore[misc]
         )
+        store = f"sqlite:///{folder / f'store of {name}' / 'lodeline.db'}"
+        runner = [sys.executable, "-m", "lodeline.cli.main", "run", "--store", store, "--"]
+        found[f"{name}_with_parent_and_delivery"] = compare(
+            max(3, given.pairs // 3),
+            lambda command=command: measure(command, plain, folder),  # type: ignore[misc]
+            lambda command=command, runner=runner: measure(runner + command, plain, folder),  # type: ignore[misc]
+        )
     return found
 
 

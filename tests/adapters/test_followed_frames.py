@@ -7,6 +7,7 @@ which rows it was made of, and shares nothing with what is tested.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -18,7 +19,8 @@ from frameworks import ROOT, interpreter_of
 from observing import environment, run_plain
 
 PROGRAMS = Path(__file__).with_name("programs")
-SEEDS = 150
+# Random programs for each test; more of them where there is time, as before a release.
+SEEDS = int(os.environ.get("TEST_FRAME_SEEDS", "60"))
 # Columns of the table: by which program they are tested, and in which environments.
 COLUMNS = {
     "pandas 2": ("pandas_rows.py", (), ("oldest",)),

@@ -48,12 +48,20 @@ class Patches:
     def __init__(self, integration: str, *, file: str = UNSEEN_FILE) -> None:
         self.integration = integration
         self.file = file
-        self._undo: list[Callable[[], None]] = []
+        # Acts, and what stood at (owner, name): not a function for each of pandas's hundreds, which
+        # would stay and be looked through at each of the program's collections of garbage.
+        self._undo: list[Callable[[], None] | tuple[Any, str, object]] = []
 
     def undo(self) -> None:
         """Put every original back, the last patch first."""
         while self._undo:
-            self._undo.pop()()
+            last = self._undo.pop()
+            if not isinstance(last, tuple):
+                last()
+            elif last[2] is _ABSENT:
+                delattr(last[0], last[1])
+            else:
+                setattr(*last)
 
     def hide(self, code: CodeType) -> None:
         """Keep frames of this code out of the program's tracebacks, too."""
@@ -87,13 +95,9 @@ class Patches:
 
     def replace(self, owner: Any, name: str, value: object) -> None:
         """Set an attribute, remembering what stood in the owner's own dictionary."""
-        own = vars(owner)
-        original = own.get(name, _ABSENT)
+        original = vars(owner).get(name, _ABSENT)
         setattr(owner, name, value)
-        if original is _ABSENT:
-            self._undo.append(lambda: delattr(owner, name))
-        else:
-            self._undo.append(lambda: setattr(owner, name, original))
+        self._undo.append((owner, name, original))
 
     def door(self, owner: Any, name: str, after: After) -> None:
         """Observe a reader or writer: after it returned, `after(result, args, kwargs)` is called.
@@ -241,7 +245,8 @@ class Patches:
         """Give a wrapper the original's name and papers, and hide its frame."""
         plain = wrapper.__code__
         # Two parameters that are named in a call must be the original's.
-        named = original.__code__.co_varnames[:2] if plain.co_argcount == 2 else ()
+        both = _takes_two(wrapper) and _takes_two(original)
+        named = original.__code__.co_varnames[:2] if both else ()
         code = _RENAMED.get((plain, self.file, named))
         if code is None:
             names = named + plain.co_varnames[len(named) :]
