@@ -105,3 +105,23 @@ def test_objects_that_are_gone_do_not_pile_up(flow: Flow) -> None:
     gc.collect()
     assert len(flow.known) <= 2 * len(alive) + 2_000
     assert all(flow.find(one) == flow.of(table) for one in alive)
+
+
+def test_undoing_puts_back_what_stood_there_and_takes_out_what_did_not() -> None:
+    class Own(Table):
+        def column(self, result: object) -> Table:
+            return self
+
+    before = dict(vars(Own))
+    done: list[str] = []
+    patches = Patches("own")
+    patches.passage(Own, "column")
+    patches.passage(Own, "pieces")
+    patches.replace(Own, "pieces", None)
+    patches.replace(Own, "column", None)
+    patches.on_undo(lambda: done.append("act"))
+    assert vars(Own).keys() - before.keys() == {"pieces"}
+    patches.undo()
+    patches.undo()
+    assert dict(vars(Own)) == before
+    assert done == ["act"]
