@@ -6,6 +6,7 @@ servers' clients read UUIDs where this record has digests and runs.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -86,23 +87,48 @@ class CodeVersion(NamedTuple):
 
 
 def count_runs(inquiry: Inquiry, job: NodeId) -> int:
-    """Count the runs of a job."""
+    """Count the runs of a job that the reader may see."""
+    members = inquiry.view.members(job)
+    hidden, shown = _hidden_runs(inquiry, members)
     sql = (
         "SELECT count(*) FROM run_group g JOIN run_state s USING (group_id)"
         f" WHERE g.job_node {_AMONG} AND g.run_id IS NOT NULL AND {inquiry.view.rectangle('s')}"
+        f"{shown}"
     )
-    return sum(row[0] for row in inquiry.view.select_among(sql, inquiry.view.members(job)))
+    return sum(row[0] for row in inquiry.view.select_among(sql, members, **hidden))
+
+
+def _hidden_runs(inquiry: Inquiry, members: Iterable[int]) -> tuple[dict[str, object], str]:
+    """Give a condition that leaves out hidden runs, and its parameters.
+
+    Of a job that may be seen only those runs can be hidden that ran another job, too.
+    """
+    visibility = inquiry.visibility
+    if visibility.sees_all:
+        return {}, ""
+    sql = (
+        "SELECT DISTINCT g.run_id FROM run_group g JOIN run_group o ON o.run_id = g.run_id"
+        f" AND o.job_node <> g.job_node WHERE g.job_node {_AMONG}"
+    )
+    shared = [row[0] for row in inquiry.view.select_among(sql, members)]
+    visibility.look_up_runs(shared)
+    hidden = [run_id for run_id in shared if visibility.judge_run(run_id) is False]
+    if not hidden:
+        return {}, ""
+    left_out = " AND g.run_id NOT IN (SELECT value FROM json_each(:hidden))"
+    return {"hidden": json.dumps(hidden)}, left_out
 
 
 def list_runs(inquiry: Inquiry, job: NodeId, *, limit: int, offset: int) -> list[RunRecord]:
-    """List the runs of a job, the last started first."""
+    """List the runs of a job that the reader may see, the last started first."""
+    members = inquiry.view.members(job)
+    hidden, shown = _hidden_runs(inquiry, members)
     sql = (
         "SELECT g.group_id FROM run_group g JOIN run_state s USING (group_id)"
         f" WHERE g.job_node {_AMONG} AND g.run_id IS NOT NULL AND {inquiry.view.rectangle('s')}"
-        " ORDER BY s.start_us DESC, g.run_id DESC LIMIT :limit OFFSET :offset"
+        f"{shown} ORDER BY s.start_us DESC, g.run_id DESC LIMIT :limit OFFSET :offset"
     )
-    members = inquiry.view.members(job)
-    rows = list(inquiry.view.select_among(sql, members, limit=limit, offset=offset))
+    rows = list(inquiry.view.select_among(sql, members, limit=limit, offset=offset, **hidden))
     found = describe_runs(inquiry, [row[0] for row in rows])
     return [found[row[0]] for row in rows]
 

@@ -14,6 +14,7 @@ import pytest
 from lodeline.errors import UnknownEntryError, UnknownNodeError
 from lodeline.ingest import accept
 from lodeline.model import NodeId
+from lodeline.query import ask
 from lodeline.query.consulting import consult
 from lodeline.query.permission import OPEN, Authoriser
 from lodeline.server.marquez import datasets, events, jobs, lineage, search, spaces, stats
@@ -127,6 +128,37 @@ def read(
     with consult(segment, authoriser=authoriser) as inquiry:
         found: dict[str, Any] = answer(inquiry, asked)
         return found
+
+
+def test_runs_that_ran_a_hidden_job_too_are_neither_listed_nor_counted(tmp_path: Path) -> None:
+    with open_segment(f"sqlite:///{tmp_path}/lodeline.db", create=True) as segment:
+        ran = [("seen", 1), ("seen", 2), ("secret", 2), ("seen", 3), ("beside", 3)]
+        accept(segment, [json.dumps(run_of(job, number)).encode() for job, number in ran])
+        of_job = {"namespace": "n", "job": "seen"}
+        for reader, numbers in (
+            (Only("seen", "beside"), [3, 1]),
+            (Only("seen"), [1]),
+            (OPEN, [3, 2, 1]),
+        ):
+            found = read(segment, reader, jobs.list_job_runs, call(of_job))
+            assert [uuid.UUID(one["id"]).int for one in found["runs"]] == numbers
+            assert found["totalCount"] == len(numbers)
+        page = read(segment, Only("seen", "beside"), jobs.list_job_runs, call(of_job, offset=1))
+        assert [uuid.UUID(one["id"]).int for one in page["runs"]] == [1]
+        asked = {"id": "job:n:seen", "limit": 1}
+        answer = ask(segment, "runs", asked, authoriser=Only("seen", "beside"))
+        assert (answer["total"], len(answer["runs"])) == (2, 1)
+
+
+def run_of(job: str, number: int) -> dict[str, Any]:
+    return {
+        "eventType": "COMPLETE",
+        "eventTime": f"2026-01-01T00:00:{number:02d}Z",
+        "producer": "https://example.org/test",
+        "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json",
+        "run": {"runId": str(uuid.UUID(int=number))},
+        "job": {"namespace": "n", "name": job},
+    }
 
 
 def test_a_reader_is_shown_only_what_they_may_see(segment: Segment) -> None:
