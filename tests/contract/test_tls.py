@@ -131,19 +131,37 @@ def test_only_clients_with_a_certificate_are_served_when_that_is_asked_for(
     root: Authority, tmp_path: Path
 ) -> None:
     others = Authority(tmp_path, "others")
-    settings = variables(root, client_ca=others.path)
+    roots = tmp_path / "roots.pem"
+    roots.write_bytes(others.path.read_bytes())
+    settings = variables(root, client_ca=roots)
     stranger = root.context()
     known = root.context()
     known.load_cert_chain(*others.issue("producer"))
+    known.maximum_version = ssl.TLSVersion.TLSv1_2
     forged = root.context()
     forged.load_cert_chain(*root.issue("forged"))
-    with serving(tmp_path / "s.db", variables=settings, tls=known) as service:
+    said = tmp_path / "said.txt"
+    with serving(tmp_path / "s.db", variables=settings, diagnostics=said, tls=known) as service:
+
+        def is_served(context: ssl.SSLContext) -> bool:
+            as_client = Service(service.process, service.host, service.port, service.store, context)
+            try:
+                return as_client.send("GET", "/healthz").status == 200
+            except OSError:  # TLS 1.3 tells it at the first read
+                return False
+
         assert service.post(event(outputs="a")).status == 201
-        for context in (stranger, forged):
-            with pytest.raises(OSError):  # TLS 1.3 tells it at the first read
-                Service(service.process, service.host, service.port, service.store, context).send(
-                    "GET", "/healthz"
-                )
+        clients = (known, stranger, forged)
+        assert [is_served(one) for one in clients] == [True, False, False]
+        # A root that goes vouches for nobody, once the files were read again.
+        roots.write_bytes(root.path.read_bytes())
+        service.process.send_signal(signal.SIGHUP)
+        told(said, "was read again")
+        assert [is_served(one) for one in clients] == [False, False, True]
+        roots.write_text("no root")
+        service.process.send_signal(signal.SIGHUP)
+        told(said, "the earlier TLS certificate goes on")
+        assert [is_served(one) for one in clients] == [False, False, True]
 
 
 def test_a_renewed_certificate_is_taken_up_on_a_signal_and_a_broken_one_is_not(

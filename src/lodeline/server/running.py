@@ -44,7 +44,7 @@ def serve(
 ) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are finished, what waits is written.
 
-    SIGHUP reads the TLS certificate again.
+    SIGHUP reads the files of TLS again.
 
     Args:
         store: URL of the store; made when missing.

@@ -23,22 +23,30 @@ class Tls:
     """
 
     def __init__(self, certificate: Path, key: Path, client_ca: Path | None = None) -> None:
-        self._certificate, self._key = certificate, key
-        self.context = self._load(client_ca)
+        self._certificate, self._key, self._client_ca = certificate, key, client_ca
+        # The listener keeps the context that it began with; each handshake goes on in the present.
+        self.context = self._present = self._load()
+        self.context.sni_callback = self._go_on
+        if client_ca is not None:
+            # A resumed session would be served by what its client once showed.
+            self.context.num_tickets = 0
+            self.context.options |= ssl.OP_NO_TICKET
 
     def renew(self) -> None:
-        """Read certificate and key again; new connections get them, old ones go on.
-
-        The roots of client certificates are not read again.
+        """Read all files again; new connections get them, old ones go on.
 
         Raises:
-            UsageError: as at the beginning; the earlier certificate goes on.
+            UsageError: as at the beginning; all that was read before goes on.
         """
-        # First into a context of its own: a key that does not match would leave half of each.
-        self._load(None)
-        self.context.load_cert_chain(self._certificate, self._key)
+        # A context of its own: roots can be added to one, and none taken away.
+        self._present = self._load()
 
-    def _load(self, client_ca: Path | None) -> ssl.SSLContext:
+    def _go_on(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        # Called in every handshake, whether or not the client names a server.
+        connection.context = self._present
+
+    def _load(self) -> ssl.SSLContext:
+        client_ca = self._client_ca
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         reading = f"{self._certificate} with key {self._key}"
