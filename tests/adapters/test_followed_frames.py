@@ -135,9 +135,17 @@ CASES = {
     ),
     "`shift` of a frame; `diff`": ("shift shift_whole diff", "shift"),
     "`ffill`, `bfill`; `rank`": ("ffill bfill ranked", ""),
-    "expressions that look at other rows: `shift`, `over`, `rolling_sum`, filling by a strategy": (
+    "expressions over other rows: `over`, `shift`, `diff`, `rolling_…`, `cum_…`, filling holes": (
         "",
-        "shift_column over rolling_column forward_fill",
+        "shift_column shift_over over rolling_column rolling_centred cumulated cumulated_over",
+    ),
+    "the same over all rows, several at once, holes of a whole frame": (
+        "",
+        "of_the_whole filled_over shifted_beside_over forward_fill",
+    ),
+    "the same in one plan after another of them, or before rows go": (
+        "",
+        "over_twice over_and_filtered",
     ),
     "`map_elements`": ("", "map_elements"),
     "`to_numpy` and back, unchanged": ("through_numpy", ""),

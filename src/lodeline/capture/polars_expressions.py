@@ -44,9 +44,14 @@ def is_local(tree: Any) -> bool:
     if kind in {"Column", "Columns", "Literal", "Selector", "DtypeColumn", "Exclude"}:
         return not (kind == "Literal" and isinstance(body, dict) and "Series" in body)
     if kind in _INNER:
-        return all(is_local(part) for part in _parts(kind, body))
+        return all(is_local(part) for part in parts_of(kind, body))
     if kind != "Function":
         return False
+    return is_local_function(body) and all(is_local(part) for part in parts_of(kind, body))
+
+
+def is_local_function(body: Any) -> bool:
+    """Whether a function makes each result of the values of one row."""
     named = body["function"]
     while isinstance(named, dict):
         name, inner = next(iter(named.items()))
@@ -58,15 +63,17 @@ def is_local(tree: Any) -> bool:
                 named = "" if first in _TOGETHER else "FillNull"
             continue
         named = name
-    inputs = (part for part in body["input"] if not _is_constant(part))
-    return named in _LOCAL and all(is_local(part) for part in inputs)
+    return named in _LOCAL
 
 
 def _is_constant(tree: Any) -> bool:
     return isinstance(tree, dict) and "Literal" in tree
 
 
-def _parts(kind: str, body: Any) -> list[Any]:
+def parts_of(kind: str, body: Any) -> list[Any]:
+    """Give the expressions that one is put together of, without constants of a function."""
+    if kind == "Function":
+        return [part for part in body["input"] if not _is_constant(part)]
     if kind in {"Alias", "RenameAlias"} and isinstance(body, list):
         return body[:1]
     if kind == "KeepName":

@@ -24,6 +24,15 @@ from typing import Any, Final
 from lodeline.capture.datasets import find_dataset
 from lodeline.capture.patches import Patches
 from lodeline.capture.polars_expressions import has_column, is_local, read, without
+from lodeline.capture.polars_looks import (
+    GONE,
+    Mark,
+    View,
+    find_looks,
+    group_column,
+    looked_at,
+    taken_columns,
+)
 from lodeline.capture.recorder import RECORDER
 from lodeline.capture.row_steps import Anchor, file_anchor
 from lodeline.capture.row_tracking import (
@@ -63,7 +72,7 @@ class Twin:
 
     Attributes:
         plan: a lazy frame, or a lazy group-by.
-        hidden: for each hidden column the track whose rows it numbers.
+        hidden: for each hidden column the track whose rows it numbers, or what it marks.
         files: scanned ones, as they were bound.
         gaps: what is not among the links.
         words: what was done on the way.
@@ -71,7 +80,7 @@ class Twin:
     """
 
     plan: Any
-    hidden: dict[str, Track]
+    hidden: dict[str, Track | Mark]
     files: dict[str, Anchor] = field(default_factory=dict)
     gaps: Gaps = ()
     words: tuple[str, ...] = ()
@@ -287,10 +296,56 @@ def _with_columns(
 ) -> Twin:
     del frame
     given, named = _hide(twin, args, kwargs)
-    gaps = twin.gaps
-    if not all(is_local(tree) for tree in _trees(args, kwargs)):
-        gaps = _one_more(gaps, (name, "rows that an expression looks at beside its own"))
-    return replace(twin, plan=original(twin.plan, *given, **named), gaps=gaps)
+    trees = _trees(args, kwargs)
+    if all(is_local(tree) for tree in trees):
+        return replace(twin, plan=original(twin.plan, *given, **named))
+    seeing, columns = _looking(twin, name, trees)
+    return replace(seeing, plan=original(seeing.plan, *_flat(given), *columns, **named))
+
+
+def _flat(given: list[Any]) -> list[Any]:
+    """Spread lists of expressions: beside others they would be constants."""
+    flat: list[Any] = []
+    for one in given:
+        flat += list(one) if isinstance(one, (list, tuple)) else [one]
+    return flat
+
+
+def _looking(twin: Twin, name: str, trees: list[Any]) -> tuple[Twin, list[Any]]:
+    """Prepare a twin for expressions that look at other rows; and the hidden columns they need."""
+    import polars as pl
+
+    looks = find_looks(trees)
+    numbers = [one for one, track in twin.hidden.items() if isinstance(track, Track)]
+    schema = twin.plan.collect_schema() if looks else {}
+    if looks is None or any(schema[one].is_nested() for one in numbers):
+        told = (name, "rows that an expression looks at beside its own")
+        return replace(twin, gaps=_one_more(twin.gaps, told)), []
+    # What was looked at before is known of the rows as they are, not of those looked at now.
+    hidden = {one: at if isinstance(at, Track) else GONE for one, at in twin.hidden.items()}
+    gaps, columns = twin.gaps, []
+    if len(numbers) < len(hidden):
+        told = (name, "rows that an earlier expression looked at")
+        gaps = _one_more(gaps, told)
+    for (_, number), taking in taken_columns(looks, numbers).items():
+        fresh = _fresh()
+        hidden[fresh] = twin.hidden[number]
+        columns.append(taking.alias(fresh))
+    plan, placed = twin.plan, [look for look in looks if look.kind != "taken"]
+    if placed:
+        view, place, count = View(name, tuple(numbers)), _fresh(), _fresh()
+        length = pl.len().cast(pl.Int64)
+        at = pl.int_range(0, pl.len(), dtype=pl.Int64)
+        plan = plan.with_columns(at.alias(place), length.alias(count))
+        hidden |= {place: Mark(view, "place"), count: Mark(view, "count")}
+        for look in placed:
+            group = _fresh()
+            column = group_column(look, place) if look.keys else pl.col(place)
+            hidden[group] = Mark(view, "group", look)
+            columns.append(column.alias(group))
+    taken = len(placed) < len(looks)
+    nullable = twin.nullable or taken
+    return replace(twin, plan=plan, hidden=hidden, nullable=nullable, gaps=gaps), columns
 
 
 def _select(
@@ -305,11 +360,12 @@ def _select(
     # One column of the table in its place makes the result as long as the table.
     if not any(one and has_column(tree) for one, tree in zip(local, trees, strict=True)):
         raise UnfollowedRowsError("no column keeps its rows")
-    gaps = twin.gaps
+    more: list[Any] = []
     if not all(local):
-        gaps = _one_more(gaps, (name, "rows that an expression looks at beside its own"))
-    columns = [pl.col(one) for one in twin.hidden]
-    return replace(twin, plan=original(twin.plan, *given, *columns, **named), gaps=gaps)
+        twin, more = _looking(twin, name, trees)
+    made = {column.meta.output_name() for column in more}
+    columns = [pl.col(one) for one in twin.hidden if one not in made]
+    return replace(twin, plan=original(twin.plan, *_flat(given), *columns, *more, **named))
 
 
 def _shift(
@@ -343,10 +399,21 @@ def _unpivot(
 def _fill(
     original: Any, twin: Twin, name: str, frame: Any, args: Any, kwargs: dict[str, Any]
 ) -> Twin:
-    del frame
+    strategy = args[1] if len(args) > 1 else kwargs.get("strategy")
+    value = args[0] if args else kwargs.get("value")
+    if strategy in {"forward", "backward"} and value is None:
+        # Column by column, so that holes in the hidden columns stay what they are.
+        import polars as pl
+
+        limit = args[2] if len(args) > 2 else kwargs.get("limit")
+        columns = [
+            pl.col(one).fill_null(strategy=strategy, limit=limit)
+            for one in frame.collect_schema().names()
+        ]
+        seeing, more = _looking(twin, name, [read(column) for column in columns])
+        return replace(seeing, plan=seeing.plan.with_columns(*columns, *more))
     if twin.nullable:
         raise UnfollowedRowsError("after rows without a match")
-    strategy = args[1] if len(args) > 1 else kwargs.get("strategy")
     gaps = twin.gaps
     if strategy not in {None, "zero", "one"}:
         gaps = _one_more(gaps, (name, "the rows that holes were filled from"))
@@ -512,18 +579,28 @@ def _take_off(made: Any, twin: Twin) -> Any:
             if not _unchanged(twin.files):
                 TRACKING.lose(result, "scan", "the file changed meanwhile")
             else:
-                parents = [(track, _mapping(made[name])) for name, track in twin.hidden.items()]
-                words = ", ".join(dict.fromkeys(twin.words)) or "copy"
-                gaps = tuple(dict.fromkeys(twin.gaps))
-                if parents:
-                    TRACKING.adopt(result, words, parents, gaps)
-                elif gaps:
-                    TRACKING.lose(result, *gaps[0])
+                _adopt(result, made, twin)
         except Exception as error:  # capture's outermost door
             RECORDER.trouble("rows.polars.collect", error)
     finally:
         LOCAL.busy = 0
     return result
+
+
+def _adopt(result: Any, made: Any, twin: Twin) -> None:
+    """Make the track of a result of its hidden columns."""
+    words = ", ".join(dict.fromkeys(twin.words)) or "copy"
+    gaps = tuple(dict.fromkeys(twin.gaps))
+    tracks = {name: one for name, one in twin.hidden.items() if isinstance(one, Track)}
+    marks = {name: one for name, one in twin.hidden.items() if isinstance(one, Mark)}
+    parents = {name: (track, _mapping(made[name])) for name, track in tracks.items()}
+    if not parents:
+        if gaps:
+            TRACKING.lose(result, *gaps[0])
+        return
+    seen, more = looked_at(made, marks, parents)
+    told = tuple(dict.fromkeys([*gaps, *more]))
+    TRACKING.adopt(result, words, [*parents.values(), *seen], told)
 
 
 def _unchanged(files: dict[str, Anchor]) -> bool:

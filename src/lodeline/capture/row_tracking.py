@@ -317,12 +317,8 @@ class Tracking:
             positions = _compose(track.positions, mapping)
             self._restart(child, track.source, positions, words, _joined(track.gaps, gaps))
             return
-        source = Source(memory_anchor())
-        for number, (parent, links) in enumerate(parents):
-            words_of = ", ".join(_joined(parent.operators, (operator,)))
-            told = parent.gaps if number else _joined(gaps, parent.gaps)
-            source.pending.append(_pending(words_of, parent, links, _length(child), told))
-        self._restart(child, source, None, (), ())
+        middle = middle_track(operator, parents, _length(child), gaps)
+        self._restart(child, middle.source, None, (), ())
 
     def renew(self, table: Any, track: Track, operator: str) -> None:
         """Take a new snapshot of a table whose rows are those of a track, now with other values."""
@@ -424,6 +420,25 @@ class Tracking:
         track = Track(source, positions, _length(table), _index(table), _manager(table))
         track.reference, track.operators, track.gaps = reference, operators, gaps
         self.put(table, track)
+
+
+def middle_track(
+    operator: str, parents: Sequence[tuple[Track, Mapping]], rows: int, gaps: Gaps = ()
+) -> Track:
+    """Make a track of rows in memory that were made of other tracks' rows, which are verified.
+
+    Args:
+        operator: in words.
+        parents: tracks, and which of their rows each row was made of.
+        rows: how many.
+        gaps: what is not among the links.
+    """
+    source = Source(memory_anchor())
+    for number, (parent, links) in enumerate(parents):
+        words = ", ".join(_joined(parent.operators, (operator,)))
+        told = parent.gaps if number else _joined(gaps, parent.gaps)
+        source.pending.append(_pending(words, parent, links, rows, told))
+    return Track(source, None, rows, None)
 
 
 def _pending(words: str, track: Track, mapping: Mapping, rows: int, gaps: Gaps) -> Pending:

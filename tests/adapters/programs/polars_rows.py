@@ -39,6 +39,9 @@ from lodeline.capture.row_tracking import TRACKING, find_origins
 
 warnings.simplefilter("ignore")
 SCHEMA = {"k": pl.Int64, "a": pl.Int64, "x": pl.Float64, "s": pl.String, "u": pl.Float64}
+_LEAST = (
+    "min_samples" if tuple(map(int, pl.__version__.split(".")[:2])) >= (1, 21) else "min_periods"
+)
 VERSION = tuple(int(part) for part in pl.__version__.split(".")[:2])
 LAZY = False
 # Operations whose result has no order of its own.
@@ -441,9 +444,6 @@ def rolling(s: State) -> Any:
     return shaped(frame), made
 
 
-# Rows of which some are a gap
-
-
 @operation
 def shift_column(s: State) -> Any:
     made = []
@@ -472,6 +472,112 @@ def rolling_column(s: State) -> Any:
         x = float(sum(r.values["a"] for r in rows)) if len(rows) == 2 else None
         made.append(row.but(x=x).also(*rows))
     return s.frame.with_columns(x=pl.col("a").rolling_sum(2).cast(pl.Float64)), made
+
+
+def _pieces(s: State) -> list[tuple[int, Table, int]]:
+    """Each row's number, the rows of its group, and its place among them."""
+    by_key = dict(groups(s.table, lambda r: r.values["k"]))
+    met: dict[Any, int] = {}
+    found = []
+    for number, row in enumerate(s.table):
+        place = met.setdefault(row.values["k"], 0)
+        met[row.values["k"]] += 1
+        found.append((number, by_key[row.values["k"]], place))
+    return found
+
+
+@operation
+def shift_over(s: State) -> Any:
+    made = []
+    for number, rows, place in _pieces(s):
+        after = rows[place + 1] if place + 1 < len(rows) else None
+        row = s.table[number].but(x=None if after is None else after.values["u"])
+        made.append(row if after is None else row.also(after))
+    return s.frame.with_columns(x=pl.col("u").shift(-1).over("k")), made
+
+
+@operation
+def cumulated(s: State) -> Any:
+    made = [
+        row.but(x=float(max(r.values["a"] for r in s.table[: n + 1]))).also(*s.table[: n + 1])
+        for n, row in enumerate(s.table)
+    ]
+    return s.frame.with_columns(x=pl.col("a").cum_max().cast(pl.Float64)), made
+
+
+@operation
+def cumulated_over(s: State) -> Any:
+    made = []
+    for number, rows, place in _pieces(s):
+        x = float(sum(r.values["a"] for r in rows[place:]))
+        made.append(s.table[number].but(x=x).also(*rows[place:]))
+    running = pl.col("a").cum_sum(reverse=True).over("k").cast(pl.Float64)
+    return s.frame.with_columns(x=running), made
+
+
+@operation
+def rolling_centred(s: State) -> Any:
+    made = []
+    for number, row in enumerate(s.table):
+        rows = s.table[max(number - 2, 0) : number + 2]
+        x = float(max(r.values["a"] for r in rows))
+        made.append(row.but(x=x).also(*rows))
+    window = pl.col("a").rolling_max(4, center=True, **{_LEAST: 1}).cast(pl.Float64)
+    return s.frame.with_columns(x=window), made
+
+
+@operation
+def of_the_whole(s: State) -> Any:
+    need(s.table)
+    top = max(r.values["a"] for r in s.table)
+    made = [row.but(a=top - row.values["a"]).also(*s.table) for row in s.table]
+    frame = s.frame.select("k", pl.col("a").max() - pl.col("a"), *COLUMNS[2:])
+    return shaped(frame), made
+
+
+@operation
+def filled_over(s: State) -> Any:
+    made = []
+    for number, rows, place in _pieces(s):
+        row, before = s.table[number], [r for r in rows[:place] if r.values["x"] is not None]
+        hole = row.values["x"] is None and before
+        made.append(row.but(x=before[-1].values["x"]).also(before[-1]) if hole else row)
+    return s.frame.with_columns(pl.col("x").forward_fill().over("k")), made
+
+
+@operation
+def shifted_beside_over(s: State) -> Any:
+    made = []
+    for number, rows, _ in _pieces(s):
+        before = s.table[number - 1] if number else None
+        top = max(r.values["a"] for r in rows)
+        row = s.table[number].but(a=top, x=None if before is None else before.values["u"])
+        made.append(row.also(*rows, *([] if before is None else [before])))
+    return s.frame.with_columns(
+        [pl.col("u").shift(1).alias("x"), pl.col("a").max().over("k")]
+    ), made
+
+
+@operation
+def over_twice(s: State) -> Any:
+    """A window over rows that looked at others: of lazy plans what those saw is a gap."""
+    frame, table = over(s)
+    made = []
+    for number, row in enumerate(table):
+        rows = table[max(number - 1, 0) : number + 1]
+        made.append(row.but(x=float(max(r.values["a"] for r in rows))).also(*rows))
+    window = pl.col("a").rolling_max(2, **{_LEAST: 1}).cast(pl.Float64)
+    return frame.with_columns(x=window), made
+
+
+@operation
+def over_and_filtered(s: State) -> Any:
+    """Rows go after a window was taken over them: of lazy plans the others' part is a gap."""
+    frame, made = over(s)
+    return frame.filter(pl.col("s") != "u"), [r for r in made if r.values["s"] != "u"]
+
+
+# Rows of which some are a gap
 
 
 @operation
