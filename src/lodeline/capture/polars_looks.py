@@ -313,8 +313,9 @@ def _rows_of(
     if groups is not None and count:
         ordered = groups[order]
         starts = np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1])
-    offsets = np.append(starts, count)
-    owners = (np.searchsorted(starts, np.arange(count), side="right") - 1)[inverse]
+    offsets: Any = np.append(starts, count)
+    owners: Any = np.searchsorted(starts, np.arange(count), side="right") - 1
+    owners = owners[inverse]
     ranked = middle_track(words, [(own, order)], count)
     if look.kind == "group":
         members = Lists(offsets, np.arange(count))
