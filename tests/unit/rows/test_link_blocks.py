@@ -196,3 +196,17 @@ def test_a_flipped_byte_in_a_page_is_found_when_the_page_is_read() -> None:
     assert len(block.back(np.array([5]))) <= 1, "what was not read was not damaged"
     with pytest.raises((OSError, ValueError)):
         block.back(np.array([GROUP_ROWS + 5]))
+
+
+@pytest.mark.parametrize(("partitions", "shape"), [(1, "window"), (20, "csr")])
+def test_frames_of_windows_cost_less_than_two_bytes_a_link(partitions: int, shape: str) -> None:
+    chance, before = random.Random(5), dict[int, list[int]]()
+    members = []
+    for row in range(20_000):
+        rows = before.setdefault(chance.randrange(partitions), [])
+        rows.append(row)
+        members.append(rows[-7:])
+    found = shaped(lists(members))
+    data, _, chosen = encode_block(found, Seals(found.rows, b"s" * 32))
+    assert chosen == shape
+    assert len(data) < 2 * found.count
