@@ -61,6 +61,57 @@ def test_what_is_chosen_of_a_table_comes_from_where_the_table_does(
     assert [flow.of(piece) for piece in pieces] == [flow.of(both)] * 2
 
 
+class Indexer:
+    """Stands for its table, as pandas's `iloc` does."""
+
+    def __init__(self, table: object) -> None:
+        self.table = table
+
+    def item(self, number: int) -> Table:
+        return Table()
+
+
+def test_what_an_indexer_gives_comes_from_where_its_table_does(flow: Flow) -> None:
+    def table_of(indexer: object) -> object:
+        assert isinstance(indexer, Indexer)
+        return indexer.table
+
+    flow.carries(Indexer, table_of)
+    patches = Patches("indexers")
+    patches.passage(Indexer, "item")
+    _read(flow, "/b")
+    table = _read(flow, "/a")
+    indexer = Indexer(table)
+    assert flow.of(indexer.item(0)) == flow.of(indexer.item(1)) == flow.of(table)
+    assert flow.of(Indexer(Table()).item(1)) == flow.unknown()
+    indexer.item(0)
+    assert "indexers.item" not in RECORDER.troubles
+    # A fault of ours is told, and the program has its result.
+    del indexer.table
+    assert isinstance(indexer.item(0), Table)
+    patches.undo()
+    assert RECORDER.troubles.pop("indexers.item") == 1
+
+
+def test_what_is_put_into_a_table_adds_to_where_it_comes_from(flow: Flow) -> None:
+    class Filled(Table):
+        def put(self, name: str, value: object) -> None:
+            pass
+
+    flow.holds_data(Filled)
+    patches = Patches("filled")
+    patches.passage(Filled, "put", mutates=True)
+    first, second = _read(flow, "/a"), _read(flow, "/b")
+    filled = Filled()
+    flow.tag(filled, flow.of(first))
+    filled.put("x", 1)
+    assert flow.of(filled) == flow.of(first)
+    filled.put("x", second)
+    filled.put("x", first)
+    patches.undo()
+    assert [dataset.name for dataset in flow.datasets(flow.of(filled))] == ["/a", "/b"]
+
+
 def test_an_unknown_table_may_hold_whatever_was_read(flow: Flow) -> None:
     _read(flow, "/a")
     assert flow.of(Table().column("a")) == flow.unknown() == flow.read_so_far | BOUND

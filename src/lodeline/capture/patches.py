@@ -377,18 +377,24 @@ def _passage_of_two(original: Any, where: str, data: bool) -> Any:  # noqa: FBT0
             result = original(first, second)
         finally:
             state.depth = 0
-        if (
-            type(second) in PLAIN
-            and kinds.get(type(result)) is itself
-            and flow.read_so_far == before
-            and len(known) < flow.known_max
-            and (tag := known.get(identity(first))) is not None
-            and tag[0]() is first
-        ):
-            known[identity(result)] = (ref(result), tag[1])
-            return result
-        pair = (first, second)
-        _inherit(where, data, before, result, pair, {})
+        try:
+            if (
+                type(second) in PLAIN
+                and kinds.get(type(result)) is itself
+                and flow.read_so_far == before
+                and len(known) < flow.known_max
+            ):
+                held, tag = first, known.get(identity(first))
+                if tag is None and (holder := kinds.get(type(first))) is not None:
+                    # An indexer stands for its frame.
+                    held = holder(first)
+                    tag = known.get(identity(held))
+                if tag is not None and tag[0]() is held:
+                    known[identity(result)] = (ref(result), tag[1])
+                    return result
+        except Exception:  # capture's outermost door; what follows fails alike, and tells it
+            held = None
+        _inherit(where, data, before, result, (first, second), {})
         return result
 
     return lodeline
@@ -478,14 +484,21 @@ def _inherit_mutating(
     del result
     try:
         flow = RECORDER.flow
-        subject = flow.subject(args[0])
-        bits = flow.of(subject) | flow.read_since(before)
+        first = args[0]
+        subject = first if flow.kinds.get(type(first)) is itself else flow.subject(first)
+        tag = flow.known.get(identity(subject))
+        known = tag[1] if tag is not None and tag[0]() is subject else None
+        bits = flow.of(subject) if known is None else known
+        if flow.read_so_far != before:
+            bits |= flow.read_since(before)
         # A new column's name comes first and says nothing about where the values come from.
         for value in args[2:] if len(args) > 2 else args[1:]:
-            bits |= flow.of(value, data=data)
+            if type(value) not in PLAIN:
+                bits |= flow.of(value, data=data)
         for value in kwargs.values():
             bits |= flow.of(value, data=data)
-        flow.tag(subject, bits)
+        if bits != known:
+            flow.tag(subject, bits)
     except Exception as error:  # capture's outermost door
         RECORDER.trouble(where, error)
 
