@@ -178,21 +178,37 @@ POSTGRES_SPELLING: Final = {"sample": "SELECT a FROM t TABLESAMPLE BERNOULLI (10
 
 
 # What Spark writes otherwise.
-SPARK_TEXTS: Final = {
-    "pivot": "SELECT * FROM t PIVOT (sum(a) FOR b IN (0, 1, 2))",
+SPARK_SPELLING: Final = {
+    "sample": "SELECT a FROM t TABLESAMPLE (100 PERCENT) WHERE a > 4",
+    "sample with a seed over a join": (
+        "SELECT s.a FROM (SELECT t.a FROM t, u) TABLESAMPLE (100 PERCENT) REPEATABLE (1) AS s"
+    ),
+    "ignore nulls": (
+        "SELECT a, last_value(CASE WHEN b = 1 THEN a END) IGNORE NULLS OVER (ORDER BY a) AS l "
+        "FROM t WHERE a IN (1, 2, 3)"
+    ),
 }
-SPARK_CELLS: Final[dict[str, str]] = {}
+# What Spark has no grammar for.
+NOT_SPARK: Final = frozenset(
+    {"pivot of values not listed", "asof join", "positional join", "recursive, distinct"}
+    | {"any", "all", "distinct on"}
+)
+# Those that it takes since Spark 4 only.
+SPARK_4: Final = frozenset({"recursive", "qualify", "scalar", "lateral"})
+SPARK_GAPS: Final = frozenset({"pivot", "unpivot"})
 
 
 def spark_text(name: str) -> str:
     """Give a case as Spark writes it."""
-    return SPARK_TEXTS.get(name, CASES[name][0])
+    return SPARK_SPELLING.get(name, CASES[name][0])
 
 
 def spark_cell(name: str, version: str = "4") -> str:
-    """Say what is followed on Spark."""
-    said = "exact" if isinstance(CASES[name][1], dict) else "gap"
-    return SPARK_CELLS.get(name, said)
+    """Say what is followed on a release of Spark."""
+    if name in NOT_SPARK or (name in SPARK_4 and version.startswith("3")):
+        return "not applicable"
+    exact = isinstance(CASES[name][1], dict) and name not in SPARK_GAPS
+    return "exact" if exact else "gap"
 
 
 def iter_table() -> list[str]:
@@ -201,5 +217,5 @@ def iter_table() -> list[str]:
     for name, (_, links) in CASES.items():
         said = "exact" if isinstance(links, dict) else "gap"
         other = "not applicable" if name in DUCKDB_GRAMMAR else said
-        rows.append(f"| {name} | {said} | {other} | gap |")
+        rows.append(f"| {name} | {said} | {other} | {spark_cell(name)} |")
     return rows

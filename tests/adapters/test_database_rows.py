@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ import pytest
 pytest.importorskip("duckdb")
 pq = pytest.importorskip("pyarrow.parquet")
 
+from frameworks import interpreter_of  # noqa: E402
+from lodeline.capture.postgres_rows import ended_between  # noqa: E402
 from lodeline.cli.main import main  # noqa: E402
 from observing import run_observed, run_plain  # noqa: E402
 from postgres_servers import Server  # noqa: E402
@@ -28,14 +30,17 @@ class Shop:
     """A database after an observed run, and the run's record."""
 
     folder: Path
+    driver: str
     connection: Any
     gaps: list[dict[str, str]]
     capture: Any
 
     def ask(self, name: str, way: str, status: int = 0) -> dict[str, Any]:
         store = f"sqlite:///{self.folder}/store/lodeline.db"
-        assert main(["rows", name, way, "--store", store, "--json"]) == status
-        answer: dict[str, Any] = json.loads(self.capture.readouterr().out)
+        given = main(["rows", name, way, "--store", store, "--json"])
+        told = self.capture.readouterr().out
+        assert given == status, told
+        answer: dict[str, Any] = json.loads(told)
         return answer
 
     def rows(self, name: str, way: str = "--back", *, complete: bool = True) -> set[str]:
@@ -44,76 +49,135 @@ class Shop:
         # Values are read from files alone.
         gaps = {gap["detail"] for gap in answer["gaps"] if gap["reason"] != "retention"}
         assert complete == (not gaps), gaps
-        return {f"{Path(one['dataset']).name.split('.')[-1 if 'shop.' in one['dataset'] else 0]}:"
-                f"{one['key']}" for one in answer["rows"]}  # fmt: skip
+        found = set()
+        for one in answer["rows"]:
+            name = Path(one["dataset"]).name.removesuffix(".parquet")
+            found.add(f"{name.rpartition('.')[2].removeprefix(self.driver + '-')}:{one['key']}")
+        return found
+
+    def table(self, name: str) -> list[dict[str, Any]]:
+        path = self.folder / f"{self.driver}-{name}.parquet"
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+        return rows
 
     def behind_file(self, name: str, row: int, **expected: bool) -> set[str]:
-        return self.rows(f"row:file:{self.folder}/{name}.parquet:{row}", **expected)
+        return self.rows(f"row:file:{self.folder}/{self.driver}-{name}.parquet:{row}", **expected)
 
     def direct(self, sql: str) -> set[str]:
         return {row[0] for row in self.connection.execute(sql).fetchall()}
 
 
+DRIVERS = {"psycopg2": "15", "psycopg": "18"}
+
+
 @pytest.fixture
-def shop(
-    tmp_path: Path, interpreter: str, postgres_of: Callable[[str], Server], capsys: Any
-) -> Any:
-    """The oldest releases on the oldest server through psycopg2, the newest through psycopg."""
-    oldest = "oldest" in interpreter
-    server = postgres_of("15" if oldest else "18")
-    driver = "psycopg2" if oldest else "psycopg"
+def shops(
+    tmp_path: Path, postgres_of: Callable[[str], Server], capsys: Any
+) -> Iterator[dict[str, Shop]]:
+    """One program over both drivers, each with a server of its own."""
+    interpreter = interpreter_of("newest")
+    servers = {driver: postgres_of(version) for driver, version in DRIVERS.items()}
     shutil.copy(PROGRAM, tmp_path / "script.py")
-    host = str(server.conninfo("shop")).split("host=")[1].split()[0].strip("'")
-    url = f"postgresql+{driver}://{server.user}@/shop?host={host}"
-    words = {"DSN": server.conninfo("shop"), "DRIVER": driver, "URL": url}
-    renew(server)
-    plain = run_plain(tmp_path, interpreter, "script.py", **words)
+    words = [
+        [driver, server.conninfo(driver),
+         f"postgresql+{driver}://{server.user}@/{driver}?host={server.folder}"]
+        for driver, server in servers.items()
+    ]  # fmt: skip
+    told = {"DATABASES": json.dumps(words)}
+    renew(servers)
+    plain = run_plain(tmp_path, interpreter, "script.py", **told)
     files = {path.name: path.read_bytes() for path in tmp_path.glob("*.parquet")}
-    renew(server)
+    renew(servers)
     seen = run_observed(
-        tmp_path, interpreter, "script.py", interpreter=interpreter, options=("--rows",), **words
+        tmp_path, interpreter, "script.py", interpreter=interpreter, options=("--rows",), **told
     )
     assert plain.status == 0, plain.stderr
     assert (seen.status, seen.stdout, seen.stderr) == (0, plain.stdout, plain.stderr)
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.parquet")} == files
-    with psycopg.connect(server.conninfo("shop"), autocommit=True) as connection:
-        yield Shop(tmp_path, connection, seen.gaps, capsys)
+    found = {}
+    for driver, server in servers.items():
+        gaps = [gap for gap in seen.gaps if gap["detail"].startswith(f"{driver}: ")]
+        connection = psycopg.connect(server.conninfo(driver), autocommit=True)
+        found[driver] = Shop(tmp_path, driver, connection, gaps, capsys)
+    yield found
+    for one in found.values():
+        one.connection.close()
 
 
-def renew(server: Server) -> None:
-    with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS shop WITH (FORCE)")
-        connection.execute("CREATE DATABASE shop")
+def renew(servers: dict[str, Server]) -> None:
+    for name, server in servers.items():
+        with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            connection.execute(f"CREATE DATABASE {name}")
 
 
-def test_rows_of_postgresql_are_followed_from_and_to_its_keys(shop: Shop) -> None:
-    for row, id_ in enumerate(pq.read_table(shop.folder / "filtered.parquet")["id"].to_pylist()):
-        assert shop.behind_file("filtered", row) == {f"orders:{id_}"}
-    for row, one in enumerate(pq.read_table(shop.folder / "joined.parquet").to_pylist()):
-        place = None if one["place"] != one["place"] else int(one["place"])
+def test_rows_of_postgresql_are_followed_from_and_to_its_keys(shops: dict[str, Shop]) -> None:
+    for shop in shops.values():
+        check_files(shop)
+        check_tables(shop)
+        # What is not followed is said, and nothing is claimed of it.
+        told = {gap["at"].removeprefix("rows: ") for gap in shop.gaps}
+        assert {"source", "order", "unrepeatable function", "create table"} <= told
+        for name in ("unkeyed", "tied", "moment"):
+            with pytest.raises(AssertionError):
+                shop.behind_file(name, 0)
+
+
+def check_files(shop: Shop) -> None:
+    for row, one in enumerate(shop.table("filtered")):
+        assert shop.behind_file("filtered", row) == {f"orders:{one['id']}"}
+    for row, one in enumerate(shop.table("joined")):
         customer = shop.direct(f"SELECT customer FROM orders WHERE id = {one['id']}").pop()
-        line = {f"lines:[{one['id']},{place}]"}
-        expected = {f"orders:{one['id']}", f"customers:{customer}", *line}
+        line = f"lines:[{one['id']},{int(one['place'])}]"
+        expected = {f"orders:{one['id']}", f"customers:{customer}", line}
         assert shop.behind_file("joined", row) == expected
-    for row, one in enumerate(pq.read_table(shop.folder / "grouped.parquet").to_pylist()):
+    for row, one in enumerate(shop.table("grouped")):
         of = "FROM customers AS k JOIN orders AS o ON o.customer = k.id WHERE amount > 25 "
         of += f"AND country = '{one['country']}'"
-        assert shop.behind_file("grouped", row) == shop.direct(
-            f"SELECT 'customers:' || k.id {of}"
-        ) | shop.direct(f"SELECT 'orders:' || o.id {of}")
+        customers = shop.direct(f"SELECT 'customers:' || k.id {of}")
+        assert shop.behind_file("grouped", row) == customers | shop.direct(
+            f"SELECT 'orders:' || o.id {of}"
+        )
     assert shop.behind_file("alone", 0) == {"customers:5"}
     assert shop.behind_file("engine", 0) == {"customers:5"}
-    # A table into a table; one of its rows was updated later, which is said.
-    for (customer,) in shop.connection.execute("SELECT customer FROM totals").fetchall():
+
+
+def check_tables(shop: Shop) -> None:
+    """A table into a table; one of its rows was updated later, which is said."""
+    place = f"row:{SERVER}:{shop.driver}.public"
+    for customer in shop.direct("SELECT customer FROM totals"):
         of = f"FROM orders WHERE customer = {customer} AND amount > 2"
-        assert shop.rows(f"row:{SERVER}:shop.public.totals:{customer}", complete=False) == (
+        assert shop.rows(f"{place}.totals:{customer}", complete=False) == (
             shop.direct(f"SELECT 'orders:' || id {of}") | {f"customers:{customer}"}
         )
-    ahead = shop.rows(f"row:{SERVER}:shop.public.orders:119", "--forward")
-    assert ahead == {"totals:1"} | {"filtered:0", "grouped:0"}
-    # What is not followed is said, and nothing is claimed of it.
-    told = {gap["at"].removeprefix("rows: ") for gap in shop.gaps}
-    assert {"source", "order", "unrepeatable function", "create table"} <= told
-    for name in ("unkeyed", "tied", "moment"):
-        with pytest.raises(AssertionError):
-            shop.behind_file(name, 0)
+    ahead = shop.rows(f"{place}.orders:119", "--forward")
+    assert ahead == {"totals:1", "filtered:0", "grouped:0"}
+
+
+@pytest.mark.parametrize("version", ["15", "18"])
+def test_snapshots_tell_which_transactions_ended_between_them(
+    postgres_of: Callable[[str], Server], version: str
+) -> None:
+    ask = "SELECT txid_current_snapshot()::text"
+    conninfo = postgres_of(version).conninfo("postgres")
+    with (
+        psycopg.connect(conninfo) as one,
+        psycopg.connect(conninfo) as two,
+        psycopg.connect(conninfo, autocommit=True) as asking,
+    ):
+
+        def told() -> str:
+            return str(asking.execute(ask).fetchone()[0])  # type: ignore[index]
+
+        start = told()
+        first = one.execute("SELECT txid_current()").fetchone()[0]  # type: ignore[index]
+        assert ended_between(start, told()) == set()
+        two.execute("SELECT 1")
+        two.commit()
+        assert ended_between(start, told()) == set()
+        second = two.execute("SELECT txid_current()").fetchone()[0]  # type: ignore[index]
+        two.rollback()
+        assert ended_between(start, middle := told()) == {second}
+        one.commit()
+        assert ended_between(middle, told()) == {first}
+        assert ended_between(start, told()) == {first, second}

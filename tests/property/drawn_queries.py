@@ -72,6 +72,11 @@ def draw_tables(rng: random.Random) -> Tables:
 DUCKDB_ONLY = frozenset(
     {"SEMI", "ANTI", "ASOF", "POSITIONAL", "qualify", "pivot", "sample", "twice"}
 )
+# What Spark has none for.
+NOT_SPARK = frozenset(
+    {"ASOF", "POSITIONAL", "pivot", "sample", "twice", "any", "all", "distinct on"}
+    | {"recursive distinct"}
+)
 
 
 @dataclass
@@ -131,7 +136,7 @@ class Drawing:
     def _recursive(self, depth: int) -> Query:
         """Walk from rows of one table along another, at most three steps."""
         name, n, d = self.fresh("r"), self.fresh("n"), self.fresh("n")
-        if self.chance(0.4):
+        if "recursive distinct" not in self.without and self.chance(0.4):
             return self._closure(depth, name)
         table = self.pick("t0", "t2")
         base = self.fresh("s")
@@ -308,7 +313,8 @@ class Drawing:
 
     def _questioning(self, scope: Names, chain: list[Names], depth: int) -> Expression:
         inner = [*chain, scope]
-        kind = self.pick("exists", "in", "in", "scalar", "any", "all")
+        kinds = ["exists", "in", "in", "scalar", "any", "all"]
+        kind = self.rng.choice([kind for kind in kinds if kind not in self.without])
         if kind == "exists":
             return Exists(self.select(depth - 1, inner))
         if kind == "scalar":
@@ -447,7 +453,10 @@ class Drawing:
         if self.chance(0.15) and "qualify" not in self.without:
             window = self._window(scope, unique)
             made.qualify = Comparison(self.pick("<", ">="), window, Constant(self.pick(1, 2)))
-        elif unique is not None and not windowed and ordered and self.chance(0.3):
+        elif (
+            unique is not None and not windowed and ordered
+            and "distinct on" not in self.without and self.chance(0.3)
+        ):  # fmt: skip
             key = self._column(scope, [])
             key.bare = False
             made.on = [key]

@@ -303,7 +303,7 @@ class PostgresRows:
                 return None
             writers = _read_back(linking, target, server)
             after = server.ask(_SNAPSHOT).rows[0][0]
-            if len(writers) != 1 or not _ended_between(linking.snapshot, after) <= writers:
+            if len(writers) != 1 or not ended_between(linking.snapshot, after) <= writers:
                 _refuse("snapshot", "another transaction ended meanwhile")
         except UnsupportedQueryError as error:
             self.gap(error.operator, error.detail)
@@ -612,6 +612,8 @@ def _refuse(operator: str, detail: str) -> NoReturn:
 def may_link(text: str, *, reads: bool) -> bool:
     """Say at a glance whether a statement may have links that someone needs."""
     word = (text.split(maxsplit=1) or [""])[0].strip("(;").lower()
+    if "pg_catalog." in text:
+        return False  # A library asks about the server.
     if word in {"insert", "create"}:
         return re.search(r"\b(select|table)\b", text, re.IGNORECASE) is not None
     return reads and word in {"select", "with", "table"}
@@ -639,6 +641,8 @@ def _is_settled(query: exp.Query, catalog: _Asked) -> bool:
 
     from lodeline.sql.found import is_choosing
 
+    if query.find(exp.TableSample) is not None:
+        return False
     if not is_choosing(query):
         return True
     tables = list(query.find_all(exp.Table))
@@ -783,7 +787,7 @@ def _checked_key(values: list[Any]) -> str:
     return key
 
 
-def _ended_between(before: str, after: str) -> set[int]:
+def ended_between(before: str, after: str) -> set[int]:
     """Name the transactions that ended between two snapshots, as `xmin` names them."""
     _, first, running = _snapshot(before)
     _, last, still = _snapshot(after)

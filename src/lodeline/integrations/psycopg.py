@@ -9,7 +9,7 @@ nothing can be asked and success comes later.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
@@ -114,9 +114,15 @@ class _Observer:
         if values is not None:
             if not may_link(text, reads=self._recorder.local.sql_rows is not None):
                 return None
+            if not _is_plain(values):
+                self._rows[connection].gap("parameter", "a value whose type PostgreSQL may widen")
+                return None
             text = _with_values(connection, query, values)
         server = _Server(connection)
-        linking = self._rows[connection].before(text, server)
+        if server.ready() is not None:
+            return None
+        with connection.lock:  # As the driver's own calls do.
+            linking = self._rows[connection].before(text, server)
         return None if linking is None else (linking, server)
 
     def after_linked(
@@ -130,14 +136,17 @@ class _Observer:
             return
         linking, server = told
         if linking.kind != "insert":
-            ran = server.rows_of(cursor.pgresult)
-            source = None if ran is None else rows.after_query(linking, server, ran)
+            ran, source = server.rows_of(cursor.pgresult), None
+            if ran is not None:
+                with cursor.connection.lock:
+                    source = rows.after_query(linking, server, ran)
             reads = self._recorder.local.sql_rows
             if reads:
                 reads[-1] = (source, len(linking.given.rows))
             self.after_execute(result, args, kwargs)
             return
-        linked = rows.after_insert(linking, server, cursor.rowcount)
+        with cursor.connection.lock:
+            linked = rows.after_insert(linking, server, cursor.rowcount)
         finish = None if linked is None else partial(rows.committed, linked)
         self.after_execute(result, args, kwargs, rows=finish)
 
@@ -285,6 +294,16 @@ class _Server:
             for row in range(result.ntuples)
         ]
         return Rows(columns, rows)
+
+
+# Types of which a literal in the text means what a bound value does. A float is none: it is bound
+# as DOUBLE PRECISION, and written it would be NUMERIC.
+_PLAIN: Final = frozenset({"int", "str", "Decimal", "date", "UUID", "NoneType"})
+
+
+def _is_plain(values: Any) -> bool:
+    members = values.values() if isinstance(values, Mapping) else values
+    return all(type(one).__name__ in _PLAIN for one in members)
 
 
 def _with_values(connection: Any, query: Any, values: Any) -> str:

@@ -33,8 +33,18 @@ def answer_alone(
     parameters: Mapping[str, object],
     authoriser: Authoriser,
     hidden: Mapping[str, Segment],
+    *,
+    sizes: Mapping[str, int] | None = None,
 ) -> Answer:
     """Have one segment answer, and say where others know more.
+
+    Args:
+        sources: the segments that the caller may use, by name.
+        verb: as for `ask`.
+        parameters: of the question.
+        authoriser: what the caller may see within them.
+        hidden: the segments that the caller may not use.
+        sizes: entries of each segment's log that count; by default as `as_of` in `parameters` says.
 
     Raises:
         UnknownNodeError: no segment knows what is asked about.
@@ -46,7 +56,8 @@ def answer_alone(
     errors: list[LodelineError] = []
     for name in _writers_first(sources, parameters, authoriser):
         try:
-            found[name] = ask(sources[name], verb, parameters, authoriser=authoriser)
+            given = parameters if sizes is None else {**parameters, "as_of": sizes[name]}
+            found[name] = ask(sources[name], verb, given, authoriser=authoriser)
         except (UnknownNodeError, UsageError) as error:
             errors.append(error)
         if found and verb == "diff":

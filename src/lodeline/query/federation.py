@@ -20,8 +20,8 @@ from typing import Any, Final
 
 import msgspec
 
-from lodeline.errors import ForbiddenError, LodelineError, UnknownNodeError, UsageError
-from lodeline.model import NodeId
+from lodeline.errors import ForbiddenError, LodelineError, UnknownNodeError
+from lodeline.model import NodeId, parse_identifier
 from lodeline.query.answers import Edge, EdgeKey, Gap, Graph, Ground, Page, write_answer
 from lodeline.query.asking import Inquiry, find_inquiry
 from lodeline.query.collecting import collector_at_rest
@@ -44,7 +44,13 @@ from lodeline.query.parameters import (
 from lodeline.query.path import path_between
 from lodeline.query.permission import OPEN, Authoriser
 from lodeline.query.registry import FOREIGN_VERBS
-from lodeline.query.trace import find_root, is_about_versions, note_predictions, walk_segment
+from lodeline.query.trace import (
+    add_rows,
+    find_root,
+    is_about_versions,
+    note_predictions,
+    walk_segment,
+)
 from lodeline.query.versions import FOREIGN, Versions, Written
 from lodeline.query.visibility import hidden_gap, restrict
 from lodeline.store import Segment
@@ -464,10 +470,10 @@ def _answer_graph(
 ) -> Answer:
     question = read_question(_GRAPHS[verb], parameters)
     page, pinned = open_federated_page(verb, question, parameters, several=len(sources) > 1)
-    if isinstance(question, TraceQuestion) and question.rows:
-        raise UsageError("rows are followed within one segment: ask `rows`")
     with _open(sources, hidden, question, pinned, authoriser) as federation:
         answer = _ANSWERS[verb](federation, question, page)
+        if isinstance(question, TraceQuestion) and question.rows:
+            _add_rows(answer, federation, question, sources, hidden, authoriser)
         for part in federation.parts:
             note_erased(part.inquiry, verb, answer)
         reader = federation.reader
@@ -484,6 +490,30 @@ def _write(
         reader=federation.reader,
         describe=describe,
     )
+
+
+def _add_rows(  # noqa: PLR0917  # all of one question
+    answer: Answer,
+    federation: Federation,
+    question: TraceQuestion,
+    sources: Mapping[str, Segment],
+    hidden: Mapping[str, Segment],
+    authoriser: Authoriser,
+) -> None:
+    """Add rows as far as the segment that knows most of them goes; gaps say where others go on."""
+    inquiries = [part.inquiry for part in federation.parts]
+    sizes = {
+        name: inquiry.moment.size
+        for name, segment in sources.items()
+        for inquiry in inquiries
+        if inquiry.segment is segment
+    }
+    readable = {name: sources[name] for name in sizes}
+
+    def ask_rows(given: Answer) -> Answer:
+        return answer_alone(readable, "rows", given, authoriser, hidden, sizes=sizes)
+
+    add_rows(answer, question, parse_identifier(answer["root"]), ask_rows)
 
 
 def _trace(federation: Federation, question: TraceQuestion, page: Page) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lodeline.errors import UnknownNodeError
@@ -55,11 +56,24 @@ def trace(inquiry: Inquiry, question: TraceQuestion, page: Page) -> Answer:
     graph, describe = walk(inquiry, root, question, direction=direction)
     answer = write(inquiry, graph, describe, page)
     if question.rows:
-        found = _rows(inquiry, question, root)
-        answer["gaps"] += [gap for gap in found.pop("gaps") if gap not in answer["gaps"]]
-        answer["complete"] = answer["complete"] and bool(found.pop("complete"))
-        answer |= found
+
+        def ask_rows(given: Answer) -> Answer:
+            given["as_of"] = inquiry.moment.size
+            rows: Answer = find_verb("rows")(inquiry.segment, given, authoriser=inquiry.authoriser)
+            return rows
+
+        add_rows(answer, question, root, ask_rows)
     return answer
+
+
+def add_rows(
+    answer: Answer, question: TraceQuestion, root: NodeId, ask_rows: Callable[[Answer], Answer]
+) -> None:
+    """Add to a trace what `ask_rows` tells of the rows behind, or ahead of, its root."""
+    found = _rows(question, root, ask_rows)
+    answer["gaps"] += [gap for gap in found.pop("gaps") if gap not in answer["gaps"]]
+    answer["complete"] = answer["complete"] and bool(found.pop("complete"))
+    answer |= found
 
 
 def find_root(inquiry: Inquiry, text: str) -> NodeId:
@@ -274,21 +288,20 @@ def write(inquiry: Inquiry, graph: Closure, describe: Describe, page: Page) -> A
     )
 
 
-def _rows(inquiry: Inquiry, question: TraceQuestion, root: NodeId) -> Answer:
+def _rows(question: TraceQuestion, root: NodeId, ask_rows: Callable[[Answer], Answer]) -> Answer:
     """Ask row provenance for the rows and steps behind (or ahead of) the root."""
     direction = "forward" if question.asked_direction() == "down" else "back"
     parameters = {
         "id": str(root),
         direction: True,
         "where": question.where,
-        "as_of": inquiry.moment.size,
         "valid_at": question.valid_at,
     }
     given = {name: value for name, value in parameters.items() if value is not None}
     if root.kind not in _KINDS_WITH_ROWS:
         return _no_rows(root, f"a {root.kind} has no rows")
     try:
-        found = find_verb("rows")(inquiry.segment, given, authoriser=inquiry.authoriser)
+        found = ask_rows(given)
     except UnknownNodeError as error:
         return _no_rows(root, str(error))
     gaps = list(found["gaps"])

@@ -120,11 +120,13 @@ class DuckdbSpelling:
         dialect: as sqlglot calls it.
         stars: whether `*` can leave out columns, GROUP BY take all, and QUALIFY be written.
         semi_joins: whether SEMI and ANTI are joins, and no aliases.
+        materializes: whether a common table expression can be had to be evaluated once.
         tags_all: whether every identity says which source it is of.
     """
 
     dialect = "duckdb"
     stars = True
+    materializes = True
     semi_joins = True
     tags_all = False
 
@@ -284,6 +286,7 @@ class SparkSpelling(PostgresSpelling):
 
     dialect = "spark"
     semi_joins = True
+    materializes = False
 
     def row(self, table: str, keys: Sequence[str], number: int) -> exp.Expr:
         """Write the identity of a table's row; NULL where an outer join found none."""

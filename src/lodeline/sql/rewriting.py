@@ -535,6 +535,8 @@ def _rewrite_ctes(query: exp.Query, scope: Scope, rewriter: Rewriter) -> Scope:
             _extend_column_list(twin.args["alias"], cte.this, ids)
         twin.args["alias"].set("this", quoted(name))
         choosing = is_choosing(cte.this)
+        if choosing and not rewriter.spelling.materializes:
+            raise UnsupportedQueryError("common table expression", "that may choose again")
         if choosing and not with_.args.get("recursive"):
             twin.set("materialized", True)
         visible = _all_but([one.name for one in ids], names, name, rewriter)
@@ -1100,7 +1102,12 @@ def _keyed_row(
     alias = table.args.get("alias")
     if isinstance(alias, exp.TableAlias) and alias.args.get("columns"):
         raise UnsupportedQueryError("column list", "of a table")
-    made = rewriter.spelling.row(table.alias or table.name, keys, number)
+    shown = table.alias or table.name
+    made = rewriter.spelling.row(shown, keys, number)
+    if keys is FILE_ROW:
+        # Of a table of its own, or Spark loses hidden columns on the way through grouping sets.
+        _add_column(table, made, name, within=shown)
+        return Carried(name, (number,), tagged=True, table=shown)
     return Carried(name, (number,), tagged=True, made=made)
 
 
@@ -1126,13 +1133,26 @@ def _file_stem(path: str) -> str:
 
 def _add_ordinal(table: exp.Table, name: str) -> None:
     """Number the rows of a reader that has no row number of its own, in reading order."""
+    _add_column(table, exp.maybe_parse("row_number() OVER () - 1", dialect="duckdb"), name)
+
+
+def _add_column(table: exp.Table, value: exp.Expr, name: str, *, within: str = "") -> None:
+    """Read a table through a derived one that has one more column.
+
+    Args:
+        table: is replaced.
+        value: of the column.
+        name: of the column.
+        within: what `value` calls the table.
+    """
     bare = table.copy()
     alias = bare.args.pop("alias", None) or exp.TableAlias(
         this=exp.to_identifier(table.name, quoted=True)
     )
     joins, sample = bare.args.pop("joins", None), bare.args.pop("sample", None)
-    ordinal: exp.Expr = exp.maybe_parse("row_number() OVER () - 1", dialect="duckdb")
-    inner = exp.select("*", exp.alias_(ordinal, name, quoted=True)).from_(bare)
+    if within:
+        bare.set("alias", exp.TableAlias(this=quoted(within)))
+    inner = exp.select("*", exp.alias_(value, name, quoted=True)).from_(bare)
     derived = exp.Subquery(this=inner, alias=alias)
     if joins:
         derived.set("joins", joins)

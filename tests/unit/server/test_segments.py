@@ -324,6 +324,14 @@ async def test_rows_say_where_they_go_on_in_another_segment(world: World) -> Non
         [gap] = [one for one in answer["gaps"] if one["reason"] == "depth"]
         assert (gap["at"], "default" in gap["detail"]) == ("dataset:w:orders", True)
         assert not answer["complete"]
+        # A trace goes through all segments, and its rows as far as they are known in one.
+        url_of_trace = f"/api/v2/trace?id=dataset:pay-eu:risk%23{V1}&rows=true"
+        traced = (await client.get(url_of_trace, headers=key)).json()
+        assert traced["steps"] == answer["steps"]
+        assert traced["row_counts"] == answer["counts"]
+        assert gap in traced["gaps"]
+        assert not traced["complete"]
+        assert "dataset:w:raw" in {node["id"].split("#")[0] for node in traced["nodes"]}
         # Of a dataset, the segment that wrote it is asked, and the other way the one that read it.
         back = f"/api/v2/rows?id=dataset:w:orders%23{V1}"
         answer = (await client.get(back, headers=key)).json()
@@ -332,6 +340,10 @@ async def test_rows_say_where_they_go_on_in_another_segment(world: World) -> Non
         answer = (await client.get(f"{url}&segment=pay", headers=world.key("pay"))).json()
         gaps = {(gap["at"], gap["reason"]) for gap in answer["gaps"]}
         assert ("dataset:w:orders", "permission") in gaps
+        traced = (await client.get(url_of_trace, headers=world.key("pay"))).json()
+        assert traced["steps"] == answer["steps"]
+        assert gaps <= {(gap["at"], gap["reason"]) for gap in traced["gaps"]}
+        assert any(node.get("restricted") for node in traced["nodes"])
 
 
 async def test_a_question_asks_one_segment_alone_where_it_is_named(world: World) -> None:
