@@ -73,11 +73,15 @@ def follow(driver, dsn, url):
     except driver.Error as error:
         print(type(error).__name__, state(c))
     c.rollback()
+
+
+def follow_engine(driver, url):
     engine = create_engine(url)
     frame = pd.read_sql("SELECT id, name FROM customers WHERE id > 3", engine)
-    frame[frame.id > 4].to_parquet(f"{name_of}-engine.parquet")
+    frame[frame.id > 4].to_parquet(f"{driver}-engine.parquet")
     print(frame.values.tolist())
 
 
 for name, dsn, url in json.loads(os.environ["DATABASES"]):
     follow(importlib.import_module(name), dsn, url)
+    follow_engine(name, url)
