@@ -46,7 +46,8 @@ def addresses(base: str) -> dict[str, str]:
     row, dataset = told["inputs"][0]["row"], told["data"][0]["id"].partition("#")[0]
     source = next(one["id"] for one in told["rows"]["datasets"] if "/flights.parquet" in one["id"])
     around = ask(base, f"/lineage/{node(model)}.json")
-    opened = [one["source"] for one in around["edges"] if one["kind"] == "trains"][:1]
+    trained = next(one for one in around["edges"] if one["kind"] == "trains")
+    opened = [trained["source"]]
     opened += [one["source"] for one in around["edges"] if one["target"] == opened[0]][:1]
     return {
         "home": "/",
@@ -54,7 +55,7 @@ def addresses(base: str) -> dict[str, str]:
         "lineage": f"/lineage/{node(model)}",
         "columns": f"/lineage/{node(model)}?open={quote(json.dumps(opened))}",
         "table": f"/lineage/{node(model)}?view=table",
-        "edge": f"/edge?source={node(opened[0])}&target={model}",
+        "edge": f"/edge?source={node(trained['source'])}&target={node(trained['target'])}",
         "dataset": f"/node/{node(dataset)}",
         "job": "/node/job:default:train.py",
         "run": f"/node/{run}",

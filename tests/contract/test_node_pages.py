@@ -187,8 +187,10 @@ def test_single_nodes_open_to_their_columns_and_the_edges_between_them(service: 
         "v": {"inputFields": [field("k", "INDIRECT"), field("v", "DIRECT")]},
         "w": {"inputFields": [field("v", "DIRECT")]},
     }
-    made = dataset("right", "1", columnLineage=facet(fields=fields))
+    filters = [{**field("z", "INDIRECT"), "name": "filter"}]
+    made = dataset("right", "1", columnLineage=facet(fields=fields, dataset=filters))
     run = run_event(str(uuid.UUID(int=40)), "join", 17, inputs=[dataset("left")], outputs=[made])
+    run["inputs"].append(dataset("filter"))
     assert service.post(run, "/api/v1/lineage?wait=folded").status == 201
     both = ["dataset:n:left", "dataset:n:right"]
     query = urlencode([("id", one) for one in both])
@@ -202,6 +204,11 @@ def test_single_nodes_open_to_their_columns_and_the_edges_between_them(service: 
         [f"{left}v", f"{right}v", 0, 0, 0],
         [f"{left}v", f"{right}w", 0, 0, 0],
     ]
+    # What a column is made of is counted alike on its dataset's page and by `trace`.
+    for column in facts_of(service, "node", "dataset:n:right")["columns"]:
+        up = service.send("GET", page_url("api/v2/trace", id=column["id"], depth=1)).json
+        derived = [edge for edge in up["edges"] if edge["kind"] == "derives"]
+        assert column["inputs"] == len(derived) > 1, column["name"]
     alone = service.send("GET", f"/columns.json?{urlencode({'id': both[1]})}").json
     assert alone["edges"] == []
     opened = facts_of(service, "lineage", both[1], open=json.dumps(both))["opened"]

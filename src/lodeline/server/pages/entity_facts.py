@@ -415,7 +415,10 @@ def _columns(shown: Facts) -> list[Facts]:
     node = parse_identifier(shown["id"])
     facets = shown["facets"]
     measured = _object(_object(facets.get("dataQualityMetrics")).get("columnMetrics"))
-    lineage = _object(_object(facets.get("columnLineage")).get("fields"))
+    told = _object(facets.get("columnLineage"))
+    lineage = _object(told.get("fields"))
+    # What decides about rows is said once, for all columns.
+    shared = _objects(told.get("dataset"))
     stated = {
         str(one["name"]): one
         for one in _objects(_object(facets.get("schema")).get("fields"))
@@ -429,10 +432,17 @@ def _columns(shown: Facts) -> list[Facts]:
             "type": _word(stated.get(name, {}).get("type")),
             "description": _word(stated.get(name, {}).get("description")),
             "measured": _flat(_object(measured.get(name))),
-            "inputs": len(_objects(_object(lineage.get(name)).get("inputFields"))),
+            "inputs": _count_fields(
+                [*_objects(_object(lineage.get(name)).get("inputFields")), *shared]
+            ),
         }
         for name in names
     ]
+
+
+def _count_fields(named: Sequence[Mapping[str, Any]]) -> int:
+    """Count the columns that are named, each once."""
+    return len({(one.get("namespace"), one.get("name"), one.get("field")) for one in named})
 
 
 def _field_id(node: NodeId, name: str) -> str:
