@@ -8,12 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Page, Response, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    Response,
+    ViewportSize,
+    sync_playwright,
+)
 
 ROOT = Path(__file__).parents[1]
 AXE = ROOT / "ui" / "node_modules" / "axe-core" / "axe.min.js"
-DESK = {"width": 1440, "height": 900}
-PHONE = {"width": 390, "height": 844}
+DESK: ViewportSize = {"width": 1440, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 SIZES = {"desk": DESK, "phone": PHONE}
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
@@ -155,8 +162,8 @@ def tab_stops(page: Page, most: int = 60) -> list[dict[str, Any]]:
           window.stopped = [];
           const seen = new Set();
           const tell = one => {
-            if (seen.has(one)) seen.round = true;
-            if (seen.round || one === document.body) return;
+            if (seen.has(one)) window.stopped.round = true;
+            if (window.stopped.round || one === document.body) return;
             seen.add(one);
             const style = getComputedStyle(one);
             const labels = one.labels ? [...one.labels].map(label => label.textContent) : [];
@@ -173,6 +180,8 @@ def tab_stops(page: Page, most: int = 60) -> list[dict[str, Any]]:
         }"""
     )
     page.keyboard.press("Shift")
-    for _ in range(most):
+    for number in range(most):
         page.keyboard.press("Tab")
+        if number % 12 == 11 and page.evaluate("window.stopped.round"):
+            break
     return list(page.evaluate("window.stopped"))

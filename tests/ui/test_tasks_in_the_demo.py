@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from browsing import sideways, violations, watched
+from browsing import DESK, PHONE, sideways, violations, watched
 from demo_store import lodeline
 from lodeline.server.pages.addresses import page_url
 from services import Service, serving
@@ -307,13 +307,14 @@ def test_every_page_of_the_demo_opens_without_fault(browser: Browser, served: De
     pages += [served.url("node", row), served.url("rows", row, direction="forward")]
     pages += [served.url(name) for name in ("log", "dead-letters", "producers", "health")]
     assert len(pages) > 9
-    for url in pages:
-        for size in SIZES:
-            with watched(browser, size) as one:
-                page = one.open(url)
-                assert one.errors == [], url
+    with watched(browser) as one:
+        for url in pages:
+            for size in (DESK, PHONE):
+                one.page.set_viewport_size(size)
+                page = one.open(url) if size is DESK else one.page
                 assert sideways(page) <= 0, url
-                assert "fault of the service" not in text_of(page)
+            assert one.errors == [], url
+            assert "fault of the service" not in text_of(page)
 
 
 def test_rows_are_taken_along_as_csv(served: Demo) -> None:
