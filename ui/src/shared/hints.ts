@@ -88,7 +88,9 @@ function combobox(
       const answer = await fetch(asked, { signal: asking.signal });
       if (!answer.ok) return close();
       const found = (await answer.json()) as { results: Hit[] };
-      if (document.activeElement === field) show(found.results);
+      // What is whole needs no help, and a list would lie over the button below.
+      const whole = found.results.some(({ id }) => id === words);
+      if (document.activeElement === field) show(whole ? [] : found.results);
     } catch {
       // Asked again at the next letter; the form works in any case.
     }
