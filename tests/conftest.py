@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from postgres_servers import Server
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 # Environments of frameworks are installed without byte code. The first program that imports one
 # leaves it behind; a shell that forbids it would have each of hundreds compile pandas anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# No test is timed: on a busy machine a drawn example takes longer than Hypothesis expects.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 VECTORS = Path(os.environ.get("LODELINE_VECTORS") or Path(__file__).parents[2] / "shared/vectors")
 
