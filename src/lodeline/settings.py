@@ -97,6 +97,12 @@ SETTINGS: Final = (
     Setting("autocapture", ("LODELINE_AUTOCAPTURE",), "`1` starts capture in a Python program."),
     Setting("rows", ("LODELINE_ROWS",), "`1` records row provenance too."),
     Setting(
+        "rows_where",
+        ("LODELINE_ROWS_WHERE",),
+        "With `1` a group of SQL that only takes values from rows (`min`, `max`, `arg_min`,"
+        " `arg_max`, `first`, `last`) is linked to those, not to all rows of the group.",
+    ),
+    Setting(
         "personal",
         ("LODELINE_PERSONAL",),
         "TOML file that declares personal fields; in a configuration file the table `[personal]`.",

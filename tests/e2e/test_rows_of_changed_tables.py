@@ -43,6 +43,7 @@ do("CREATE TABLE m AS SELECT id, g FROM 'a.parquet'")
 do("DELETE FROM m WHERE id < 99")
 do("CHECKPOINT")
 do("COPY m TO 'compacted.parquet'")
+do("COPY (SELECT g, max(id) AS m FROM 'a.parquet' GROUP BY g ORDER BY g) TO 'most.parquet'")
 """
 
 
@@ -53,12 +54,13 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in (plainly, directory):
         (folder / "program.py").write_text(PROGRAM)
     plain = run(plainly, sys.executable, "program.py")
+    (directory / "lodeline.toml").write_text("rows_where = true\n")
     assert run(directory, *CLI, "run", "--rows", "--", sys.executable, "program.py") == plain
     return directory
 
 
-def behind(directory: Path, where: str) -> set[str]:
-    words = ("rows", f"dataset:file:{directory / 'out'}.parquet", "--back", "--where", where)
+def behind(directory: Path, where: str, name: str = "out") -> set[str]:
+    words = ("rows", f"dataset:file:{directory / name}.parquet", "--back", "--where", where)
     answer = json.loads(run(directory, *CLI, *words, "--json"))
     assert answer["complete"], answer["gaps"]
     files = [row for row in answer["rows"] if row["dataset"].startswith("dataset:file:")]
@@ -76,3 +78,9 @@ def test_rows_that_moved_are_a_gap_and_not_linked(observed: Path) -> None:
     for name in ("moved", "compacted"):
         words = ("rows", f"dataset:file:{observed / name}.parquet", "--back", "--json")
         assert "no row provenance is recorded for it" in run(observed, *CLI, *words, status=1)
+
+
+def test_a_group_can_be_linked_to_the_row_that_its_greatest_value_was_taken_from(
+    observed: Path,
+) -> None:
+    assert behind(observed, "g = 3", "most") == {"a98"}

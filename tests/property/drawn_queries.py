@@ -233,7 +233,7 @@ class Drawing:
         if "pivot" not in self.without and self.chance(0.08):
             return self._reshaped(alias)
         table = self.pick(*TABLES)
-        if "sample" not in self.without and self.chance(0.06):
+        if "sample" not in self.without and self.chance(0.02):
             sample = self.pick(
                 "bernoulli(100 PERCENT)", "reservoir(100 PERCENT)", "system(100 PERCENT)"
             )

@@ -213,6 +213,7 @@ def begin(
     run = RunContext(name.run_id, name.namespace, name.job, journal)
     RECORDER.process_run = run
     RECORDER.rows = os.environ.get("LODELINE_ROWS") == "1"
+    RECORDER.rows_where = os.environ.get("LODELINE_ROWS_WHERE") == "1"
     RECORDER.deterministic = os.environ.get("LODELINE_DETERMINISTIC") == "1"
     os.environ[PARENT] = name.to_text()
     os.environ.setdefault(JOURNALS, directory)

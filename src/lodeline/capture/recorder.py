@@ -109,6 +109,7 @@ class Recorder:
         local: per-thread state of the patches.
         process_run: the run of the whole process; `None` while only nested runs are recorded.
         rows: row provenance is wanted.
+        rows_where: groups are linked to the rows that their values were taken from.
         privacy: which values and columns may be recorded.
         deterministic: seeds are fixed on import.
         connecting: whether the connection that is being made belongs to what is observed.
@@ -120,6 +121,7 @@ class Recorder:
         self.local = _Local()
         self.process_run: RunContext | None = None
         self.rows = False
+        self.rows_where = False
         self.deterministic = False
         self.privacy = NOTHING
         self.troubles: dict[str, int] = {}

@@ -36,7 +36,7 @@ from lodeline.capture.process import RunName, new_run_id, parse_run_name
 from lodeline.capture.recorder import now_us
 from lodeline.credentials import redact_arguments, redact_text
 from lodeline.limits import FOLDER_FILES, RUN_PAUSE_SECONDS_MAX, RUN_POLL_SECONDS
-from lodeline.settings import number_setting
+from lodeline.settings import find_setting, is_on, number_setting
 from lodeline.spool import Spool
 
 # Exit status of failures that are ours: the program could not be started.
@@ -287,6 +287,7 @@ def _child_environment(options: RunOptions, name: RunName) -> dict[str, str]:
     environment[folders.VARIABLE] = str(int(folder_files))
     if options.rows:
         environment["LODELINE_ROWS"] = "1"
+        environment["LODELINE_ROWS_WHERE"] = "1" if is_on(find_setting("rows_where")) else "0"
     if options.deterministic:
         environment = DETERMINISTIC | environment
         environment["LODELINE_DETERMINISTIC"] = "1"

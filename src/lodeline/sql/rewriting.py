@@ -60,6 +60,7 @@ from lodeline.sql.sources import (
     quiet_parser,
 )
 from lodeline.sql.spelling import function_name, render
+from lodeline.sql.taken import gathered
 
 # Marks a derived table that is a scan with an added ordinal.
 _SCAN = "lodeline_scan"
@@ -198,12 +199,14 @@ class Rewriter:
         bindings: of the query's tables; `sources` also has the shared sub-queries.
         windows: whether the rows of frames are linked.
         questions: whether the rows of sub-queries in expressions are linked.
+        where: whether a group is linked to the rows that its values were taken from.
         projected: by id of the SELECT: the expression of each identity that it can project.
     """
 
     bindings: Bindings
     windows: bool = True
     questions: bool = True
+    where: bool = False
     spelling: Spelling = field(default_factory=Spelling)
     numbers: Iterator[int] = field(default_factory=itertools.count)
     gaps: list[OperatorGap] = field(default_factory=list)
@@ -338,6 +341,7 @@ def rewrite_rows(
     dialect: str = "duckdb",
     windows: bool = True,
     questions: bool = True,
+    where: bool = False,
 ) -> Rewriting:
     """Rewrite a query to carry row identities.
 
@@ -350,6 +354,9 @@ def rewrite_rows(
             rows has n * n / 2 of them.
         questions: whether the rows of sub-queries in expressions are linked, or are a gap: for an
             engine that does not take them in every place where they can be asked.
+        where: where-provenance: a group all of whose aggregates take a value from a row (`min`,
+            `max`, `arg_min`, `arg_max`, `first`, `last`) is linked to the rows that have it, and
+            not to all rows of the group. DuckDB only.
 
     Raises:
         UnsupportedQueryError: naming the operator that is not followed.
@@ -370,7 +377,9 @@ def rewrite_rows(
     if not spelling.stars:
         tree = _spelled_out(tree, bindings, dialect)
     holder = exp.Subquery(this=tree)  # So that even the outermost query can be replaced.
-    rewriter = Rewriter(bindings, windows=windows, questions=questions, spelling=spelling)
+    rewriter = Rewriter(
+        bindings, windows=windows, questions=questions, where=where, spelling=spelling
+    )
     ids = _rewrite_query(tree, Scope(bindings), rewriter)
     _project(holder.this, ids, rewriter)
     final = holder.this
@@ -733,6 +742,7 @@ def _rewrite_select(select: exp.Select, scope: Scope, rewriter: Rewriter) -> tup
     ids: list[Carried] = []
     windows = list(windows_of(select))
     grouped = _is_grouped(select)
+    surviving = _surviving_groups(select, scope, rewriter)
     if windows:
         rewriter.note("window")
         _count_frames(select, windows, scope, rewriter)
@@ -748,6 +758,8 @@ def _rewrite_select(select: exp.Select, scope: Scope, rewriter: Rewriter) -> tup
     _hide_from_stars(select, hidden)
     if select.args.get("where"):
         rewriter.note("filter")
+    if surviving is not None:
+        select.where(surviving, copy=False)
     if grouped and before and rewriter.asked and not rewriter.spelling.stars:
         # PostgreSQL takes an aggregate of outer columns alone for one of the outer query.
         rewriter.gap("sub-query", "inside of one that groups: its rows are not linked")
@@ -755,14 +767,7 @@ def _rewrite_select(select: exp.Select, scope: Scope, rewriter: Rewriter) -> tup
     ids += before
     if grouped:
         rewriter.note("group by")
-        ids = [
-            replace(
-                one,
-                form=rewriter.spelling.gathered_form(one.form),
-                made=rewriter.spelling.gather(one.expression(), one.form),
-            )
-            for one in ids
-        ]
+        ids = gathered(select, ids, rewriter)
     ids += _looked_at(windows, ids, rewriter)
     ids += after
     plain = from_ is None or isinstance(from_.this, exp.Table) or bool(from_.this.meta.get(_SCAN))
@@ -784,6 +789,39 @@ def _rewrite_select(select: exp.Select, scope: Scope, rewriter: Rewriter) -> tup
         select.set("distinct", None)
         return _group_distinct(select, result, rewriter)
     return result
+
+
+def _surviving_groups(select: exp.Select, scope: Scope, rewriter: Rewriter) -> exp.Expr | None:
+    """Write the condition that a row is of a group that HAVING keeps, where that costs less.
+
+    Lists are gathered for each group before HAVING drops it, and many small lists are what costs
+    most. So the groups are asked for first, plainly, and identities gathered of their rows alone.
+    The groups are told by a hash: rows of another group with an equal one are dropped by HAVING
+    itself, which stays where it is.
+    """
+    group, having = select.args.get("group"), select.args.get("having")
+    if not rewriter.spelling.stars or having is None or group is None:
+        return None
+    others = any(value for key, value in group.args.items() if key != "expressions")
+    aliases = {one.alias.lower() for one in select.expressions if isinstance(one, exp.Alias)}
+    for key in group.expressions:
+        if not isinstance(key, exp.Column) or (not key.table and key.name.lower() in aliases):
+            return None
+    for column in having.find_all(exp.Column):
+        if not column.table and column.name.lower() in aliases:
+            return None
+    if others or not group.expressions or select.args.get("sample") or select.find(exp.Subquery):
+        return None
+    if not scope.repeatable or is_choosing(select) or not is_closed(select, scope):
+        return None
+    if any(isinstance(one, exp.Query) and one is not select for one in select.walk()):
+        return None
+    asked = select.copy()
+    for part in ("order", "limit", "offset", "distinct", "qualify", "windows", "with_"):
+        asked.set(part, None)
+    key = exp.Anonymous(this="hash", expressions=[one.copy() for one in group.expressions])
+    asked.set("expressions", [key.copy()])
+    return exp.In(this=key, query=exp.Subquery(this=asked))
 
 
 def _rewrite_questions(

@@ -179,9 +179,10 @@ class RowRunner:
             rows = _RowCatalog(catalog, self._frame_anchor)
             tree = self._faithful(text)
             _refuse_macros(tree, catalog)
-            rewriting = rewrite_rows(tree, rows)
+            where = self._recorder.rows_where
+            rewriting = rewrite_rows(tree, rows, where=where)
             if rewriting.frames and not _frames_fit(rewriting, catalog):
-                rewriting = rewrite_rows(tree, rows, windows=False)
+                rewriting = rewrite_rows(tree, rows, windows=False, where=where)
         except UnsupportedQueryError as error:
             self.gap(error.operator, error.detail)
             return None
@@ -189,7 +190,7 @@ class RowRunner:
             return None  # Made of constants: there is nothing to link to, and nothing missing.
         return Plan(
             rewriting,
-            lambda: rewrite_rows(tree, rows, windows=False, questions=False),
+            lambda: rewrite_rows(tree, rows, windows=False, questions=False, where=where),
             rows.anchors,
             rows.stats,
             columns,
