@@ -204,6 +204,22 @@ def test_the_cosignature_of_a_witness_is_checked(browser: Browser, service: Serv
     assert (word, states["witness"]) == ("verified", "verified")
 
 
+def test_a_timestamp_is_named_and_not_verified_and_the_command_that_does_it_stands_there(
+    browser: Browser, service: Service
+) -> None:
+    with open_segment(f"sqlite:///{service.store}", create=False) as segment:
+        size = segment.checkpoint().size
+        segment.endorsements.add_timestamp(size, b"0\x00", url="https://tsa.example")
+    with watched(browser) as one:
+        one.open(service.url + PROOF)
+        word, states = verdict(one.page)
+        assert (word, states["timestamp"]) == ("verified", "could not check")
+        step = one.page.locator("[data-step=timestamp]")
+        assert "not verified" in step.locator("[data-note]").inner_text()
+        step.locator("summary").click()
+        assert f"lodeline log timestamp {size} --ca FILE" in step.inner_text()
+
+
 def test_without_scripts_nothing_is_claimed(browser: Browser, service: Service) -> None:
     with watched(browser, java_script_enabled=False) as one:
         one.page.goto(service.url + PROOF)
