@@ -26,6 +26,7 @@ BUILT_IN: Final = {
     "aiokafka": "lodeline.integrations.aiokafka:AiokafkaIntegration",
     "botocore": "lodeline.integrations.botocore:BotocoreIntegration",
     "builtins": "lodeline.integrations.files:FilesIntegration",
+    "dagster": "lodeline.integrations.dagster:DagsterIntegration",
     "duckdb": "lodeline.integrations.duckdb:DuckdbIntegration",
     "feast": "lodeline.integrations.feast:FeastIntegration",
     "fsspec": "lodeline.integrations.fsspec:FsspecIntegration",

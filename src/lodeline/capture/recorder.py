@@ -84,6 +84,9 @@ class _Local(threading.local):
 
     Attributes:
         state: the depth.
+=======
+        apart: whether a framework keeps its own books, which are nobody's data.
+>>>>>>> 0cc7db9 (Observe Dagster: steps as runs, assets with what they were made of, checks)
         stored: how many objects the process had put into stores when the observed call began.
         sql_flow: what the statements of an observed call have read so far; `None` before any.
         incoming: flow of what an observed call is writing by SQL; `None` where that is unknown.
@@ -92,6 +95,7 @@ class _Local(threading.local):
     """
 
     suspended = 0
+    apart = 0
     stored = 0
     sql_flow: int | None = None
     incoming: int | None = None
@@ -138,7 +142,9 @@ class Recorder:
 
     @property
     def run(self) -> RunContext | None:
-        """The run that what happens here belongs to."""
+        """The run that what happens here belongs to; `None` also while a framework keeps books."""
+        if self.local.apart:
+            return None
         return self._nested.get() or self.process_run
 
     def enter(self, run: RunContext) -> Callable[[], None]:
@@ -175,6 +181,8 @@ class Recorder:
         Returns:
             The flow of the data read, for `tag`.
         """
+        if self.local.apart:
+            return 0
         flow = self.flow.note_read(self._grouped(dataset))
         run = self.run
         if run is not None:
