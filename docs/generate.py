@@ -292,12 +292,67 @@ def _kind(about: dict[str, Any]) -> str:
     return str(kind)
 
 
+def unmodified() -> str:
+    """What capture recorded of programs of others, from the result of the benchmark."""
+    result = json.loads((ROOT / "bench" / "results" / "unmodified.json").read_text())
+    lines = [
+        "# Programs of others",
+        "",
+        NOTE.format(source="`bench/results/unmodified.json` and `bench/unmodified.toml`"),
+        "Programs that were not written for Lodeline, each run as it is and under `lodeline run`;",
+        "what was captured is held against what they do by reading them. `bench/unmodified.toml`",
+        "names each by repository, path, commit and digest; they do not lie here (`python",
+        "bench/unmodified.py FOLDER`). Capture was changed for what it missed of the XGBoost",
+        "walkthrough: a table and a map of features that native code writes and reads.",
+        "",
+        "| Program | It reads, writes, saves | Captured | Missed | Gaps | Not a matter of files |",
+        "|---|---|---|---|---|---|",
+    ]
+    rows = (map(_cell, _of_program(one)) for one in result["programs"])
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    lines += [
+        "",
+        "*Captured* counts what was expected and recorded: files and tables, models, which of them",
+        "flowed into which, parameters and metrics. The program's exit status, its output and the",
+        "files it leaves are the same with capture, unless it says otherwise; files that differ",
+        "from run to run of the program by itself are left out.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _of_program(one: dict[str, Any]) -> list[str]:
+    name = f"{one['name']} (`{one['repository']}`, `{one['path']}`)"
+    wanted = one["expected"]
+    what = [f"reads {len(wanted['read'])}" if wanted["read"] else ""]
+    what += [f"writes {len(wanted['written'])}" if wanted["written"] else ""]
+    what += [f"saves {', '.join(wanted['models'])}" if wanted["models"] else ""]
+    does = ", ".join(part for part in what if part) or "nothing outside the process"
+    if "skipped" in one:
+        return [name, does, f"not run: {one['skipped']}", "", "", one["beyond"]]
+    count = sum(len(wanted[key]) for key in ("read", "written", "models", "facts"))
+    count += sum(map(len, wanted["from"].values()) if wanted["from"] else ())
+    got = f"{count - len(one['missed'])} of {count}"
+    differs = [key for key, same in one["same"].items() if not same]
+    got += f"; differs in {', '.join(differs)}" if differs else ""
+    captured = one["captured"]
+    gaps = "; ".join(captured["gaps"]) or "none"
+    return [
+        name,
+        does,
+        got,
+        "; ".join(one["missed"]) or "nothing",
+        f"{gaps}; {'complete' if captured['complete'] else 'not complete'}",
+        one["beyond"],
+    ]
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands,
     "settings.md": settings,
     "errors.md": errors,
     "metrics.md": metrics,
     "facets.md": facets,
+    "unmodified.md": unmodified,
 }
 
 

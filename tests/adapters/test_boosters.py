@@ -88,13 +88,20 @@ def test_a_table_that_xgboost_reads_by_itself_is_what_it_learned_from(
         "import lightgbm as lgb, xgboost as xgb, pandas as pd\n"
         "pd.read_csv('in.csv')\n"
         "table = xgb.DMatrix('rows.svm?format=libsvm')\n"
-        "xgb.train({'max_depth': 2}, table, 2).save_model('model.json')\n"
+        "model = xgb.train({'max_depth': 2}, table, 2)\n"
+        "model.save_model('model.json')\n"
+        "open('names.txt', 'w').write('0 a q\\n1 b q\\n')\n"
+        "model.dump_model('dump.txt', 'names.txt')\n"
+        "from sklearn.datasets import load_svmlight_file\n"
+        "xgb.DMatrix(*load_svmlight_file('rows.svm')).save_binary('rows.buffer')\n"
         "learn = lgb.Dataset('rows.svm', params={'verbose': -1})\n"
         "lgb.train({'verbose': -1, 'num_threads': 1}, learn, 2).save_model('light.txt')\n",
         interpreter,
     )
     assert seen.status == 0, seen.stderr
     assert seen.flowed("model") == {"rows.svm"}
+    assert seen.flowed("dump.txt") == {"rows.svm", "names.txt"}
+    assert seen.flowed("rows.buffer") == {"rows.svm"}
     assert seen.flowed("light") == {"rows.svm"}
     store = f"sqlite:///{folder}/store/lodeline.db"
     words = ["trace", "model:default:light", "--up", "--json", "--store", store]

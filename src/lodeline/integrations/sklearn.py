@@ -189,6 +189,7 @@ class _Observer:
         for name, files in _BUNDLED.items():
             after = functools.partial(self.after_bundled, folder, files)
             self._patches.outermost(module, name, after)
+        self._patches.outermost(module, "load_svmlight_file", self.after_file)
         for name in dir(module):
             if name.startswith("make_"):
                 self._patches.outermost(module, name, functools.partial(self.after_made, name))
@@ -403,6 +404,13 @@ class _Observer:
             path = os.path.join(folder, file)
             if os.path.exists(path):
                 flow |= self._recorder.read(file_dataset(path))
+        _tag_members(self._recorder, result, flow)
+
+    def after_file(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Sparse rows and their labels come from their file."""
+        source = args[0] if args else kwargs.get("f")
+        dataset = self._recorder.find_source(source)
+        flow = self._recorder.flow.unknown() if dataset is None else self._recorder.read(dataset)
         _tag_members(self._recorder, result, flow)
 
     def after_made(

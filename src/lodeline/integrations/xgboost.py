@@ -49,6 +49,8 @@ class XgboostIntegration:
             patches.outermost(owner, "cv", observer.after_cross_validation)
         patches.door(callback.CallbackContainer, "after_training", observer.after_training)
         patches.outermost(core.DMatrix, "slice", observer.after_slice)
+        patches.door(core.DMatrix, "save_binary", observer.after_save_table)
+        patches.after(core.Booster, "dump_model", observer.after_dump)
         for kind in (core.Booster, sklearn.XGBModel):
             patches.door(kind, "save_model", observer.after_save)
             patches.door(kind, "load_model", observer.after_load)
@@ -82,6 +84,26 @@ class _Observer:
         """Rows of a table come from where the table does."""
         del kwargs
         self._recorder.tag(result, self._recorder.flow_of(args[0]))
+
+    def after_save_table(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Native code wrote a table in XGBoost's own format."""
+        del result
+        dataset = find_dataset(args[1] if len(args) > 1 else kwargs.get("fname"))
+        if dataset is not None:
+            self._recorder.write(dataset, flow=self._recorder.flow_of(args[0]))
+
+    def after_dump(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A model was written for people to read; native code read the names of its features."""
+        del result
+        names = args[2] if len(args) > 2 else kwargs.get("fmap")
+        source = find_dataset(names) if names else None
+        if source is not None:
+            self._recorder.read(source)
+        target = find_dataset(args[1] if len(args) > 1 else kwargs.get("fout"))
+        if target is not None:
+            flow = self._recorder.flow_of(args[0])
+            flow |= 0 if source is None else self._recorder.flow.note_read(source)
+            self._recorder.write(target, flow=flow)
 
     def after_train(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Record a training: its settings and what it learned from."""
