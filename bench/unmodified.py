@@ -229,6 +229,8 @@ def compare(program: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
         side: [n for n in told[side] if not any(_covers(n, one) for one in wanted[side])]
         for side in ("read", "written")
     }
+    # What flowed into files that are the tools' own would be most of the result.
+    told["flows"] = {n: flow for n, flow in told["flows"].items() if n not in also["written"]}
     return {"missed": missed, "also": also, "captured": told}
 
 

@@ -84,9 +84,7 @@ class _Local(threading.local):
 
     Attributes:
         state: the depth.
-=======
         apart: whether a framework keeps its own books, which are nobody's data.
->>>>>>> 0cc7db9 (Observe Dagster: steps as runs, assets with what they were made of, checks)
         stored: how many objects the process had put into stores when the observed call began.
         sql_flow: what the statements of an observed call have read so far; `None` before any.
         incoming: flow of what an observed call is writing by SQL; `None` where that is unknown.
