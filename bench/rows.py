@@ -9,6 +9,9 @@ each query, in turns within each round:
 - `two_queries`: plain, then the rewritten query once more for its identities, written likewise;
   what a rewriting without a shared execution costs at least.
 
+`--smokedduck PYTHON` measures SmokedDuck beside, in an interpreter that has it (`pip install --pre
+smokedduck`, a wheel for Python 3.11): plain, and with lineage captured in memory, not written.
+
     python bench/rows.py --scale 0.1 --rounds 3 --out bench/results/rows.json
 """
 
@@ -19,6 +22,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -120,6 +124,21 @@ def measure(connection: Any, sql: str, rounds: int) -> dict[str, Any]:
     return found
 
 
+def measure_smokedduck(connection: Any, queries: list[Any], python: str, rounds: int) -> Any:
+    """Measure the same queries over the same tables in SmokedDuck, a DuckDB with lineage."""
+    with tempfile.TemporaryDirectory() as folder:
+        for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+            connection.execute(f"COPY {table} TO '{folder}/{table}.parquet' (FORMAT parquet)")
+        texts = {f"Q{number}": sql.strip().rstrip(";") for number, sql in queries}
+        (Path(folder) / "queries.json").write_text(json.dumps(texts))
+        program = Path(__file__).parent / "peers" / "smokedduck_rows.py"
+        command = [python, str(program), folder, str(rounds)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    ratios = [r["lineage_cpu_ms"] / r["plain_cpu_ms"] for r in found.values() if "error" not in r]
+    return {"overhead_geometric_mean": geometric(ratios), "of": len(ratios), "queries": found}
+
+
 def geometric(ratios: list[float]) -> float:
     return round(statistics.geometric_mean(ratios), 3)
 
@@ -129,6 +148,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=0.1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--smokedduck", help="a Python that has SmokedDuck, to measure it beside")
     arguments = parser.parse_args()
     (extension,) = Path(duckdb_extension_tpch.__file__).parent.rglob("tpch.duckdb_extension")
     connection = duckdb.connect()
@@ -152,6 +172,8 @@ def main() -> None:
             form: geometric([r[f"{form}_cpu_ms"] / r["plain_cpu_ms"] for r in results.values()])
             for form in ("rows", "rows_kept", "two_queries")
         },
+        "smokedduck": arguments.smokedduck
+        and measure_smokedduck(connection, queries, arguments.smokedduck, arguments.rounds),
         "links": links,
         "bytes_per_link": round(size / links, 2),
         "queries": results,
