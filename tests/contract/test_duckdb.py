@@ -91,6 +91,29 @@ def test_a_table_of_a_database_file_is_a_dataset_that_a_later_run_reads(folder: 
     assert used.flowed("out.csv") == {"shop.main.t"}
 
 
+def test_tables_of_a_transaction_count_when_committed_and_under_their_last_name(
+    folder: Path,
+) -> None:
+    seen = python(
+        folder,
+        "import duckdb\n"
+        "con = duckdb.connect('kept.duckdb').cursor()\n"
+        "con.execute('CREATE TABLE raw AS SELECT 1 AS a')\n"
+        "con.execute('BEGIN')\n"
+        "con.execute('CREATE TABLE made__tmp AS SELECT a + 1 AS b FROM raw')\n"
+        "con.execute('ALTER TABLE made__tmp RENAME TO made')\n"
+        "con.execute('COMMIT')\n"
+        "con.execute('BEGIN')\n"
+        "con.execute('CREATE TABLE undone AS SELECT a FROM raw')\n"
+        "con.execute('ROLLBACK')\n"
+        "print(con.sql('SHOW TABLES').fetchall())\n",
+    )
+    assert (seen.status, seen.stdout) == (0, "[('made',), ('raw',)]\n"), seen.stderr
+    told = {dataset["name"] for dataset in seen.last["outputs"]}
+    assert told == {"kept.main.raw", "kept.main.made"}
+    assert seen.flowed("kept.main.made") == {"kept.main.raw"}
+
+
 def test_frames_named_in_sql_and_frames_that_come_out_of_it_carry_their_sources(
     folder: Path,
 ) -> None:

@@ -61,6 +61,10 @@ _SUFFIXES: Final = {
 }
 _CONSTANT: Final = frozenset({"range", "generate_series", "unnest", "repeat", "repeat_row", "glob"})
 
+_DATABASES: Final = (
+    "SELECT database_name, path, database_name = current_database() "
+    "FROM duckdb_databases() WHERE NOT internal"
+)
 _VIEWS: Final = """
 SELECT sql FROM duckdb_views()
 WHERE lower(view_name) = lower($1) AND NOT internal
@@ -171,6 +175,14 @@ class ConnectionCatalog:
         """Find an existing table: (catalog, schema, name, path of its database file)."""
         rows = self.ask(_filled(_TABLES, _table_words(table)))
         return rows[0][:4] if len(rows) == 1 else None
+
+    def find_new_place(self, table: exp.Table) -> tuple[str, str, str, str | None] | None:
+        """Tell where a table lies that other connections do not see yet, or not any more."""
+        wanted = table.text("catalog").lower()
+        for catalog, path, is_current in self.ask(_DATABASES):
+            if catalog.lower() == wanted or (is_current and not wanted):
+                return catalog, table.text("db") or "main", table.name, path
+        return None
 
     def _find(self, table: exp.Expr, text: str) -> Source | None:
         if not isinstance(table.this, exp.Identifier):

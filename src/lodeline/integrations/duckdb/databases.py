@@ -72,6 +72,7 @@ class Session:
     Attributes:
         database: that it is connected to.
         in_transaction: between BEGIN and COMMIT; what is not committed can still vanish.
+        uncommitted: tables that were made or renamed since BEGIN.
         temporary: tables that only this connection sees, by name, lower case; and those that
             could not be told apart from such.
         result: what the pending result of `execute` holds.
@@ -80,6 +81,7 @@ class Session:
 
     database: Database
     in_transaction: bool = False
+    uncommitted: set[Dataset] = field(default_factory=set)
     temporary: dict[str, Content] = field(default_factory=dict)
     result: Content | None = None
     pending: object = None

@@ -176,6 +176,7 @@ class _Installed:
                 self._append(self._connection_of(call), session, str(words[0]), words[1])
             else:
                 session.in_transaction = call.name == "begin"
+                self.observer.tell_ended(session, kept=call.name != "rollback")
         return result
 
     def _append(self, connection: Any, session: Session, table: str, frame: object) -> None:
@@ -351,7 +352,7 @@ class _Installed:
     ) -> tuple[bool, Any]:
         """Run INSERT, UPDATE, DELETE or MERGE beside the query whose rows it writes."""
         assert observed.statement is not None
-        key, _ = self.observer.place(observed, observed.statement)
+        key, _ = self.observer.place(observed, observed.statement, session)
         alone = not (session.in_transaction or parameterised)
         prepared = self.changes.prepare(observed, session, key, alone=alone)
         if prepared is None:

@@ -203,7 +203,7 @@ class Observer:
         """Rows were added: what the table holds comes from more; which row is which is not kept."""
         if statement.table is None:
             return
-        key, dataset = self.place(observed, statement)
+        key, dataset = self.place(observed, statement, session)
         content = session.table(key) or Content()
         session.put_table(key, content)
         content.anchor = None
@@ -214,7 +214,7 @@ class Observer:
             self.write(dataset, observed, appends=True)
 
     def _tell_create(self, observed: Observed, statement: Statement, session: Session) -> None:
-        key, dataset = self.place(observed, statement)
+        key, dataset = self.place(observed, statement, session)
         session.result = None
         if statement.tree.args.get("exists"):
             # IF NOT EXISTS: the table may be the one that stood there before.
@@ -223,9 +223,11 @@ class Observer:
         session.put_table(key, observed.content)
         if dataset is not None:
             self.write(dataset, observed)
+            if session.in_transaction:
+                session.uncommitted.add(dataset)
 
     def place(
-        self, observed: Observed, statement: Statement
+        self, observed: Observed, statement: Statement, session: Session
     ) -> tuple[tuple[str, str, str], Dataset | None]:
         """Say where a table that now exists is, and its dataset if it is in a database file."""
         table = statement.table
@@ -233,6 +235,9 @@ class Observer:
         if statement.temporary:
             return (TEMP, "main", table.name.lower()), None
         place = observed.catalog.find_place(table) if observed.catalog else None
+        if place is None and observed.catalog and session.in_transaction:
+            # The catalog is asked through another connection, which sees what is committed.
+            place = observed.catalog.find_new_place(table)
         if place is None:
             return (TEMP, "main", table.name.lower()), None
         catalog, schema, name, path = place
@@ -246,14 +251,47 @@ class Observer:
         name = statement.table.name
         session.forget_rows(name)
         if isinstance(statement.tree, exp.Drop | exp.Alter):
+            renamed = statement.tree.find(exp.AlterRename)
+            if renamed is not None and observed.catalog:
+                self._tell_rename(observed, statement.table, renamed.this.name, session)
             session.drop_tables(name)
             return
-        key, dataset = self.place(observed, statement)
+        key, dataset = self.place(observed, statement, session)
         content = session.table(key)
         if content is not None:
             content.flow |= observed.flow
         if dataset is not None:
             self.recorder.write(dataset, flow=observed.flow, appends=True)
+
+    def _tell_rename(
+        self, observed: Observed, table: exp.Table, name: str, session: Session
+    ) -> None:
+        """A table has another name; what it holds came from where it did."""
+        place = observed.catalog.find_new_place(table) if observed.catalog else None
+        if place is None:
+            return
+        catalog, schema, before, path = place
+        if path is None:
+            return
+        old = table_dataset(path, catalog, schema, before)
+        new = table_dataset(path, catalog, schema, name)
+        content = session.table((catalog.lower(), schema.lower(), before.lower()))
+        if content is None:
+            self.recorder.write(new, flow=self.recorder.read(old))
+        else:
+            session.put_table((catalog.lower(), schema.lower(), name.lower()), content)
+            observed.flow, observed.lineage = content.flow, content.lineage
+            self.write(new, observed)
+        self.recorder.removed(old)
+        self.recorder.renamed(old, new)
+        if session.in_transaction:
+            session.uncommitted.add(new)
+
+    def tell_ended(self, session: Session, *, kept: bool) -> None:
+        """A transaction begins or has ended; tables of one that was rolled back are none."""
+        for dataset in session.uncommitted if not kept else ():
+            self.recorder.removed(dataset)
+        session.uncommitted.clear()
 
     def _tell_other(self, observed: Observed, statement: Statement, session: Session) -> None:
         # By its first word: sqlglot takes ABORT and START TRANSACTION for expressions.
@@ -263,6 +301,7 @@ class Observer:
         elif word in {"commit", "end", "rollback", "abort"}:
             session.in_transaction = False
             session.forget_rows()
+            self.tell_ended(session, kept=word in {"commit", "end"})
         elif isinstance(statement.tree, exp.Command | exp.Create):
             # CALL, IMPORT DATABASE, EXECUTE of something prepared: it may write anything.
             session.forget_rows()
