@@ -252,7 +252,9 @@ class Observer:
         session.forget_rows(name)
         if isinstance(statement.tree, exp.Drop | exp.Alter):
             renamed = statement.tree.find(exp.AlterRename)
-            if renamed is not None and observed.catalog:
+            # A view is no dataset: it is composed through.
+            is_view = str(statement.tree.args.get("kind") or "").upper() == "VIEW"
+            if renamed is not None and not is_view:
                 self._tell_rename(observed, statement.table, renamed.this.name, session)
             session.drop_tables(name)
             return
