@@ -8,6 +8,7 @@ unknown names are refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
@@ -157,7 +158,7 @@ def read_question(shape: type[QuestionT], parameters: Mapping[str, object]) -> Q
     Raises:
         UsageError: an unknown name, a missing one, a wrong type or a value out of bounds.
     """
-    flags = {field.name for field in msgspec.structs.fields(shape) if field.type is bool}
+    flags = _flags(shape)
     given: dict[str, object] = {}
     for name, value in parameters.items():
         if value is None:
@@ -170,6 +171,12 @@ def read_question(shape: type[QuestionT], parameters: Mapping[str, object]) -> Q
         return msgspec.convert(given, type=shape, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(f"{error}") from error
+
+
+@cache
+def _flags(shape: type[Question]) -> frozenset[str]:
+    """Give the names of a question's flags; to look at its types takes longer than to read it."""
+    return frozenset(field.name for field in msgspec.structs.fields(shape) if field.type is bool)
 
 
 def _read_list(name: str, text: str) -> list[str]:

@@ -2,9 +2,11 @@
 
 import sqlite3
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -108,6 +110,32 @@ def test_every_checkpoint_is_signed_and_has_the_root_of_its_leaves(segment: Sqli
         assert (head.size, head.root_hash) == (checkpoint.size, checkpoint.root_hash)
         assert checkpoint.root_hash == root_of(segment, checkpoint.size)
         assert checkpoint.root_hash == segment.root_at(checkpoint.size)
+
+
+def test_the_newest_root_is_computed_once_and_anew_as_the_log_grows(
+    segment: SqliteSegment,
+) -> None:
+    segment.append([event(number) for number in range(300)])
+    read: list[str] = []
+
+    def note(frame: FrameType, kind: str, _: object) -> None:
+        if kind == "call" and frame.f_code.co_name == "_read_tile":
+            read.append(kind)
+
+    size = segment.size()
+    root = segment.root_at(size)
+    sys.setprofile(note)
+    try:
+        assert segment.root_at(size) == root
+        assert not read
+        earlier = segment.root_at(256)
+        assert read
+    finally:
+        sys.setprofile(None)
+    segment.append([event(number) for number in range(300, 310)])
+    assert earlier == root_of(segment, 256)
+    assert root == root_of(segment, size)
+    assert segment.root_at(size + 10) == root_of(segment, size + 10)
 
 
 def test_inclusion_and_consistency_are_proven_across_tiles(segment: SqliteSegment) -> None:
