@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -155,6 +156,27 @@ def test_dbt_build_over_http_gives_the_columns_of_its_models(
     assert "dataQualityAssertions" in json.dumps(
         service.get("/api/v2/show", id=f"dataset:{space}reports.paid")
     )
+    _is_told_beneath_a_run(
+        service, [str(dbt), "run", "--select", "paid", *map(str, project)], settings
+    )
+
+
+def _is_told_beneath_a_run(service: Service, command: list[str], settings: dict[str, str]) -> None:
+    """Start a producer under `lodeline run`: that run is the parent of what it tells."""
+    words = [sys.executable, "-m", "lodeline", "run", "--server", service.url, "--job", "nightly"]
+    done = subprocess.run(
+        [*words, "--", *command],
+        cwd=settings["DBT_LOG_PATH"],
+        env=settings | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = "run:" + service.get("/api/v2/show", id="job:dbt:nightly")["runs"][0]["run"]
+    told = service.get(f"/node/{run}.json")
+    assert "job:dbt:dbt-run-shop" in {child["job"] for child in told["children"]}, told["children"]
+    facets = service.get("/api/v2/show", id=run)["facets"]
+    assert facets["lodeline_environment"]["packages"]["dbt-core"]
 
 
 def airflow_settings(
