@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from lodeline.errors import UnauthenticatedError, UnknownApiKeyError
 from lodeline.ingest import accept, prepare_event
+from lodeline.ingest.predictions import accept_predictions
+from lodeline.model import PredictionId
 from lodeline.query import ask
 from lodeline.query.permission import NamespaceAuthoriser, NamespacePatterns
 from lodeline.server.endpoints import Permission
@@ -62,6 +65,28 @@ def test_senders_stand_beside_their_entries(place: Place) -> None:
         segment.append(again, beside=beside_entries([second, None]))
         accept(segment, [])
         shown = ask(segment, "show", {"id": f"run:{RUN}"})
+        assert [one["name"] for one in shown["senders"]] == ["one", "two"]
+
+
+def test_senders_stand_beside_their_predictions(place: Place) -> None:
+    block = 0x12345678AB
+    identifier = str(PredictionId(1_700_000_000_000 * 4096, block, 0))
+    shared = {"block": f"{block:010x}"}
+    deployment = {"namespace": "n", "name": "d"}
+    records: list[dict[str, Any]] = [
+        {"type": "reservation", "time": 1_700_000_000_000_000, "deployment": deployment},
+        {"type": "predictions", "rows": [{"id": identifier, "output": 1}]},
+    ]
+    records = [shared | record for record in records]
+    with place.open() as segment:
+        for sender in (Sender("k1", "one"), Sender("k2", "two"), Sender("k1", "one"), None):
+            assert accept_predictions(segment, records, sender=sender) == [None, None]
+        # Another claim under its identifier is not what is kept.
+        records[1]["rows"][0]["output"] = 2
+        assert accept_predictions(segment, records, sender=Sender("k3", "three")) == [None, None]
+        accept(segment, [])
+        shown = ask(segment, "show", {"id": f"prediction:{identifier}"})
+        assert shown["record"]["output"] == 1
         assert [one["name"] for one in shown["senders"]] == ["one", "two"]
 
 

@@ -18,7 +18,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from lodeline.errors import CouldNotTellError, UnknownBlobError
 from lodeline.limits import PREDICTION_BLOB_ROWS_MAX
@@ -32,6 +32,7 @@ from lodeline.store.prediction_tables import (
     has_prediction_tables,
     has_summaries,
 )
+from lodeline.store.senders import Sender, add_sender, beside_entries
 from lodeline.wire.facets import PRODUCER, LodelinePredictionBatchDatasetFacet
 
 FACET: Final = "lodeline_prediction_batch"
@@ -89,10 +90,17 @@ class FoundPrediction:
     position: int | None = None
 
 
-def accept_predictions(segment: Segment, records: Iterable[dict[str, Any]]) -> list[str | None]:
+def accept_predictions(
+    segment: Segment, records: Iterable[dict[str, Any]], *, sender: Sender | None = None
+) -> list[str | None]:
     """Take in records of the types `reservation`, `predictions` and `end`. Idempotent.
 
     Neighbouring `predictions` of one block become one batch.
+
+    Args:
+        segment: where to.
+        records: as `docs/reference/predictions.md` describes them.
+        sender: who brought them, as authenticated; `None` where nobody had to say.
 
     Returns:
         For each record `None` once it is durable, else why it cannot be taken.
@@ -112,20 +120,20 @@ def accept_predictions(segment: Segment, records: Iterable[dict[str, Any]]) -> l
             outcomes.append(f"malformed: {error}")
             continue
         if rows and (kind != "predictions" or not _fits(rows, own)):
-            _append_batch(segment, rows)
+            _append_batch(segment, rows, sender)
             rows = []
         if kind == "predictions":
             rows += own
             if summary is not None:
-                _append_summary(segment, block, summary)
+                _append_summary(segment, block, summary, sender)
             outcomes.append(None)
         elif kind in {"reservation", "end"}:
             append = _append_reservation if kind == "reservation" else _append_end
-            outcomes.append(append(segment, record, block))
+            outcomes.append(append(segment, record, block, sender))
         else:
             outcomes.append(f"unknown type {kind!r}")
     if rows:
-        _append_batch(segment, rows)
+        _append_batch(segment, rows, sender)
     return outcomes
 
 
@@ -162,7 +170,9 @@ def _checked_summary(record: dict[str, Any]) -> dict[str, Any] | None:
     return dict(summary)
 
 
-def _append_summary(segment: Segment, block: int, summary: dict[str, Any]) -> None:
+def _append_summary(
+    segment: Segment, block: int, summary: dict[str, Any], sender: Sender | None
+) -> None:
     found = _find_block(segment, block, int(summary["lastTime"]))
     reserved_us = int(summary["firstTime"]) if found is None else found.reserved_us
     first, last = summary["counters"][0][0], summary["counters"][-1][1]
@@ -179,7 +189,7 @@ def _append_summary(segment: Segment, block: int, summary: dict[str, Any]) -> No
         return
     deployment = NodeId("deployment", "default", "unknown") if found is None else found.deployment
     facet = {"reserved": False, "time": str(reserved_us), "summary": summary}
-    _append(segment, block, int(summary["lastTime"]), deployment, facet)
+    _append(segment, block, int(summary["lastTime"]), deployment, facet, sender)
 
 
 def _fits(rows: Sequence[dict[str, Any]], more: Sequence[dict[str, Any]]) -> bool:
@@ -194,7 +204,9 @@ def _drawn(row: dict[str, Any]) -> PredictionId:
     return drawn
 
 
-def _append_reservation(segment: Segment, record: dict[str, Any], block: int) -> str | None:
+def _append_reservation(
+    segment: Segment, record: dict[str, Any], block: int, sender: Sender | None
+) -> str | None:
     try:
         reserved_us = int(record["time"])
         deployment = dict(record["deployment"])
@@ -219,11 +231,13 @@ def _append_reservation(segment: Segment, record: dict[str, Any], block: int) ->
         }
         version = str(deployment.get("digest") or "")
         node = NodeId("deployment", deployment["namespace"], deployment["name"], "", version)
-        _append(segment, block, reserved_us, node, facet)
+        _append(segment, block, reserved_us, node, facet, sender)
     return None
 
 
-def _append_end(segment: Segment, record: dict[str, Any], block: int) -> str | None:
+def _append_end(
+    segment: Segment, record: dict[str, Any], block: int, sender: Sender | None
+) -> str | None:
     found = _find_block(segment, block, None)
     if found is None:
         return "no such block is reserved"
@@ -236,15 +250,19 @@ def _append_end(segment: Segment, record: dict[str, Any], block: int) -> str | N
             "clean": bool(record.get("clean")),
             "next": counter if isinstance(counter, int) else None,
         }
-        _append(segment, block, found.reserved_us, found.deployment, facet)
+        _append(segment, block, found.reserved_us, found.deployment, facet, sender)
     return None
 
 
-def _append_batch(segment: Segment, rows: list[dict[str, Any]]) -> None:
+def _append_batch(segment: Segment, rows: list[dict[str, Any]], sender: Sender | None) -> None:
     rows = sorted({row["id"]: row for row in rows}.values(), key=_drawn)
     first = _drawn(rows[0])
     block = _find_block(segment, first.block, first.time_us)
     known = _known_ids(segment, first.block, [_drawn(row) for row in rows])
+    # Who claims something else under an identifier that is known did not deliver what is here.
+    again = {place.position for row in rows if (place := known.get(row["id"])) and place.row == row}
+    if again and sender is not None:
+        add_sender(segment, again, sender)
     rows = [row for row in rows if row["id"] not in known]
     if not rows:
         return
@@ -264,11 +282,16 @@ def _append_batch(segment: Segment, rows: list[dict[str, Any]]) -> None:
         "digest": segment.put_blob(blob),
         "root": root,
     }
-    _append(segment, first.block, last.time_us, deployment, facet)
+    _append(segment, first.block, last.time_us, deployment, facet, sender)
 
 
-def _append(
-    segment: Segment, block: int, time_us: int, deployment: NodeId, facet: dict[str, Any]
+def _append(  # noqa: PLR0917  # what an entry is made of
+    segment: Segment,
+    block: int,
+    time_us: int,
+    deployment: NodeId,
+    facet: dict[str, Any],
+    sender: Sender | None,
 ) -> None:
     """Append one `block` entry and bring the tables up to it."""
     full = {
@@ -293,28 +316,37 @@ def _append(
         },
     }
     roots = [str(facet["root"])] if "root" in facet else []
-    segment.append_record("block", event, roots=roots)
+    segment.append_record("block", event, roots=roots, beside=beside_entries([sender]))
     fold_blocks(segment)
 
 
-def _known_ids(segment: Segment, block: int, rows: Sequence[PredictionId]) -> set[str]:
+class _Known(NamedTuple):
+    """A record that is here: the position of its batch, and itself unless retention let it go."""
+
+    position: int
+    row: dict[str, Any] | None
+
+
+def _known_ids(segment: Segment, block: int, rows: Sequence[PredictionId]) -> dict[str, _Known]:
     """Identifiers of some of one block that are recorded already: a delivery may come again."""
-    known: set[str] = set()
+    known: dict[str, _Known] = {}
     with segment.reading() as connection:
         if not has_prediction_tables(connection):
             return known
-        digests = connection.execute(
-            "SELECT digest, first, last FROM prediction_batch "
+        batches = connection.execute(
+            "SELECT position, digest, first, last FROM prediction_batch "
             "WHERE block = ? AND last_us >= ? AND first_us <= ?",
             (block, rows[0].time_us, rows[-1].time_us),
         ).fetchall()
     gone = segment.expired_blobs()
-    for digest, first, last in digests:
+    for position, digest, first, last in batches:
         if digest in gone:
             # What retention let go must not come back with a late delivery.
-            known.update(str(one) for one in rows if first <= one.counter <= last)
+            late = [str(one) for one in rows if first <= one.counter <= last]
+            known.update(dict.fromkeys(late, _Known(position, None)))
         else:
-            known.update(row["id"] for row in iter_rows(segment.get_blob(digest)))
+            held = iter_rows(segment.get_blob(digest))
+            known.update((row["id"], _Known(position, row)) for row in held)
     return known
 
 

@@ -17,6 +17,7 @@ from lodeline.query.answers import Description, Edge, Gap, Graph
 from lodeline.query.asking import Inquiry
 from lodeline.store import Segment
 from lodeline.store.prediction_tables import has_prediction_tables
+from lodeline.store.senders import senders_of
 
 Answer = dict[str, Any]
 
@@ -146,4 +147,11 @@ def describe_prediction(inquiry: Inquiry, node: NodeId) -> Answer:
         "run": found.block.run_id if found.block is not None else None,
         "record": record,
         "position": found.position,
+        "senders": _senders(inquiry, found),
     }
+
+
+def _senders(inquiry: Inquiry, found: FoundPrediction) -> list[Answer]:
+    """List which keys delivered the batch that holds it, beside what its record claims."""
+    positions = [] if found.position is None else [found.position]
+    return [one.to_json() for one in senders_of(inquiry.connection, positions)]

@@ -19,8 +19,9 @@ from lodeline.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
 from lodeline.server.confinement import find_forbidden_record
 from lodeline.server.endpoints import Caller, Endpoint, Permission
 from lodeline.server.taking import read_body
+from lodeline.store.senders import Sender
 
-TakePredictions = Callable[[Sequence[dict[str, Any]]], list[str | None]]
+TakePredictions = Callable[[Sequence[dict[str, Any]], Sender | None], list[str | None]]
 KeepBlob = Callable[[bytes], str]
 
 
@@ -28,7 +29,8 @@ class Deposits:
     """The two endpoints.
 
     Args:
-        take_predictions: makes records durable, and tells for each why it cannot.
+        take_predictions: makes records durable with their sender, and tells for each why it
+            cannot.
         keep_blob: makes bytes durable.
         segment_of: tells where a record of predictions goes.
     """
@@ -63,7 +65,10 @@ class Deposits:
             for record in records
         ]
         allowed = [one for one, error in zip(records, forbidden, strict=True) if error is None]
-        taken = iter(await asyncio.to_thread(self._take_predictions, allowed) if allowed else [])
+        told: list[str | None] = []
+        if allowed:
+            told = await asyncio.to_thread(self._take_predictions, allowed, caller.sender)
+        taken = iter(told)
         outcomes = [next(taken) if error is None else str(error) for error in forbidden]
         failed = [
             {"index": index, "reason": reason, "retriable": False}

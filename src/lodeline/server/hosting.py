@@ -24,6 +24,7 @@ from lodeline.server.endpoints import Caller, Endpoint
 from lodeline.server.segments import DEFAULT_SEGMENT, Router, Segments, may_use
 from lodeline.server.writing import Input, Outcome, Tell, Writer, Written
 from lodeline.store import Refusal
+from lodeline.store.senders import Sender
 
 
 class RoutedWriter(Writer):
@@ -142,15 +143,17 @@ class RoutedPredictions:
             self._blocks[block] = next(found, DEFAULT_SEGMENT)
         return self._blocks[block]
 
-    def take(self, records: Sequence[dict[str, Any]]) -> list[str | None]:
-        """Make records durable, and tell for each why it cannot be."""
+    def take(
+        self, records: Sequence[dict[str, Any]], sender: Sender | None = None
+    ) -> list[str | None]:
+        """Make records durable with who brought them, and tell for each why it cannot be."""
         outcomes: list[str | None] = [None] * len(records)
         places: dict[str, list[int]] = {}
         for index, record in enumerate(records):
             places.setdefault(self.segment_of(record), []).append(index)
         for name, indexes in places.items():
             segment = self._segments.by_name[name]
-            told = accept_predictions(segment, [records[index] for index in indexes])
+            told = accept_predictions(segment, [records[index] for index in indexes], sender=sender)
             for index, one in zip(indexes, told, strict=True):
                 outcomes[index] = one
             # Answers stop at what is folded, and no event may follow to have it folded.

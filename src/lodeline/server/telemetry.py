@@ -137,7 +137,7 @@ class Telemetry:
             segment = self._segment_of(reservation)
             if find_forbidden_record(caller, reservation, segment=segment) is None:
                 allowed += [reservation, predictions]
-        for refusal in self._take_predictions(allowed) if allowed else []:
+        for refusal in self._take_predictions(allowed, caller.sender) if allowed else []:
             if refusal is not None:
                 _reject(spans, refusal)
 

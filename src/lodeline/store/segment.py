@@ -163,9 +163,17 @@ class Segment(Protocol):
         """
 
     def append_record(
-        self, kind: str, payload: Mapping[str, object], *, roots: Sequence[str] = ()
+        self,
+        kind: str,
+        payload: Mapping[str, object],
+        *,
+        roots: Sequence[str] = (),
+        beside: Callable[[Connection, Sequence[Appended]], None] | None = None,
     ) -> Appended:
-        """Append a record of another kind. Equal payloads are appended again."""
+        """Append a record of another kind. Equal payloads are appended again.
+
+        `beside` writes in its transaction, as that of `append` does.
+        """
 
     def append_computed(
         self, kind: str, compute: Callable[[Connection, int], Mapping[str, object] | None]

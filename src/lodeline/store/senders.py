@@ -3,7 +3,7 @@
 No part of the log, as keys are none: written in the transaction that holds the entry, so that no
 entry of a sender is without. Keys' names are of tools and teams, and are kept with the entries
 since a segment may lie in another store than the keys. The tables come into being with the first
-sender. A duplicate that another key delivers names that key, too.
+sender. A duplicate that another key delivers names that key, too; so does a prediction.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from lodeline.store.connections import Connection, has_table
-from lodeline.store.segment import Appended
+from lodeline.store.segment import Appended, Segment
 
 SENDER_TABLES: Final = """
 CREATE TABLE IF NOT EXISTS sender(
@@ -57,23 +57,34 @@ def beside_entries(
         return None
 
     def write(connection: Connection, appended: Sequence[Appended]) -> None:
-        for statement in SENDER_TABLES.split(";\n"):
-            connection.execute(statement)
-        connection.executemany(
-            "INSERT INTO sender(key_id, name) VALUES (?, ?) ON CONFLICT(key_id) DO NOTHING",
-            sorted({sender for sender in senders if sender is not None}),
-        )
-        connection.executemany(
-            "INSERT INTO entry_sender(position, key_id) VALUES (?, ?)"
-            " ON CONFLICT(position, key_id) DO NOTHING",
-            [
-                (entry.position, sender.key_id)
-                for entry, sender in zip(appended, senders, strict=True)
-                if sender is not None
-            ],
-        )
+        told = zip(appended, senders, strict=True)
+        _insert(connection, [(one.position, by) for one, by in told if by is not None])
 
     return write
+
+
+def add_sender(segment: Segment, positions: Iterable[int], sender: Sender) -> None:
+    """Write, durably, that a sender delivered again what some entries hold already.
+
+    Raises:
+        StoreUnreachableError: the store cannot be written.
+    """
+    delivered = [(position, sender) for position in sorted(set(positions))]
+    segment.append([], beside=lambda connection, _: _insert(connection, delivered))
+
+
+def _insert(connection: Connection, delivered: Sequence[tuple[int, Sender]]) -> None:
+    for statement in SENDER_TABLES.split(";\n"):
+        connection.execute(statement)
+    connection.executemany(
+        "INSERT INTO sender(key_id, name) VALUES (?, ?) ON CONFLICT(key_id) DO NOTHING",
+        sorted({sender for _, sender in delivered}),
+    )
+    connection.executemany(
+        "INSERT INTO entry_sender(position, key_id) VALUES (?, ?)"
+        " ON CONFLICT(position, key_id) DO NOTHING",
+        [(position, sender.key_id) for position, sender in delivered],
+    )
 
 
 def senders_of(connection: Connection, positions: Iterable[int]) -> list[Sender]:

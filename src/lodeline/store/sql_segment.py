@@ -324,7 +324,13 @@ class SqlSegment:
         """Append events in one durable transaction; calls that overlap share one."""
         if not events and beside is None:
             return []
+        return self._append_records(to_records(events, self.personal_rules), beside)
 
+    def _append_records(
+        self,
+        records: Sequence[NewRecord],
+        beside: Callable[[Connection, Sequence[Appended]], None] | None,
+    ) -> list[Appended]:
         appended: list[Appended] = []
 
         def write(connection: Connection, outcomes: Sequence[Outcome]) -> None:
@@ -333,16 +339,19 @@ class SqlSegment:
             if beside is not None:
                 beside(connection, appended)
 
-        records = to_records(events, self.personal_rules)
         outcomes = self._writer.append(records, beside=None if beside is None else write)
         return appended or [_Appended(outcome, self) for outcome in outcomes]
 
     def append_record(
-        self, kind: str, payload: Mapping[str, object], *, roots: Sequence[str] = ()
+        self,
+        kind: str,
+        payload: Mapping[str, object],
+        *,
+        roots: Sequence[str] = (),
+        beside: Callable[[Connection, Sequence[Appended]], None] | None = None,
     ) -> Appended:
         """Append a record of another kind. Equal payloads are appended again."""
-        record = _to_record(kind, payload, roots)
-        return self._appended(self._writer.append([record])[0])
+        return self._append_records([_to_record(kind, payload, roots)], beside)[0]
 
     # Keys
 

@@ -16,6 +16,7 @@ import pytest
 
 from lodeline.errors import UsageError
 from lodeline.limits import API_KEY_CACHE_SECONDS
+from lodeline.model import PredictionId
 from lodeline.server.assembly import build_application
 from lodeline.server.endpoints import Permission
 from lodeline.server.key_gate import KeyGate
@@ -353,6 +354,41 @@ async def test_a_run_tells_which_keys_delivered_it_beside_what_it_claims(world: 
     assert sorted(rows) == sorted(
         [(2, keys["ours"]), (2, keys["theirs"]), (3, keys["theirs"]), (4, keys["theirs"])]
     )
+
+
+async def test_a_prediction_tells_which_keys_delivered_it_beside_what_it_claims(
+    world: World,
+) -> None:
+    ours, theirs = world.key("ingest", "read", name="ours"), world.key("ingest", name="theirs")
+    block, start_ms = 0x12345678AB, 1_700_000_000_000
+    ids = [str(PredictionId((start_ms + counter) * 4096, block, counter)) for counter in range(2)]
+    shared = {"block": f"{block:010x}"}
+    deployment = {"namespace": "claims-to-be", "name": "somebody"}
+    reservation = {"type": "reservation", "time": start_ms * 1000, "deployment": deployment}
+    rows = [{"id": one, "time": 0, "status": 200, "output": 1} for one in ids]
+
+    async def deliver(token: str, *records: dict[str, Any]) -> None:
+        batch = [shared | record for record in records]
+        answer = await client.post("/api/v2/predictions", headers=bearer(token), json=batch)
+        assert answer.status_code == 204, answer.text
+
+    async def senders(identifier: str) -> list[str]:
+        shown = await client.get(f"/api/v2/show?id=prediction:{identifier}", headers=bearer(ours))
+        assert shown.json()["deployment"] == "deployment:claims-to-be:somebody"
+        told = shown.json()["senders"]
+        keys = {key.name: key.key_id for key in list_api_keys(world.segment)}
+        assert told == [{"key": keys[one["name"]], "name": one["name"]} for one in told]
+        return [one["name"] for one in told]
+
+    async with world.client() as client:
+        await deliver(ours, reservation, {"type": "predictions", "rows": rows[:1]})
+        assert await senders(ids[0]) == ["ours"]
+        # One that is here already, and a new one, of somebody else.
+        await deliver(theirs, {"type": "predictions", "rows": rows})
+        assert await senders(ids[0]) == ["ours", "theirs"]
+        assert await senders(ids[1]) == ["theirs"]
+        page = await client.get(f"/node/prediction:{ids[0]}", headers=bearer(ours))
+        assert "Delivered by <bdi>ours</bdi>, <bdi>theirs</bdi>." in page.text
 
 
 async def test_what_comes_without_a_key_has_no_sender(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def prediction_facts(ask: Asker, identifier: str, asked: Mapping[str, str]) -> F
     facts: Facts = {
         **{key: shown[key] for key in ("id", "kind", "name", "deployment", "model", "run")},
         **{key: trace[key] for key in ("as_of", "trees", "complete", "gaps")},
+        "senders": shown["senders"],
         "record": record,
         "time": record.get("time"),
         "outcome": outcome(record),
