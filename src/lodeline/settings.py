@@ -202,6 +202,45 @@ def find_configuration() -> ConfigurationFile | None:
     return _configuration(str(Path.cwd()), os.environ.get("LODELINE_CONFIG", ""))
 
 
+def find_in_table(table: str, name: str, *, variable: str) -> object:
+    """Look up a setting that stands in a table of the configuration file; `None` for nothing.
+
+    Args:
+        table: of the file.
+        name: key in it.
+        variable: of the environment; it wins.
+
+    Raises:
+        UsageError: the file cannot be read, or is no TOML, or the table is none.
+    """
+    if os.environ.get(variable):
+        return os.environ[variable]
+    found = _configured(table)
+    if found is None:
+        return None
+    if not isinstance(found, dict):
+        raise UsageError(f"{table} is no table")
+    return found.get(name)
+
+
+def read_whole(value: object, *, least: int, most: int) -> int:
+    """Read a whole number of a range, or text that writes one.
+
+    Raises:
+        ValueError: something else.
+    """
+    # No sign, no underscore, no digits of other scripts; the length keeps int() cheap.
+    if isinstance(value, str):
+        text = value.strip()
+        if text.isascii() and text.isdecimal() and len(text) <= 18:
+            value = int(text)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{value!r} is no whole number")  # noqa: TRY004  # a fault of the file
+    if not least <= value <= most:
+        raise ValueError(f"{value} is not between {least} and {most}")
+    return value
+
+
 def personal_tables(store: Path) -> list[tuple[Path, Mapping[str, object]]]:
     """Find the declarations of personal fields for a store.
 

@@ -11,9 +11,10 @@ from lodeline.errors import ConfigurationError, LodelineError, Problem, StoreUnr
 from lodeline.server.configuration import ServerConfiguration
 from lodeline.server.running import listen
 from lodeline.server.tls import find_tls
-from lodeline.settings import shown_store, store_path
+from lodeline.settings import is_postgres, shown_store, store_path
 from lodeline.store import open_segment
 from lodeline.store.declarations import read_declarations
+from lodeline.store.postgres_bounds import POSTGRES_BOUNDS, read_bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ _SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "address": ("server.host", "server.port", "server.authentication"),
     "tls": ("server.tls.certificate", "server.tls.key", "server.tls.client_ca"),
     "store": ("store",),
+    "postgres": tuple(f"postgres.{bound.name}" for bound in POSTGRES_BOUNDS),
     "witnesses": ("witness_policy",),
     "streams": ("streams",),
     "segments": ("segments",),
@@ -103,6 +105,7 @@ def check(
         ("address", lambda: _check_address(configuration)),
         ("tls", lambda: _check_tls(configuration)),
         *([("store", lambda: check_store(store))] if store else []),
+        *([("postgres", _check_postgres)] if _has_bounds(store, about) else []),
         *([("personal", lambda: _check_personal(store))] if store else []),
         *further,
     ]
@@ -138,6 +141,15 @@ def _check_tls(configuration: ServerConfiguration) -> str:
         return "off"
     asked = "" if configuration.tls_client_ca is None else ", and clients are asked for theirs"
     return f"{configuration.tls_certificate} fits its key{asked}"
+
+
+def _has_bounds(store: str, places: Mapping[str, str]) -> bool:
+    """Whether the bounds of PostgreSQL matter: its store is served, or somebody set one."""
+    return is_postgres(store) or any(name in places for name in _SETTINGS["postgres"])
+
+
+def _check_postgres() -> str:
+    return f"at most {read_bounds()}"
 
 
 def _check_personal(store: str) -> str:

@@ -15,8 +15,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from lodeline.errors import ConfigurationError, Problem, UsageError
-from lodeline.limits import EVENT_STREAMS_MAX, SERVER_THREADS_MAX, SHUTDOWN_SECONDS_MAX
-from lodeline.settings import SETTINGS, ConfigurationFile, find_configuration
+from lodeline.limits import (
+    EVENT_STREAMS_MAX,
+    POSTGRES_CONNECTIONS_MAX,
+    POSTGRES_IDLE_TRANSACTION_MS,
+    POSTGRES_RECONNECT_SECONDS,
+    POSTGRES_STATEMENT_MS_MAX,
+    SERVER_THREADS_MAX,
+    SHUTDOWN_SECONDS_MAX,
+    STORE_BUSY_MS,
+    WRITER_LOCK_SECONDS_MAX,
+)
+from lodeline.settings import SETTINGS, ConfigurationFile, find_configuration, read_whole
+from lodeline.store.postgres_bounds import POSTGRES_BOUNDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +44,7 @@ class Whole:
 
     def read(self, value: object, folder: Path) -> int:  # noqa: ARG002  # as its siblings
         """Read a number, or text that writes one."""
-        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value.strip()):
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(f"{value!r} is no whole number")  # noqa: TRY004  # a fault of the file
-        if not self.least <= value <= self.most:
-            raise ValueError(f"{value} is not between {self.least} and {self.most}")
-        return value
+        return read_whole(value, least=self.least, most=self.most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +271,17 @@ SERVER_SETTINGS: Final = (
         "Days after which the bytes of a refused input go; its fault, digest and length stay. 0: "
         "never.",
     ),
+    # Which every command that opens such a store reads, too.
+    *(
+        ServerSetting(
+            f"postgres.{bound.name}",
+            bound.variable,
+            Whole(bound.least, bound.most),
+            bound.default,
+            bound.summary,
+        )
+        for bound in POSTGRES_BOUNDS
+    ),
 )
 
 # Tables of the configuration file that other parts of the service read; what they hold is theirs
@@ -304,6 +320,12 @@ class ServerConfiguration:
     limits_questions: int = SERVER_THREADS_MAX
     limits_shutdown_seconds: int = SHUTDOWN_SECONDS_MAX
     retention_dead_letter_days: int = 0
+    postgres_connections: int = POSTGRES_CONNECTIONS_MAX
+    postgres_wait_seconds: int = STORE_BUSY_MS // 1000
+    postgres_statement_seconds: int = POSTGRES_STATEMENT_MS_MAX // 1000
+    postgres_lock_seconds: int = int(WRITER_LOCK_SECONDS_MAX)
+    postgres_idle_transaction_seconds: int = POSTGRES_IDLE_TRANSACTION_MS // 1000
+    postgres_reconnect_seconds: int = int(POSTGRES_RECONNECT_SECONDS)
     file: Path | None = None
     tables: Mapping[str, object] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict, compare=False)

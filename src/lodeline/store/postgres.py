@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from lodeline.errors import StoreUnreachableError, UsageError
 from lodeline.settings import POSTGRES_SCHEMA, shown_store, store_path
 from lodeline.store.postgres_blobs import PostgresBlobs
+from lodeline.store.postgres_bounds import read_bounds
 from lodeline.store.postgres_database import PostgresDatabase
 from lodeline.store.sql_segment import Beginning, SqlSegment, now_us
 
@@ -57,9 +58,10 @@ class PostgresSegment(SqlSegment):
             StoreUnreachableError: no server or no store there, or no permission.
             StoreCorruptError: not a Lodeline store, or one of another format version.
             KeyMissingError: the folder does not have the keys of the log.
+            UsageError: a URL that cannot be read, or a faulty setting of `[postgres]`.
         """
         conninfo, schema, shown = read_url(url)
-        database = PostgresDatabase(conninfo, url=shown, schema=schema)
+        database = PostgresDatabase(conninfo, url=shown, schema=schema, bounds=read_bounds())
         if not create and not database.has_tables():
             database.close()
             raise StoreUnreachableError(shown, "there is no store; `lodeline import` makes one")

@@ -32,16 +32,9 @@ from lodeline.errors import (
     StoreUnreachableError,
     UsageError,
 )
-from lodeline.limits import (
-    POSTGRES_CONNECTIONS_MAX,
-    POSTGRES_IDLE_TRANSACTION_MS,
-    POSTGRES_RECONNECT_SECONDS,
-    POSTGRES_STATEMENT_MS_MAX,
-    STORE_BUSY_MS,
-    WRITER_LOCK_SECONDS_MAX,
-)
 from lodeline.store.connections import Connection, Cursor, many_rows
 from lodeline.store.guards import Guard, Script
+from lodeline.store.postgres_bounds import PostgresBounds
 from lodeline.store.postgres_dialect import (
     FUNCTIONS,
     copied_table,
@@ -164,17 +157,18 @@ class PostgresDatabase:
 
     driver_error = psycopg.Error
 
-    def __init__(self, conninfo: str, *, url: str, schema: str) -> None:
+    def __init__(self, conninfo: str, *, url: str, schema: str, bounds: PostgresBounds) -> None:
         self.url = url
         self.schema = schema
         self._conninfo = conninfo
+        self._bounds = bounds
         digest = sha256(b"lodeline/writer/" + schema.encode()).digest()
         self._lock_key = int.from_bytes(digest[:8], "big", signed=True)
         self._thread_lock = threading.Lock()
         self._writer: PostgresConnection | None = None
         self._idle: list[PostgresConnection] = []
         self._idle_lock = threading.Lock()
-        self._free = threading.BoundedSemaphore(POSTGRES_CONNECTIONS_MAX)
+        self._free = threading.BoundedSemaphore(bounds.connections)
         self._reached = False
         self._has_tables = False
         self._closed = False
@@ -183,13 +177,14 @@ class PostgresDatabase:
     # Connections
 
     def _connect(self) -> PostgresConnection:
+        idle_seconds = self._bounds.idle_transaction_seconds
         options = " ".join(
             f"-c {name}={value}"
             for name, value in {
                 "search_path": self.schema,
-                "statement_timeout": POSTGRES_STATEMENT_MS_MAX,
-                "lock_timeout": int(WRITER_LOCK_SECONDS_MAX * 1000),
-                "idle_in_transaction_session_timeout": POSTGRES_IDLE_TRANSACTION_MS,
+                "statement_timeout": self._bounds.statement_seconds * 1000,
+                "lock_timeout": self._bounds.lock_seconds * 1000,
+                "idle_in_transaction_session_timeout": idle_seconds * 1000,
                 # A client that vanished without a word must not keep the lock for hours.
                 "tcp_keepalives_idle": 10,
                 "tcp_keepalives_interval": 5,
@@ -197,7 +192,7 @@ class PostgresDatabase:
             }.items()
         )
         # Only one that was there before is waited for: it restarts; a wrong address does not.
-        deadline = time.monotonic() + (POSTGRES_RECONNECT_SECONDS if self._reached else 0)
+        deadline = time.monotonic() + (self._bounds.reconnect_seconds if self._reached else 0)
         while True:
             try:
                 raw = psycopg.connect(self._conninfo, autocommit=True, options=options)
@@ -244,9 +239,9 @@ class PostgresDatabase:
             StoreUnreachableError: the server cannot be reached, or refuses.
             StoreLostError: it went away meanwhile; asking again may succeed.
         """
-        if not self._free.acquire(timeout=STORE_BUSY_MS / 1000):
+        if not self._free.acquire(timeout=self._bounds.wait_seconds):
             raise StoreUnreachableError(
-                self.url, f"all {POSTGRES_CONNECTIONS_MAX} connections of this process are in use"
+                self.url, f"all {self._bounds.connections} connections of this process are in use"
             )
         try:
             connection = self._begin_reading()
@@ -336,7 +331,7 @@ class PostgresDatabase:
             except errors.LockNotAvailable as error:
                 raise StoreUnreachableError(
                     self.url,
-                    f"another process has held the writer's lock for {WRITER_LOCK_SECONDS_MAX:g} s",
+                    f"another process has held the writer's lock for {self._bounds.lock_seconds} s",
                 ) from error
             except psycopg.Error as error:
                 lost = connection.lost

@@ -173,6 +173,8 @@ SEGMENT = STORE + '[[segments]]\nname = "a"\nnamespaces = ["x"]\nstore = '
         (SEGMENT + '"ftp://x"\n', 2, "segments"),
         (SEGMENT + '"sqlite:///junk"\n', 3, "segments"),
         (SEGMENT + '"postgresql://u@127.0.0.1:1/x"\n', 3, "segments"),
+        (STORE + "[postgres]\nconnections = 0\n", 2, "postgres.connections"),
+        ("postgres = 3\n" + STORE, 2, "postgres"),
         ("streams = 3\n" + STORE, 2, "streams"),
         (STORE + '[streams]\nsources = ["mqtt://h/t"]\n', 2, "streams"),
         ("personal = 3\n" + STORE, 2, "personal"),
@@ -202,6 +204,21 @@ def test_a_check_names_the_setting_that_is_at_fault_its_place_and_the_next_step(
     said = capsys.readouterr().out
     assert one["message"] in said
     assert f"next: {one['next']}" in said
+
+
+def test_a_check_shows_the_bounds_of_postgresql_that_count(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told() -> dict[str, str]:
+        assert main(["serve", "--check", "--json"]) == 0
+        findings = json.loads(capsys.readouterr().out)["findings"]
+        return {one["subject"]: one["message"] for one in findings}
+
+    write(folder, STORE)
+    assert "postgres" not in told()
+    write(folder, STORE + "[postgres]\nconnections = 2\nstatement_seconds = 7\n")
+    monkeypatch.setenv("LODELINE_POSTGRES_CONNECTIONS", "3")
+    assert told()["postgres"].startswith("at most 3 connections a process, waited for 10 s; 7 s a")
 
 
 def test_a_check_tells_faults_of_settings_address_tls_and_store_together(folder: Path) -> None:
