@@ -760,6 +760,13 @@ STREAM_REQUEST_SECONDS_MAX = 10.0
 # Seconds between two looks whether a broker that sends nothing is still there.
 STREAM_LOOK_SECONDS = 2.0
 
+# Bytes of one request of a forwarder: a quarter of what a service takes in one.
+FORWARD_BYTES_MAX = BATCH_BYTES_MAX // 4
+
+# Seconds that a forwarder waits at most before it asks a service again that has no room, whatever
+# that says.
+FORWARD_PAUSE_SECONDS_MAX = 300.0
+
 # Seconds until a broker gives a message that was handed out and not acknowledged to another
 # consumer: how long a killed one's last batch waits. One at work says so three times as often.
 STREAM_REDELIVERY_SECONDS = 6.0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -102,31 +103,19 @@ class Source(Protocol):
         """
 
 
-class Consumer:
-    """Takes one source into one segment, as the sink of the source.
+class Taker(ABC):
+    """Runs one source, as its sink, until it is told to stop; what takes messages is left open.
 
     Args:
-        segment: where to.
         source: of messages.
         report: told what goes wrong, once for each new reason.
-        clock_us: gives the time.
     """
 
-    def __init__(
-        self,
-        segment: Segment,
-        source: Source,
-        *,
-        report: Callable[[str], None],
-        clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
-    ) -> None:
+    def __init__(self, source: Source, *, report: Callable[[str], None]) -> None:
         self.source = source
         self.counts = Counts()
-        self._segment = segment
         self._report = report
-        self._clock_us = clock_us
         self._stop = asyncio.Event()
-        self._unfolded = 0
         self._said = ""
         self._takes = 0
 
@@ -163,7 +152,7 @@ class Consumer:
                 return
             if self._takes > takes:
                 pause = STREAM_RETRY_SECONDS
-            await self._wait(pause)
+            await self.wait(pause)
             pause = min(2 * pause, STREAM_RETRY_SECONDS_MAX)
 
     async def _run_source(self, *, once: bool) -> None:
@@ -185,13 +174,63 @@ class Consumer:
                 running.cancel()
                 await asyncio.wait({running}, timeout=STREAM_STOP_SECONDS_MAX)
 
-    async def _wait(self, seconds: float) -> None:
+    async def wait(self, seconds: float) -> None:
+        """Wait, or until told to stop."""
         try:
             await asyncio.wait_for(self._stop.wait(), seconds)
         except TimeoutError:
             return
 
-    # The sink
+    def note_taken(self) -> None:
+        """Messages were taken: what went wrong before is over."""
+        self._takes += 1
+        self._said = ""
+
+    def report(self, said: str) -> None:
+        """Tell people what they should know, once."""
+        if said != self._said:
+            self._said = said
+            self._report(said)
+
+    @abstractmethod
+    async def offsets(self) -> dict[str, StreamOffset]:
+        """How far the source was taken, by part, as it is now."""
+
+    @abstractmethod
+    async def take(self, messages: Sequence[Message], offsets: Sequence[StreamOffset]) -> None:
+        """Take messages and how far they reach; durable when it returns."""
+
+    @abstractmethod
+    async def forget(self, parts: Sequence[str]) -> None:
+        """Drop the offsets of parts that are gone."""
+
+    @abstractmethod
+    async def rest(self) -> None:
+        """Nothing waits at the source."""
+
+
+class Consumer(Taker):
+    """Takes one source into one segment.
+
+    Args:
+        segment: where to.
+        source: of messages.
+        report: told what goes wrong, once for each new reason.
+        clock_us: gives the time.
+    """
+
+    def __init__(
+        self,
+        segment: Segment,
+        source: Source,
+        *,
+        report: Callable[[str], None],
+        clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        super().__init__(source, report=report)
+        self._segment = segment
+        self._clock_us = clock_us
+        self._unfolded = 0
 
     async def offsets(self) -> dict[str, StreamOffset]:
         """How far the store holds the source, by part, as it is now."""
@@ -240,8 +279,7 @@ class Consumer:
         self.counts.accepted += len(outcomes) - duplicates
         self.counts.refused += len(refused)
         self._unfolded += len(outcomes) - duplicates
-        self._takes += 1
-        self._said = ""
+        self.note_taken()
 
     def _count(self, taken: Sequence[Taken], refused: Sequence[Refusal]) -> Accounts:
         """Sum up who sent what; the stream stands in the caller's place."""
@@ -267,12 +305,6 @@ class Consumer:
         if self._unfolded:
             self._unfolded = 0
             await asyncio.to_thread(fold_pending, self._segment)
-
-    def report(self, said: str) -> None:
-        """Tell people what they should know, once."""
-        if said != self._said:
-            self._said = said
-            self._report(said)
 
 
 def is_cancelled() -> bool:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 from lodeline.errors import LodelineError
 from lodeline.store import Segment, open_segment
-from lodeline.streams.consuming import Consumer
+from lodeline.streams.consuming import Consumer, Taker
+from lodeline.streams.forwarding import Forwarder, OffsetFile, Receiver
 from lodeline.streams.sources import open_source
 
 
@@ -30,7 +31,25 @@ def make_consumers(
     ]
 
 
-def run_consumers(consumers: Sequence[Consumer], *, once: bool) -> None:
+def make_forwarders(
+    receiver: Receiver,
+    offsets: OffsetFile,
+    sources: Sequence[str],
+    report: Callable[[str], None],
+) -> list[Forwarder]:
+    """Make a forwarder for each source.
+
+    Raises:
+        UsageError: a source that nothing can be taken from.
+        MissingExtraError: a client that is not installed.
+    """
+    return [
+        Forwarder(receiver, offsets, open_source(source, group=offsets.group), report=report)
+        for source in sources
+    ]
+
+
+def run_consumers(consumers: Sequence[Taker], *, once: bool) -> None:
     """Take until SIGINT or SIGTERM; with `once` take what is there and return.
 
     Raises:
@@ -46,7 +65,7 @@ def run_consumers(consumers: Sequence[Consumer], *, once: bool) -> None:
     asyncio.run(run())
 
 
-def _stop(consumers: Sequence[Consumer]) -> None:
+def _stop(consumers: Sequence[Taker]) -> None:
     for consumer in consumers:
         consumer.stop()
 

@@ -89,6 +89,24 @@ class HttpTransport:
             outcomes[index] = reason
         return outcomes
 
+    def hand_over(self, body: bytes) -> list[str]:
+        """Have the server judge bytes that are no JSON value, and keep them as a dead letter.
+
+        Returns:
+            The reasons for which it refuses them; none where it took them.
+
+        Raises:
+            DeliveryError: the server did not judge them now.
+        """
+        # As a batch, whose body is judged whole before anybody looks for whom it is of.
+        status, answer = self._request("POST", _EVENTS, body, "application/json")
+        if status in _AT_FAULT:
+            return [_message_of(answer)]
+        failed = _failed_events(answer)
+        if any(one.get("retriable") for one in failed):
+            raise DeliveryError(self.url, str(failed[0].get("reason")))
+        return [str(one.get("reason")) for one in failed]
+
     def _put_blob(self, payload: bytes) -> str | None:
         blob = json.loads(payload)
         try:
