@@ -28,15 +28,17 @@ from lodeline.fold.completeness import visited_nodes
 from lodeline.fold.evidence import (
     disclosed_events,
     disclosure_gap,
+    named_row,
     recompute,
     row_json,
     starting_rows,
     verify_pack,
 )
-from lodeline.fold.row_claims import MEMORY, iter_steps, walk_back
+from lodeline.fold.row_claims import MEMORY, iter_steps, key_blobs, walk_back
 from lodeline.ingest.mapping import prove_nodes, publish_map
 from lodeline.ingest.projection import fold_pending
 from lodeline.limits import ANSWER_NODES_MAX, EVIDENCE_CLAIMS_MAX, EVIDENCE_ENTRIES_MAX
+from lodeline.model import NodeId
 from lodeline.proof import (
     TreeHead,
     Verifier,
@@ -201,10 +203,14 @@ class _Collector:
 
     def _add_rows(self, files: dict[str, bytes], question: Answer) -> None:
         """Prove the rows behind the root, as far as claims fit into a pack."""
-        starts = starting_rows(files, question)
-        if not starts or any(find_spec(name) is None for name in ("numpy", "pyarrow")):
+        starts, named = starting_rows(files, question), named_row(question)
+        if not (starts or named) or any(find_spec(one) is None for one in ("numpy", "pyarrow")):
             return
         claims = RowClaims(self.segment)
+        if named is not None:
+            starts = self._named_start(named, question, claims)
+            if not (starts or claims.missing):
+                return  # No such key is recorded.
         for _ in range(EVIDENCE_CLAIMS_MAX):
             steps = [
                 step
@@ -230,6 +236,16 @@ class _Collector:
             "complete": not claims.missing,
         }
         files["rows.json"] = packs.write_json(stated)
+
+    def _named_start(
+        self, named: NodeId, question: Answer, claims: RowClaims
+    ) -> dict[NodeId, list[int]]:
+        """Prove which row a declared key names; where it cannot be told, `claims` says why."""
+        home = named.dataset.at(named.version)
+        self._add_nodes([str(home.at(""))])
+        events = disclosed_events(self.checked, question)
+        number = claims.find_key(key_blobs(events, home), named.part)
+        return {} if number is None else {home: [number]}
 
     def _with_entries(self, answer: Answer, expected: Answer) -> Answer:
         """Give of the live answer what can be proven, each edge with the entries behind it."""

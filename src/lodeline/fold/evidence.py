@@ -9,8 +9,9 @@
    node. Every entry about every node that the answer visits is in the pack, and so is every entry
    after those that the map covers.
 4. *Prediction and rows.* The record of a prediction is a row of the batch whose root a leaf
-   carries, and each claim about a row one of a block whose root a leaf carries; the rows that the
-   pack names behind the root are those that steps and claims lead to.
+   carries, and each claim about a row one of a block whose root a leaf carries; a root that its
+   declared key names is the row that claims it; the rows that the pack names behind the root are
+   those that steps and claims lead to.
 5. *Answer.* Folding the entries and asking again gives the answer: each node, edge and gap of it,
    and for each edge the entries that assert it. What is not disclosed stands as a gap.
 
@@ -540,7 +541,8 @@ def find_rows(
         ProofError: a claim is not what the log commits to, or is missing and not said to be.
     """
     events = disclosed_events(entries, question)
-    return recompute_rows(entries, events, stated, starting_rows(files, question))
+    starts = starting_rows(files, question)
+    return recompute_rows(entries, events, stated, starts, named_row(question))
 
 
 def disclosed_events(
@@ -559,13 +561,10 @@ def disclosed_events(
 
 
 def starting_rows(files: Mapping[str, bytes], question: Answer) -> dict[NodeId, list[int]]:
-    """Give the rows that a question is about: the root, or what a prediction's model was given."""
+    """Give the rows, by number, that a question is about: the root, or a prediction's features."""
     root = parse_identifier(str(question["id"]))
     if root.kind == "row":
-        home = NodeId("dataset", root.namespace, root.name, "", root.version)
-        # Numbers name rows of bytes; anything else names them by a declared key.
-        numbered = root.part.isdigit() and root.version.startswith("sha256:")
-        return {home: [int(root.part)]} if numbered else {}
+        return {root.dataset.at(root.version): [int(root.part)]} if _is_numbered(root) else {}
     if "prediction.json" not in files:
         return {}
     line = packs.read_json(files["prediction.json"], "prediction.json")["line"]
@@ -573,6 +572,20 @@ def starting_rows(files: Mapping[str, bytes], question: Answer) -> dict[NodeId, 
     for dataset, version, number in feature_rows(json.loads(line)):
         starts.setdefault(parse_identifier(dataset).at(version), []).append(number)
     return starts
+
+
+def named_row(question: Answer) -> NodeId | None:
+    """Give the root of a question where it is a row that its declared key names."""
+    root = parse_identifier(str(question["id"]))
+    if root.kind != "row" or _is_numbered(root) or not root.version:
+        return None
+    # Rows without a key claim an empty text: nobody can tell them from one with an empty key.
+    return root if root.part else None
+
+
+def _is_numbered(row: NodeId) -> bool:
+    """Whether a number names a row: of bytes. Anything else names it by a declared key."""
+    return row.part.isdigit() and row.version.startswith("sha256:")
 
 
 def row_json(dataset: str, version: str, number: int) -> Answer:

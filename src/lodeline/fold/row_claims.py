@@ -20,6 +20,8 @@ from lodeline.proof.row_blocks import RowProof, verify_row
 FACET: Final = "lodeline_rows"
 BLOCKS_FACET: Final = "lodeline_row_blocks"
 MEMORY: Final = "memory"
+# The form of a block that holds the declared key of each row: a claim is the text of one.
+KEYS: Final = "keys"
 # Why a claim may be missing from a pack; each stands as a gap.
 REASONS: Final = frozenset({"erased", "pending", "retention", "size"})
 
@@ -109,6 +111,21 @@ def iter_keys(event: Mapping[str, Any]) -> Iterator[StatedKeys]:
                 yield StatedKeys(node, columns, str(key.get("digest") or ""))
 
 
+def key_blobs(events: Iterable[Mapping[str, Any]], dataset: NodeId) -> list[str]:
+    """List the blobs of keys that events declare for a dataset at its version.
+
+    Args:
+        events: in the order of the log; where a key stands in several blobs, the first counts.
+        dataset: at its version.
+    """
+    found: dict[str, None] = {}
+    for event in events:
+        stated = [one for one in iter_keys(event) if one.dataset == dataset and one.digest]
+        stated.sort(key=lambda one: (json.dumps(one.columns), one.digest))
+        found |= dict.fromkeys(one.digest for one in stated)
+    return list(found)
+
+
 def _step(step: Mapping[str, Any], output: Mapping[str, Any], kind: str) -> StatedStep:
     into, out_of = step["output"], step["input"]
     written = (into["namespace"], into["name"]) == (output["namespace"], output["name"])
@@ -195,12 +212,12 @@ class RowsFound:
     Attributes:
         rows: (dataset without version, version, row number), ascending; nothing in memory.
         nodes: datasets without versions whose entries must all be there.
-        gaps: (source, form, row, reason) of claims that are stated to be missing.
+        gaps: (source, form, row, reason) of claims that are stated to be missing; of a key no row.
     """
 
     rows: list[tuple[str, str, int]] = field(default_factory=list)
     nodes: set[str] = field(default_factory=set)
-    gaps: list[tuple[str, str, int, str]] = field(default_factory=list)
+    gaps: list[tuple[str, str, int | None, str]] = field(default_factory=list)
 
 
 def recompute_rows(
@@ -208,11 +225,13 @@ def recompute_rows(
     events: Iterable[Mapping[str, Any]],
     stated: Mapping[str, Any],
     starts: Starts,
+    named: NodeId | None = None,
 ) -> RowsFound:
     """Walk back with the claims of a pack alone.
 
     1. Each claim is a row's of a block, under the root that a leaf carries for it.
-    2. The walk asks for a claim wherever a step has a block; one that is not there must be stated
+    2. A row that its declared key names is the row that claims this key.
+    3. The walk asks for a claim wherever a step has a block; one that is not there must be stated
        to be missing, and why.
 
     Args:
@@ -220,6 +239,7 @@ def recompute_rows(
         events: the disclosed ones that count.
         stated: `{"claims": […], "missing": […]}`.
         starts: rows to walk back from.
+        named: a row to walk back from, by its declared key; `None` for none.
 
     Raises:
         MalformedPackError: a claim is missing without being stated, or is none.
@@ -227,17 +247,26 @@ def recompute_rows(
     """
     # 1.
     claims: dict[tuple[str, str, int], Sequence[int]] = {}
+    keys: list[tuple[str, int, bytes]] = []
     for one in stated["claims"]:
         proof = RowProof.from_json(one["proof"])
         block = _block(entries, one)
         verify_row(proof, rows=int(block["rows"]), root=bytes.fromhex(block["root"]))
-        claims[block["source"], block["form"], proof.row] = read_claim(proof.claim)
+        if block["form"] == KEYS:
+            keys.append((block["source"], proof.row, proof.claim))
+        else:
+            claims[block["source"], block["form"], proof.row] = read_claim(proof.claim)
     missing = {(one["source"], one["form"], one["row"]): one["reason"] for one in stated["missing"]}
     if not set(missing.values()) <= REASONS:
         raise MalformedPackError("rows.json: a claim is missing for no known reason")
-    found = RowsFound()
-
+    found, events = RowsFound(), list(events)
     # 2.
+    if named is not None:
+        starts = _named_start(events, named, keys, missing, found)
+    elif keys:
+        raise MalformedPackError("rows.json: a claim of a key, and none was asked about")
+
+    # 3.
     def behind(step: StatedStep, row: int) -> Sequence[int] | None:
         key = (step.digest, step.shape, row)
         if key in claims:
@@ -255,6 +284,28 @@ def recompute_rows(
             found.rows += [(str(node.at("")), node.version, number) for number in numbers]
     found.rows.sort()
     return found
+
+
+def _named_start(
+    events: Iterable[Mapping[str, Any]],
+    named: NodeId,
+    keys: Sequence[tuple[str, int, bytes]],
+    missing: Mapping[tuple[str, str, int | None], str],
+    found: RowsFound,
+) -> Starts:
+    """Give the row that claims a key, of a block that an event declares to name such rows."""
+    home = named.dataset.at(named.version)
+    declared = key_blobs(events, home)
+    if keys:
+        source, row, claim = keys[0]
+        if len(keys) > 1 or source not in declared or claim != named.part.encode():
+            raise MalformedPackError(f"rows.json: a claim of a key, not that of {named}")
+        return {home: [row]}
+    lost = [(one, KEYS, None) for one in declared if (one, KEYS, None) in missing]
+    if not lost:
+        raise MalformedPackError(f"rows.json: no claim of the key of {named}")
+    found.gaps += [(*key, missing[key]) for key in lost]
+    return {}
 
 
 def _block(entries: Mapping[int, DisclosedEntry], claim: Mapping[str, Any]) -> Mapping[str, Any]:

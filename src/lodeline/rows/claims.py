@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from lodeline.errors import MissingLinksError
-from lodeline.fold.row_claims import BLOCKS_FACET, StatedStep, read_claim
+from lodeline.fold.row_claims import BLOCKS_FACET, KEYS, StatedStep, read_claim
 from lodeline.limits import EVIDENCE_CLAIMS_MAX
 from lodeline.proof.row_blocks import prove_row
 from lodeline.rows.links import LinkReader
 from lodeline.rows.steps import StepIndex
 from lodeline.store import Segment
 
-Key = tuple[str, str, int]
+# Source, form and row; no row where it is a key that names none any more.
+Key = tuple[str, str, int | None]
 
 
 class RowClaims:
@@ -43,17 +45,45 @@ class RowClaims:
         if key in self.missing:
             return None
         if key not in self.proven:
-            reason = self._prove(key)
+            reason = self._prove(*key)
             if reason:
-                source, form, row = key
-                stated = {"source": source, "form": form, "row": row, "reason": reason}
-                self.missing[key] = stated
+                self._miss(key, reason)
                 return None
         return read_claim(bytes.fromhex(self.proven[key]["proof"]["claim"]))
 
-    def _prove(self, key: Key) -> str:
-        """Prove one claim; else give why it is missing."""
+    def find_key(self, sources: Iterable[str], key: str) -> int | None:
+        """Find the row that a declared key names, and prove that it has this key.
+
+        Args:
+            sources: blobs of keys; the first that has it counts.
+            key: its text.
+
+        Returns:
+            The row's number. `None` where no key is there, or it cannot be told; then `missing`
+            names each blob that may have had it.
+        """
+        lost: dict[str, str] = {}
+        for source in sources:
+            found = self._find(source, KEYS)
+            if found is None:
+                lost[source] = self._reasons.get((source, KEYS), "pending")
+                continue
+            block = found[0]
+            row: int | None = block.find_key(key)
+            if row is not None and not self._prove(source, KEYS, row):
+                return row
+            if block.seals.erased:
+                lost[source] = "erased"
+        for source, reason in lost.items():
+            self._miss((source, KEYS, None), reason)
+        return None
+
+    def _miss(self, key: Key, reason: str) -> None:
         source, form, row = key
+        self.missing[key] = {"source": source, "form": form, "row": row, "reason": reason}
+
+    def _prove(self, source: str, form: str, row: int) -> str:
+        """Prove one claim; else give why it is missing."""
         if len(self.proven) >= EVIDENCE_CLAIMS_MAX:
             return "size"
         found = self._find(source, form)
@@ -65,7 +95,7 @@ class RowClaims:
         proof = prove_row(block.seals, row, block.section_roots, block.section_claims)
         if proof is None:
             return "erased"
-        self.proven[key] = {"entry": entry, "index": index, "proof": proof.to_json()}
+        self.proven[source, form, row] = {"entry": entry, "index": index, "proof": proof.to_json()}
         self.entries.add(entry)
         return ""
 

@@ -84,7 +84,10 @@ class LinkReader:
         self._segment = segment
         # Once a question: a block that lost rows must not answer from what is still open.
         self._successors = segment.blob_successors()
-        for digest in [*self._successors, *segment.expired_blobs()]:
+        # The log names a block that expired by its first digest, also where rows of it went before.
+        expired = segment.expired_blobs()
+        self._expired = {current_of(self._successors, digest) for digest in expired}
+        for digest in [*self._successors, *self._expired]:
             OPEN_BLOCKS.drop(digest)
         OPEN_BLOCKS.tidy()
 
@@ -164,7 +167,7 @@ class LinkReader:
             folder = index_folder_of(self._segment)
             return Block(source, digest, shape=form, index_folder=folder)
         except UnknownBlobError as error:
-            expired = digest in self._segment.expired_blobs()
+            expired = digest in self._expired
             raise MissingLinksError(digest, "retention" if expired else "pending") from error
         except (ArrowException, OSError, ValueError, KeyError) as error:
             raise StoreCorruptError(digest, f"no block of links: {error}") from error

@@ -672,10 +672,26 @@ class Block:
         if self.shape in _SETS:
             return section_claims(self.whole(), self.seals, first)
         number = int(np.searchsorted(self._firsts, first, side="right")) - 1
-        links = self._group(number)
         base = int(self._firsts[number])
+        if self.shape == "keys":
+            return key_claims(self._group_keys(number), (first - base) // SECTION_ROWS)
+        links = self._group(number)
         last = min(first + SECTION_ROWS, self.seals.rows)
         return links.claims(first - base, last - base)
+
+    def find_key(self, key: str) -> int | None:
+        """Find the first row that a key names, in a block of keys."""
+        for number, first in enumerate(self._firsts[:-1].tolist()):
+            keys = self._group_keys(number)
+            if key in keys:
+                return int(first) + keys.index(key)
+        return None
+
+    def _group_keys(self, number: int) -> list[str | None]:
+        with self._lock:
+            self.groups_read += 1
+            keys: list[str | None] = self._file.read_row_group(number).column("key").to_pylist()
+        return keys
 
 
 def _mask(wanted: Array) -> Any:
