@@ -17,7 +17,7 @@ import pyarrow as pa
 from lodeline import ingest
 from lodeline.errors import MalformedPackError
 from lodeline.evidence import build_pack
-from lodeline.fold.evidence import verify_pack
+from lodeline.fold.evidence import named_row, verify_pack
 from lodeline.fold.row_claims import recompute_rows
 from lodeline.model import NodeId, parse_time
 from lodeline.proof import packs
@@ -121,6 +121,13 @@ def test_a_pack_proves_which_row_has_the_key_and_what_is_behind_it(
         assert [one["key"] for one in live["rows"]] == [str((number + 1) % ROWS)]
 
 
+def test_an_empty_key_proves_nothing() -> None:
+    assert named_row({"id": row("A-1")}) is not None
+    assert named_row({"id": row("17")}) is not None, "a number is a key there, not a place"
+    # A row without a key claims the empty text.
+    assert named_row({"id": row("")}) is None
+
+
 def test_a_key_that_no_row_claims_gives_no_rows(kept: SqlSegment) -> None:
     for key in ("", "nobody", "3"):
         pack = build_pack(kept, {"id": row(key)})
@@ -171,8 +178,8 @@ def _other_text(_segment: SqlSegment, stated: Any) -> None:
 
 
 def _another_rows_claim(segment: SqlSegment, stated: Any) -> None:
-    stated["claims"][0] = _proven(segment, TABLE, "k4")
-    stated["rows"] = []
+    # Whole: what the pack of the other row states, links and rows behind it, too.
+    stated.update(json.loads(build_pack(segment, {"id": row("k4")})["rows.json"]))
 
 
 def _another_rows_number(_segment: SqlSegment, stated: Any) -> None:
@@ -180,8 +187,9 @@ def _another_rows_number(_segment: SqlSegment, stated: Any) -> None:
 
 
 def _the_same_key_of_another_table(segment: SqlSegment, stated: Any) -> None:
+    # Row 5 of the other table has the key: as if row 5 of this one had it, with all behind that.
+    stated.update(json.loads(build_pack(segment, {"id": row("k5")})["rows.json"]))
     stated["claims"][0] = _proven(segment, OTHER, "A-1")
-    stated["rows"] = []
 
 
 def _a_claim_of_links(_segment: SqlSegment, stated: Any) -> None:
