@@ -246,16 +246,7 @@ def recompute_rows(
         ProofError: a claim is not what the log commits to.
     """
     # 1.
-    claims: dict[tuple[str, str, int], Sequence[int]] = {}
-    keys: list[tuple[str, int, bytes]] = []
-    for one in stated["claims"]:
-        proof = RowProof.from_json(one["proof"])
-        block = _block(entries, one)
-        verify_row(proof, rows=int(block["rows"]), root=bytes.fromhex(block["root"]))
-        if block["form"] == KEYS:
-            keys.append((block["source"], proof.row, proof.claim))
-        else:
-            claims[block["source"], block["form"], proof.row] = read_claim(proof.claim)
+    claims, keys = _verified_claims(entries, stated["claims"])
     missing = {(one["source"], one["form"], one["row"]): one["reason"] for one in stated["missing"]}
     if not set(missing.values()) <= REASONS:
         raise MalformedPackError("rows.json: a claim is missing for no known reason")
@@ -284,6 +275,23 @@ def recompute_rows(
             found.rows += [(str(node.at("")), node.version, number) for number in numbers]
     found.rows.sort()
     return found
+
+
+def _verified_claims(
+    entries: Mapping[int, DisclosedEntry], stated: Iterable[Mapping[str, Any]]
+) -> tuple[dict[tuple[str, str, int], Sequence[int]], list[tuple[str, int, bytes]]]:
+    """Check claims; give those of links, and those of keys: source, row and text."""
+    claims: dict[tuple[str, str, int], Sequence[int]] = {}
+    keys: list[tuple[str, int, bytes]] = []
+    for one in stated:
+        proof = RowProof.from_json(one["proof"])
+        block = _block(entries, one)
+        verify_row(proof, rows=int(block["rows"]), root=bytes.fromhex(block["root"]))
+        if block["form"] == KEYS:
+            keys.append((block["source"], proof.row, proof.claim))
+        else:
+            claims[block["source"], block["form"], proof.row] = read_claim(proof.claim)
+    return claims, keys
 
 
 def _named_start(
