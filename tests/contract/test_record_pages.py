@@ -49,12 +49,19 @@ def test_the_log_tells_what_its_checkpoint_says(service: Service) -> None:
     assert sizes[0] == log["size"]
     text = service.send("GET", "/log").body.decode()
     assert log["keys"][0]["vkey"].replace("+", "&#43;") in text or log["keys"][0]["vkey"] in text
+    assert "Listed, not verified by this page" in text
 
 
 def test_an_entry_has_a_receipt_and_a_proof(service: Service) -> None:
     facts = service.send("GET", "/log-entry.json?position=1").json
     assert re.fullmatch(r"[\w-]+\.[\w-]+", facts["receipt"])
     assert "c2sp.org/tlog-proof" in facts["proof"]
+    # What the page does not check it does not call verified; it names what checks it.
+    text = service.send("GET", "/log-entry?position=1").body.decode()
+    assert text.count("It is shown here and not verified") == 2
+    for command in ("lodeline log receipt FILE", "lodeline log prove --verify FILE --vkey KEY"):
+        assert f"<code>{command}</code>" in text
+    assert 's-verified"' not in text
     assert service.send("GET", "/log-entry?position=999999").status in {400, 404}
     assert service.send("GET", "/log-entry?position=x").status == 400
 

@@ -204,6 +204,16 @@ CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
 """
 
 
+# A step of a large graph lets what waits have its turn before the next begins.
+PAUSES = """
+const pause = scheduler.yield;
+scheduler.yield = function () {
+  window.pauses = (window.pauses ?? 0) + 1;
+  return pause.call(this);
+};
+"""
+
+
 def test_pages_are_readable_without_scripts(browser: Browser, service: Service) -> None:
     with watched(browser, java_script_enabled=False) as one:
         page = one.page
@@ -221,11 +231,12 @@ def test_a_graph_of_5000_nodes_stays_below_3000_elements(
 ) -> None:
     store = make_store(tmp_path_factory.mktemp("large") / "s.db", layered_events(5_000))
     with serving(store) as service, watched(browser) as one:
-        one.page.add_init_script(LABELS)
+        one.page.add_init_script(LABELS + PAUSES)
         page = one.open(f"{service.url}/lineage/dataset:made:d0?depth=all")
         # Leaves with the same neighbours are drawn as one stub.
         ready = int(page.locator("#graph").get_attribute("data-ready") or 0)
         assert 4_900 < ready <= 5_000
+        assert page.evaluate("window.pauses") >= 4
         assert page.locator("*").count() <= ELEMENTS_MAX
         drawn = int(page.locator("#graph").get_attribute("data-drawn") or 0)
         assert 0 < drawn < 500

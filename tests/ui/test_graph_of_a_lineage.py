@@ -68,6 +68,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         assert one.stop() == 0
 
 
+FOLDED = ".fold > summary"
+
+
 def address(name: str, **state: object) -> str:
     return page_url("lineage", f"dataset:made:{name}", **state)
 
@@ -98,9 +101,38 @@ def test_a_first_view_cuts_no_card_and_tells_of_those_beyond(
             assert int(graph.get_attribute("data-drawn") or 0) >= 2
             assert graph.get_attribute("data-cut") == "0"
             assert float(graph.get_attribute("data-zoom") or 0) >= 0.6
+            # The graph itself is in the first view, its lower edge too.
+            place = page.locator("[data-canvas]").bounding_box()
+            assert place is not None
+            assert page.viewport_size is not None
+            assert place["y"] + place["height"] <= page.viewport_size["height"]
         page = one.open(service.url + address("focus"))
         if size == "desk":
             assert graph.get_attribute("data-drawn") == graph.get_attribute("data-ready") == "4"
+
+
+def test_a_phone_folds_what_there_is_to_choose_into_a_line_that_tells_the_choice(
+    browser: Browser, service: Service
+) -> None:
+    state = address("focus", direction="up", depth=2, acts=1)
+    for scripts in (True, False):
+        with watched(browser, "phone", java_script_enabled=scripts) as one:
+            page = one.page
+            page.goto(service.url + state)
+            choice, folded = page.get_by_label("Direction"), page.locator(FOLDED)
+            assert folded.inner_text() == "Up, depth 2, jobs and runs, as of now"
+            assert not choice.is_visible()
+            folded.press("Enter")
+            assert choice.is_visible()
+            choice.select_option("down")
+            if not scripts:
+                page.get_by_role("button", name="Show").click()
+            page.wait_for_url("**direction=down**")
+            assert folded.inner_text() == "Down, depth 2, jobs and runs, as of now"
+    with watched(browser, java_script_enabled=False) as one:
+        one.page.goto(service.url + state)
+        assert not one.page.locator(FOLDED).is_visible()
+        assert one.page.get_by_label("Direction").is_visible()
 
 
 def test_a_node_opens_to_its_columns_by_key_and_button_and_the_address_says_so(

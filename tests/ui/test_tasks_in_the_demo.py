@@ -138,6 +138,12 @@ def test_a_prediction_leads_to_its_rows(browser: Browser, served: Demo, size: st
         assert "tailnum" in text_of(page)
         assert sideways(page) <= 0
         assert violations(page) == []
+        # The tables that are reached do not push the rows off a phone's first view.
+        page = one.open(served.url("rows", served.prediction))
+        assert page.locator(".fold > summary").is_visible() == (size == "phone")
+        rows = page.locator("table.rows").bounding_box()
+        assert rows is not None
+        assert rows["y"] < PHONE["height"]
 
 
 @pytest.mark.parametrize("size", SIZES)

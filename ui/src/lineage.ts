@@ -32,7 +32,6 @@ class GraphPage {
   readonly view: View = { x: WIDTH / 2, y: 0, zoom: 1, width: 1, height: 1 };
   private readonly canvas = document.createElement("canvas");
   private readonly painter: Painter;
-  private readonly graph: Graph;
   private seen: Box[] = [];
   private dirty = false;
   private placed = false;
@@ -43,32 +42,23 @@ class GraphPage {
   constructor(
     private readonly section: HTMLElement,
     private readonly place: HTMLElement,
-    sent: Sent,
+    private readonly graph: Graph,
   ) {
-    this.graph = new Graph(sent);
     this.canvas.setAttribute("aria-hidden", "true");
     place.append(this.canvas);
     this.painter = new Painter(this.canvas.getContext("2d", { alpha: false })!, readColours());
-    this.layOut();
     this.listen();
   }
 
-  private layOut(): void {
-    const { wish, boxes, lines } = this.graph.wish();
-    const worker = new Worker(this.section.dataset.worker ?? "", { type: "module" });
-    worker.addEventListener("message", (event: MessageEvent<Placed>) => {
-      worker.terminate();
-      this.graph.take(event.data, boxes, lines);
-      this.placed = true;
-      this.resize();
-      this.first();
-      this.restore();
-      this.tellColumns();
-      this.paint();
-      performance.mark("lodeline:graph-ready");
-      this.section.dataset.ready = String(this.graph.shown().length);
-    });
-    worker.postMessage(wish);
+  show(): void {
+    this.placed = true;
+    this.resize();
+    this.first();
+    this.restore();
+    this.tellColumns();
+    this.paint();
+    performance.mark("lodeline:graph-ready");
+    this.section.dataset.ready = String(this.graph.shown().length);
   }
 
   // ── View ──────────────────────────────────────────────────────────────────────────────────────
@@ -774,11 +764,45 @@ function closeMenus(): void {
   });
 }
 
+// Lets what waits have its turn: no step of a large graph holds the page up for long.
+function pause(): Promise<void> {
+  const { scheduler } = window as { scheduler?: { yield?: () => Promise<void> } };
+  if (scheduler?.yield) return scheduler.yield();
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => resolve();
+    port2.postMessage(null);
+  });
+}
+
+// The worker finds places while the page builds what it will draw there.
+async function draw(section: HTMLElement, place: HTMLElement, text: string): Promise<void> {
+  const worker = new Worker(section.dataset.worker ?? "", { type: "module" });
+  const placed = new Promise<Placed>((resolve) => {
+    worker.addEventListener("message", (event: MessageEvent<Placed>) => {
+      worker.terminate();
+      resolve(event.data);
+    });
+  });
+  worker.postMessage(text);
+  await pause();
+  const sent = JSON.parse(text) as Sent;
+  await pause();
+  const graph = new Graph(sent);
+  await pause();
+  // Before keys or pointer can change what there is to place.
+  const { boxes, lines } = graph.wish();
+  const page = new GraphPage(section, place, graph);
+  graph.take(await placed, boxes, lines);
+  await pause();
+  page.show();
+}
+
 const section = document.querySelector<HTMLElement>("#graph");
 const place = section?.querySelector<HTMLElement>("[data-canvas]");
 const data = section?.querySelector("[data-graph]")?.textContent;
 if (section && place && data) {
-  new GraphPage(section, place, JSON.parse(data) as Sent);
+  void draw(section, place, data);
   askOnChange();
   slide();
   twin(section);

@@ -24,6 +24,8 @@ export function parse(identifier: string): Name {
 }
 
 function decode(text: string): string {
+  // Most names have nothing to decode, and a graph asks for thousands.
+  if (!text.includes("%")) return text;
   return text.replace(/%(25|23|3A)/g, (_, code: string) =>
     code === "25" ? "%" : code === "23" ? "#" : ":",
   );
@@ -38,6 +40,7 @@ export function visible(text: string): string {
 }
 
 export function shortened(text: string, characters = 96): string {
+  if (text.length <= characters && /^[\x20-\x7e]*$/.test(text)) return text;
   const shown = Array.from(visible(text));
   if (shown.length <= characters) return shown.join("");
   const head = Math.floor((characters * 2) / 3);
