@@ -775,7 +775,7 @@ function pause(): Promise<void> {
   });
 }
 
-// The worker finds places while the page builds what it will draw there.
+// The worker starts while the page builds what it is to find places for.
 async function draw(section: HTMLElement, place: HTMLElement, text: string): Promise<void> {
   const worker = new Worker(section.dataset.worker ?? "", { type: "module" });
   const placed = new Promise<Placed>((resolve) => {
@@ -784,14 +784,17 @@ async function draw(section: HTMLElement, place: HTMLElement, text: string): Pro
       resolve(event.data);
     });
   });
-  worker.postMessage(text);
   await pause();
   const sent = JSON.parse(text) as Sent;
   await pause();
   const graph = new Graph(sent);
   await pause();
+  graph.complete();
+  await pause();
   // Before keys or pointer can change what there is to place.
-  const { boxes, lines } = graph.wish();
+  const { wish, boxes, lines } = graph.wish();
+  worker.postMessage(wish);
+  await pause();
   const page = new GraphPage(section, place, graph);
   graph.take(await placed, boxes, lines);
   await pause();

@@ -37,7 +37,7 @@ export interface Box {
   id: string; // empty for a stub
   kind: string;
   name: string;
-  version: string;
+  readonly version: string;
   x: number; // left
   y: number; // middle
   height: number;
@@ -82,6 +82,47 @@ const ALIKE_MAX = 12;
 const ALIKE_SHOWN = 8;
 const EXPANDED_AT_ONCE = 24;
 
+// Its name is made when it is drawn or told: of thousands of boxes most never are.
+class NamedBox implements Box {
+  x = 0;
+  y = 0;
+  height = HEIGHT;
+  gaps: string[] = [];
+  more = false;
+  upstream = false;
+  members: Box[] = [];
+  ports: Port[] = [];
+  portsTotal = 0;
+  opened = false;
+  open = false;
+  hidden = false;
+  incoming: Line[] = [];
+  outgoing: Line[] = [];
+  private told: string | null = null;
+  private numbered: string | null = null;
+
+  constructor(
+    readonly id: string,
+    public kind: string,
+    public card: Card | null,
+    public asked: boolean,
+  ) {}
+
+  get name(): string {
+    this.told ??= shortName(this.id);
+    return this.told;
+  }
+
+  set name(told: string) {
+    this.told = told;
+  }
+
+  get version(): string {
+    this.numbered ??= this.kind === "hidden" ? "" : shortVersion(parse(this.id).version);
+    return this.numbered;
+  }
+}
+
 export class Graph {
   boxes: Box[] = [];
   lines: Line[] = [];
@@ -90,9 +131,13 @@ export class Graph {
   constructor(readonly sent: Sent) {
     const { nodes, edges, gaps, more } = sent.graph;
     const homes = this.addNodes(nodes);
-    const known = new Map<string, Line>();
+    // By number, not by name: texts of thousands of edges would take longer than all the rest.
+    const known = new Set<number>();
     for (const [from, to, style, stale] of edges) {
-      this.addLine(homes[from]!, homes[to]!, nodes[from]!, nodes[to]!, style, stale > 0, known);
+      const key = from * nodes.length + to;
+      if (known.has(key)) continue;
+      known.add(key);
+      this.addLine(homes[from]!, homes[to]!, nodes[from]!, nodes[to]!, style, stale > 0);
     }
     for (const [number, reasons] of Object.entries(gaps)) {
       homes[Number(number)]?.box.gaps.push(...reasons);
@@ -102,9 +147,14 @@ export class Graph {
       const box = this.byId.get(id);
       if (box && box.ports.length === 0) this.givePorts(box, sent.opened);
     }
+  }
+
+  // The second half of making one: a step of its own, so that a large graph is made in several.
+  complete(): this {
     this.markUpstream();
     this.gather();
-    this.tieColumns(sent.opened);
+    this.tieColumns(this.sent.opened);
+    return this;
   }
 
   get root(): Box {
@@ -136,15 +186,8 @@ export class Graph {
   }
 
   add(id: string): Box {
-    const { kind, version } = id.startsWith("restricted:")
-      ? { kind: "hidden", version: "" }
-      : parse(id);
-    const box: Box = {
-      id, kind, name: shortName(id), version: shortVersion(version), x: 0, y: 0, height: HEIGHT,
-      gaps: [], more: false, upstream: false, members: [], ports: [], portsTotal: 0, opened: false, open: false,
-      card: this.sent.cards[id] ?? null, asked: id in this.sent.cards, hidden: false,
-      incoming: [], outgoing: [],
-    };
+    const kind = id.startsWith("restricted:") ? "hidden" : id.slice(0, id.indexOf(":"));
+    const box = new NamedBox(id, kind, this.sent.cards[id] ?? null, id in this.sent.cards);
     this.boxes.push(box);
     this.byId.set(id, box);
     return box;
@@ -157,17 +200,13 @@ export class Graph {
     targetId: string,
     style: number,
     stale: boolean,
-    known: Map<string, Line>,
     ofColumns = false,
     faint = false,
   ): void {
-    const key = `${sourceId}\n${targetId}`;
-    if (known.has(key)) return;
     const line: Line = {
       source: from.box, target: to.box, sourcePort: from.port, targetPort: to.port,
       sourceId, targetId, style, stale, ofColumns, faint, bends: [],
     };
-    known.set(key, line);
     this.lines.push(line);
     from.box.outgoing.push(line);
     to.box.incoming.push(line);
@@ -188,16 +227,24 @@ export class Graph {
 
   // Many nodes with the same neighbours say the same thing: most of them wait behind a stub.
   private gather(): void {
-    const alike = new Map<string, Box[]>();
     const number = new Map(this.boxes.map((box, at) => [box, at]));
+    // First by a sum over the neighbours: few boxes are left whose neighbours must be written out.
+    const likely = new Map<number, Box[]>();
     for (const box of this.boxes) {
       if (box === this.root || box.gaps.length > 0 || box.opened) continue;
-      const above = box.incoming.map((line) => number.get(line.source)!).sort((a, b) => a - b);
-      const below = box.outgoing.map((line) => number.get(line.target)!).sort((a, b) => a - b);
-      const key = `${box.kind}|${above.join()}|${below.join()}`;
-      const group = alike.get(key);
-      if (group) group.push(box);
-      else alike.set(key, [box]);
+      let sum = 0;
+      for (const line of box.incoming) sum = (sum + mixed(number.get(line.source)!)) | 0;
+      for (const line of box.outgoing) sum = (sum + mixed(~number.get(line.target)!)) | 0;
+      add(likely, sum, box);
+    }
+    const alike = new Map<string, Box[]>();
+    for (const some of likely.values()) {
+      if (some.length <= ALIKE_MAX) continue;
+      for (const box of some) {
+        const above = box.incoming.map((line) => number.get(line.source)!).sort((a, b) => a - b);
+        const below = box.outgoing.map((line) => number.get(line.target)!).sort((a, b) => a - b);
+        add(alike, `${box.kind}|${above.join()}|${below.join()}`, box);
+      }
     }
     for (const group of alike.values()) {
       if (group.length <= ALIKE_MAX) continue;
@@ -276,12 +323,14 @@ export class Graph {
       if (box.id) homes.set(box.id, { box, port: -1 });
       if (box.opened) box.ports.forEach((port, at) => homes.set(port.id, { box, port: at }));
     }
-    const known = new Map<string, Line>();
+    const known = new Set<string>();
     for (const [from, to, style, stale, indirect] of edges) {
       const source = homes.get(from);
       const target = homes.get(to);
-      if (!source || !target) continue;
-      this.addLine(source, target, from, to, style, stale > 0, known, true, indirect > 0);
+      const key = pairOf(from, to);
+      if (!source || !target || known.has(key)) continue;
+      known.add(key);
+      this.addLine(source, target, from, to, style, stale > 0, true, indirect > 0);
     }
   }
 
@@ -323,6 +372,7 @@ export class Graph {
     lines.forEach((line, at) => {
       const begin = placed.bendStart[at]! * 2;
       const end = placed.bendStart[at + 1]! * 2;
+      if (begin === end) return;
       const bends = Array.from(placed.bends.subarray(begin, end));
       // Of an edge that was turned round, the bends come from the other end.
       if (line.source.x > line.target.x) {
@@ -353,7 +403,7 @@ export class Graph {
   // Takes in what lies beyond a node, in free places beside it: nothing moves.
   grow(box: Box, sent: Sent["graph"], cards: Record<string, Card>): Box[] {
     Object.assign(this.sent.cards, cards);
-    const known = new Map(this.lines.map((line) => [`${line.sourceId}\n${line.targetId}`, line]));
+    const known = new Set(this.lines.map((line) => pairOf(line.sourceId, line.targetId)));
     const added: Box[] = [];
     const homes = sent.nodes.map((id) => {
       let found = this.byId.get(id);
@@ -368,7 +418,10 @@ export class Graph {
     });
     for (const [from, to, style, stale] of sent.edges) {
       const ends = [sent.nodes[from]!, sent.nodes[to]!] as const;
-      this.addLine(homes[from]!, homes[to]!, ...ends, style, stale > 0, known);
+      const key = pairOf(...ends);
+      if (known.has(key)) continue;
+      known.add(key);
+      this.addLine(homes[from]!, homes[to]!, ...ends, style, stale > 0);
     }
     for (const number of sent.more) {
       const home = homes[number];
@@ -396,6 +449,22 @@ export class Graph {
   }
 }
 
+function add<Key>(groups: Map<Key, Box[]>, key: Key, box: Box): void {
+  const group = groups.get(key);
+  if (group) group.push(box);
+  else groups.set(key, [box]);
+}
+
+// Spreads a number over 32 bits, so that sums of few are seldom equal.
+function mixed(number: number): number {
+  const once = Math.imul(number ^ (number >>> 16), 0x45d9f3b);
+  return Math.imul(once ^ (once >>> 16), 0x45d9f3b);
+}
+
+function pairOf(sourceId: string, targetId: string): string {
+  return `${sourceId}\n${targetId}`;
+}
+
 function portOf(id: string): Port {
   return { id, name: shortened(parse(id).part, 60) };
 }
@@ -403,7 +472,9 @@ function portOf(id: string): Port {
 function nameStub(stub: Box): void {
   const count = stub.members.length;
   const kind = kindWord(stub.members[0]?.kind ?? "");
-  stub.name = `+${count.toLocaleString("en")} ${kind}${count === 1 ? "" : "s"}`;
+  // The language's rules for numbers take tens of milliseconds to load.
+  const told = count < 1_000 ? String(count) : count.toLocaleString("en");
+  stub.name = `+${told} ${kind}${count === 1 ? "" : "s"}`;
 }
 
 export function heightOf(box: Box): number {
@@ -428,6 +499,7 @@ function datasetOf(id: string): string | null {
 }
 
 export function shortVersion(version: string): string {
+  if (version === "") return "";
   const match = /^(?:\w+:)?([0-9a-fA-F]{16,})$/.exec(version);
   return match ? match[1]!.slice(0, 8) : shortened(version, 16);
 }

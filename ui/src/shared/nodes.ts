@@ -55,6 +55,7 @@ export function shortName(identifier: string): string {
 
 // A path is called by its last segment; the whole stands in its title.
 export function base(name: string): string {
+  if (!name.includes("/")) return name;
   const last = name.replace(/\/+$/, "").split("/").pop();
   return name.includes("/") && last ? last : name;
 }
