@@ -616,6 +616,9 @@ ASSERTIONS_MAX = 500
 # Values kept of a metric that is measured again and again, beside the last one.
 METRIC_REPEATS_MAX = 100
 
+# Loaders of a program whose settings are told one by one; some programs make one for each epoch.
+LOADERS_TOLD_MAX = 100
+
 # Members of a list or dict looked at for data flow; a longer one is judged by its first members.
 FLOW_MEMBERS_MAX = 256
 

@@ -29,7 +29,7 @@ from lodeline.capture.recorder import Recorder
 from lodeline.capture.row_tracking import Track, note_rows
 from lodeline.capture.values import plain
 from lodeline.errors import UnfollowedRowsError
-from lodeline.limits import FLOW_MEMBERS_MAX, FOLD_ROWS_DIGESTED_MAX
+from lodeline.limits import FLOW_MEMBERS_MAX, FOLD_ROWS_DIGESTED_MAX, LOADERS_TOLD_MAX
 
 _FUNCTIONS: Final = ("tensor", "as_tensor", "from_numpy", "asarray")
 # Methods that give a copy in another type or place; views lead back to their base by themselves.
@@ -121,6 +121,7 @@ class _Observer:
         self._recorder = recorder
         self._patches = patches
         self._loaders: dict[int, tuple[weakref.ref[Any], _Loader]] = {}
+        self._loaders_seen = 0
         self._iterators: dict[int, _Loader] = {}
         self._feeding: _Loader | None = None
         self._trainings: dict[int, _Training] = {}
@@ -280,6 +281,8 @@ class _Observer:
         try:
             known = self._loaders.get(id(loader))
             if known is None or known[0]() is not loader:
+                if known is not None:  # one that is gone had the same address
+                    self._tell_loader(known[1])
                 known = (weakref.ref(loader), self._describe(loader))
                 self._loaders[id(loader)] = known
             entry = known[1]
@@ -301,7 +304,11 @@ class _Observer:
             self._feeding = None
 
     def _describe(self, loader: Any) -> _Loader:
-        number = len(self._loaders) + 1
+        self._loaders_seen += 1
+        number = min(self._loaders_seen, LOADERS_TOLD_MAX)
+        if self._loaders_seen == LOADERS_TOLD_MAX + 1:
+            detail = f"of loaders from the {number}th on, the last one's settings are told"
+            self._recorder.gap(f"DataLoader.{number}", "capture", detail)
         title = "DataLoader" if number == 1 else f"DataLoader.{number}"
         dataset = loader.dataset
         flow, pure = self._flow_of_samples(dataset)

@@ -61,7 +61,8 @@ def test_a_secret_appears_in_no_message_and_no_repr(
     caplog.set_level(logging.DEBUG)
     signer = create_key(tmp_path / "ada.key", "ada")
     other = create_key(tmp_path / "p256.key", "p", algorithm="ecdsa-p256")
-    secret = signer.text.rpartition("+")[2]
+    # The secret itself may hold a "+".
+    secret = signer.text.split("+", 4)[4]
     lines = "".join(other.text.splitlines()[1:-1])
     ring = create_keys(tmp_path / "ring", "lodeline.local/1", lambda count: b"\x07" * count)
     shown = [repr(signer), repr(other), str(signer), repr(ring), repr(load_key(str(tmp_path / "ada.key")))]  # fmt: skip
