@@ -31,7 +31,7 @@ from lodeline.sql.sources import parse_query  # noqa: E402
 from row_links import links_of  # noqa: E402
 
 PROGRAM = Path(__file__).parents[1] / "adapters" / "programs" / "spark_queries.py"
-SEEDS = range(700_000, 700_000 + int(os.environ.get("SPARK_ROW_SEEDS", "12")))
+SEEDS = range(700_000, 700_000 + int(os.environ.get("SPARK_ROW_SEEDS", "6")))
 Ask = Callable[[str], Any]
 
 
