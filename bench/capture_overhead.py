@@ -255,7 +255,7 @@ def prepare_tables(folder: Path) -> None:
     project = folder / "project"
     (project / "models").mkdir(parents=True)
     (project / "dbt_project.yml").write_text(
-        "name: bench\nversion: '1'\nprofile: bench\nmodel-paths: [models]\n"
+        "name: bench\nversion: '1.0.0'\nprofile: bench\nmodel-paths: [models]\n"
     )
     (project / "profiles.yml").write_text(
         "bench:\n  target: dev\n  outputs:\n    dev: {type: duckdb, path: bench.duckdb}\n"
