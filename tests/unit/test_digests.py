@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -335,3 +337,14 @@ def test_a_logical_digest_is_remembered_by_the_bytes_it_follows_from(tmp_path: P
     assert not again.knows(str(path), "bb")
     (tmp_path / "memory.json").write_text("[torn")
     assert not LogicalMemory(tmp_path / "memory.json").knows(str(path), "aa")
+
+
+def test_a_logical_digest_is_computed_without_pandas(tmp_path: Path) -> None:
+    table = pa.table({"a": [1, None, 3], "b": ["x", None, "y"], "c": [True, None, False]})
+    pq.write_table(table, tmp_path / "in.parquet")
+    program = (
+        "import sys; from pathlib import Path; from lodeline.transport.logical import logical_digest\n"
+        "path = Path('in.parquet'); assert logical_digest(path, path.stat().st_size, ())\n"
+        "assert 'pyarrow' in sys.modules; assert 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)

@@ -224,10 +224,10 @@ def _encode_column(column: Any) -> tuple[str, Any] | None:
         column, kind = column.cast(kind.value_type), kind.value_type
     if pa.types.is_null(kind):
         return "null", np.zeros((len(column), 1), np.uint8)
-    valid = np.asarray(pc.is_valid(column).combine_chunks().to_numpy(zero_copy_only=False))
+    valid = _values(pc.cast(pc.is_valid(column), pa.uint8()), np.uint8) > 0
     if _is_textual(kind):
         return _encode_text(column, kind, valid)
-    canonical = _canonical_numbers(column, kind)
+    canonical = _canonical_numbers(column, kind, valid)
     if canonical is None:
         return None
     name, values = canonical
@@ -252,38 +252,56 @@ def _is_textual(kind: Any) -> bool:
     )
 
 
-def _canonical_numbers(column: Any, kind: Any) -> tuple[str, Any] | None:
+def _canonical_numbers(column: Any, kind: Any, valid: Any) -> tuple[str, Any] | None:
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     types = pa.types
     if types.is_boolean(kind):
-        values = pc.cast(pc.fill_null(column, fill_value=False), pa.int64())
-        return "bool", values.to_numpy().astype(np.int64)
+        return "bool", _values(pc.cast(column, pa.int64()), np.int64, valid)
     if types.is_uint64(kind):
-        filled = pc.fill_null(column, 0).to_numpy()
+        filled = _values(column, np.uint64, valid)
         if not len(filled) or filled.max() < 2**63:
             return "int64", filled.astype(np.int64)
         return "uint64", filled
     if types.is_integer(kind):
-        return "int64", pc.cast(pc.fill_null(column, 0), pa.int64()).to_numpy()
+        return "int64", _values(pc.cast(column, pa.int64()), np.int64, valid)
     if types.is_floating(kind):
-        values = pc.cast(column, pa.float64())
-        numbers = np.array(pc.fill_null(values, 0.0).to_numpy(), np.float64)
+        numbers = _values(pc.cast(column, pa.float64()), np.float64, valid)
         numbers += 0.0  # -0.0 + 0.0 is 0.0
         numbers[np.isnan(numbers)] = np.nan
         return "float64", numbers
     if types.is_timestamp(kind) or types.is_date(kind):
         moments = pc.cast(column, pa.timestamp("ns", tz=getattr(kind, "tz", None)))
-        return "timestamp[ns, UTC]", pc.fill_null(pc.cast(moments, pa.int64()), 0).to_numpy()
+        return "timestamp[ns, UTC]", _values(pc.cast(moments, pa.int64()), np.int64, valid)
     if types.is_duration(kind):
         spans = pc.cast(pc.cast(column, pa.duration("ns")), pa.int64())
-        return "duration[ns]", pc.fill_null(spans, 0).to_numpy()
+        return "duration[ns]", _values(spans, np.int64, valid)
     if types.is_time(kind):
         clock = pc.cast(pc.cast(column, pa.time64("ns")), pa.int64())
-        return "time64[ns]", pc.fill_null(clock, 0).to_numpy()
+        return "time64[ns]", _values(clock, np.int64, valid)
     return None
+
+
+def _values(column: Any, dtype: Any, valid: Any = None) -> Any:
+    """Give the values of a column whose type is as wide as `dtype`, 0 where they are not valid.
+
+    Arrow's own conversions, and its scalars, import pandas wherever that is installed: half a
+    second of a program's end.
+    """
+    import numpy as np
+
+    width = np.dtype(dtype).itemsize
+    parts = [
+        np.frombuffer(chunk.buffers()[1], dtype, len(chunk), chunk.offset * width)
+        for chunk in getattr(column, "chunks", [column])
+        if len(chunk)
+    ]
+    values = np.concatenate(parts) if parts else np.zeros(0, dtype)
+    if valid is not None:
+        values[~valid] = 0
+    return values
 
 
 def _encode_text(column: Any, kind: Any, valid: Any) -> tuple[str, Any]:
@@ -302,7 +320,8 @@ def _encode_text(column: Any, kind: Any, valid: Any) -> tuple[str, Any]:
         for value in distinct
     ]
     table = np.frombuffer(b"".join([*hashes, bytes(32)]), np.uint8).reshape(-1, 32)
-    codes = encoded.indices.fill_null(len(distinct)).to_numpy(zero_copy_only=False)
+    codes = _values(encoded.indices.cast(pa.int64()), np.int64)
+    codes[~valid] = len(distinct)
     matrix: Any = np.zeros((len(codes), 33), np.uint8)
     matrix[:, 0] = valid
     matrix[:, 1:] = table[codes]
