@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from brokers import Broker, nats_server, until
+from lodeline.cli.main import main
 from lodeline.store import open_segment
 from streamed import (
     ConsumerProcess,
@@ -145,3 +146,23 @@ def test_what_is_refused_is_a_dead_letter_and_does_not_hold_the_stream(
         letters = list(segment.iter_dead_letters())
     assert [letter.source for letter in letters] == ["nats:LINEAGE@1", "nats:LINEAGE@2"]
     assert letters[0].code == "event.json"
+
+
+def test_a_client_whose_time_runs_out_between_two_requests_ends_no_stream(
+    server: Broker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def late(timeout: float, _: float) -> float:
+        nonlocal late_count
+        late_count += 1
+        return 0.0 if late_count == 1 else timeout
+
+    late_count = 0
+    publish(server, [])
+    # The client looks for how much time is left once it knows that nothing waits.
+    monkeypatch.setattr(nats.js.JetStreamContext, "_time_until", late)
+    source = f"nats://{server.address}/LINEAGE"
+    status = main(["consume", source, "--once", "--store", str(tmp_path / "s.db")])
+    assert (status, late_count > 0) == (0, True), capsys.readouterr()

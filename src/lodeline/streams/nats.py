@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
@@ -114,7 +113,8 @@ class NatsSource:
         while not sink.should_stop():
             try:
                 messages = await subscription.fetch(count, timeout=STREAM_WAIT_SECONDS)
-            except nats.errors.TimeoutError:
+            except TimeoutError:
+                # The client says this in two ways: by its own error, and by the plain one.
                 messages = []
             info = await subscription.consumer_info()
             floor = (info.ack_floor.stream_seq if info.ack_floor else 0) + 1
