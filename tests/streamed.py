@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import signal
@@ -20,6 +21,8 @@ from lodeline.store import open_segment
 from lodeline.store.verification import verify_segment
 from lodeline.wire.reading import iter_raw_events
 
+TOPIC = "lineage"
+PARTITIONS = 3
 FIXTURES = Path(__file__).parent / "fixtures" / "events"
 
 
@@ -126,3 +129,32 @@ def consume_until(store: Path, source: str, done: Callable[[], bool]) -> list[di
         return consumer.end()
     finally:
         consumer.kill()
+
+
+def produce(
+    address: str,
+    bodies: list[bytes],
+    *,
+    headers: list[tuple[str, bytes]] | None = None,
+    compression: str | None = None,
+) -> None:
+    """Send messages as openlineage-python's Kafka transport does: a key, the event's JSON."""
+    # Imported late: those who bring no broker need no client.
+    from aiokafka import AIOKafkaProducer
+    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+    async def run() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=address)
+        await admin.start()
+        if TOPIC not in await admin.list_topics():
+            await admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])
+        await admin.close()
+        producer = AIOKafkaProducer(bootstrap_servers=address, compression_type=compression)
+        await producer.start()
+        for number, body in enumerate(bodies):
+            key = f"run:n/job{number % 7}".encode()
+            await producer.send(TOPIC, body, key=key, headers=headers)
+        await producer.flush()
+        await producer.stop()
+
+    asyncio.run(run())

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from brokers import nats_server
+from brokers import kafka_broker, nats_server, until
 from lodeline.cli.main import main
 from lodeline.errors import StoreUnreachableError
 from lodeline.streams.forwarding import OffsetFile
 from services import serving
-from streamed import captured, events_in, held, imported
+from streamed import TOPIC, captured, events_in, held, imported, produce
 
 
 def positions(offsets: Path) -> dict[str, int]:
@@ -190,3 +190,35 @@ def test_messages_of_nats_are_acknowledged_after_the_service_has_them(
         assert events_in(store) == 20
         assert asyncio.run(acknowledged(broker.address)) == 20
         assert forwarding.run(service.url, source)[1]["messages"] == 0
+
+
+def test_messages_of_kafka_reach_the_service_once_with_what_their_headers_name(
+    tmp_path: Path, forwarding: Forwarding
+) -> None:
+    pytest.importorskip("aiokafka")
+    events = captured()
+    prediction = "0197b3a4-1111-7222-8333-444455556666"
+    trace = {"trace_id": "0af7651916cd43dd8448eb211c80319c", "parent_id": "b7ad6b7169203331"}
+    named = [
+        ("traceparent", f"00-{trace['trace_id']}-{trace['parent_id']}-01".encode()),
+        ("baggage", f"who=alice,lodeline.prediction_id={prediction}".encode()),
+    ]
+    store = tmp_path / "service" / "s.db"
+    with kafka_broker(tmp_path) as broker, serving(store) as service:
+        produce(broker.address, [events[0]], headers=named)
+        produce(broker.address, list(events[1:]))
+        source = f"kafka://{broker.address}/{TOPIC}?session_seconds=3"
+        # Nobody is there: what was read stays with the broker.
+        assert forwarding.run("http://127.0.0.1:9", source)[0] == 3
+        assert positions(forwarding.offsets) == {}
+        status, counts = forwarding.run(service.url, source)
+        told = (status, counts.get("accepted"), counts.get("refused"))
+        assert told == (0, len(events), 0), forwarding.said
+        assert sum(positions(forwarding.offsets).values()) == len(events)
+        assert forwarding.run(service.url, source)[1]["messages"] == 0
+        run = json.loads(events[0])["run"]["runId"]
+        until(lambda: service.send("GET", f"/api/v2/show?id=run:{run}").status == 200)
+        shown = service.send("GET", f"/api/v2/show?id=run:{run}").json
+        assert service.stop() == 0
+    assert held(store) == imported(tmp_path, events)
+    assert shown["correlations"] == [{**trace, "prediction_id": prediction}]

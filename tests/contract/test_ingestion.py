@@ -373,3 +373,25 @@ def test_requests_in_a_pipeline_are_answered_in_their_order(service: RunningServ
     )
     statuses = re.findall(rb"HTTP/1\.1 (\d+) ", service.say(sent))
     assert statuses == [b"201", b"201", b"201", b"400", b"201", b"201"]
+
+
+@pytest.mark.parametrize("path", [ONE, ONE + "?wait=", BATCH], ids=["short", "ordinary", "batch"])
+def test_identifiers_in_headers_lie_beside_the_events_of_a_request(
+    service: RunningService, path: str
+) -> None:
+    stated = event(f"correlated by {path}")
+    trace = {"trace_id": "0af7651916cd43dd8448eb211c80319c", "parent_id": "b7ad6b7169203331"}
+    headers = {
+        "traceparent": f"00-{trace['trace_id']}-{trace['parent_id']}-01",
+        "baggage": "who=alice,lodeline.model_version=v%201",
+    }
+    body = json.dumps([stated] if path == BATCH else stated).encode()
+    assert service.send("POST", path, body, **headers).status in {201, 204}
+    # Other headers make no other event, and change nothing of what was told first.
+    other = {"traceparent": f"00-{'1' * 32}-{'2' * 16}-00"}
+    assert service.send("POST", path, body, **other).status in {201, 204}
+    assert (
+        service.send("POST", path + f"{'&' if '?' in path else '?'}wait=folded", body).status < 300
+    )
+    shown = service.send("GET", f"/api/v2/show?id=run:{stated['run']['runId']}").json
+    assert shown["correlations"] == [{**trace, "model_version": "v 1"}]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from brokers import Broker, Cable, free_port, kafka_broker, until
 from lodeline.query import ask
 from lodeline.store import open_segment
 from streamed import (
+    TOPIC,
     ConsumerProcess,
     captured,
     consume_until,
@@ -20,48 +20,18 @@ from streamed import (
     held,
     imported,
     offsets_in,
+    produce,
     real_events,
     shuffled_twice,
 )
 
-aiokafka = pytest.importorskip("aiokafka")
-admins = pytest.importorskip("aiokafka.admin")
-TOPIC = "lineage"
-PARTITIONS = 3
+pytest.importorskip("aiokafka")
 
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     with kafka_broker(tmp_path) as one:
         yield one
-
-
-def produce(
-    address: str,
-    bodies: list[bytes],
-    *,
-    headers: list[tuple[str, bytes]] | None = None,
-    compression: str | None = None,
-) -> None:
-    """Send messages as openlineage-python's Kafka transport does: a key, the event's JSON."""
-
-    async def run() -> None:
-        admin = admins.AIOKafkaAdminClient(bootstrap_servers=address)
-        await admin.start()
-        if TOPIC not in await admin.list_topics():
-            await admin.create_topics([admins.NewTopic(TOPIC, PARTITIONS, 1)])
-        await admin.close()
-        producer = aiokafka.AIOKafkaProducer(
-            bootstrap_servers=address, compression_type=compression
-        )
-        await producer.start()
-        for number, body in enumerate(bodies):
-            key = f"run:n/job{number % 7}".encode()
-            await producer.send(TOPIC, body, key=key, headers=headers)
-        await producer.flush()
-        await producer.stop()
-
-    asyncio.run(run())
 
 
 def url(address: str) -> str:

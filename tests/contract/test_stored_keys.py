@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lodeline.errors import UnauthenticatedError, UnknownApiKeyError
-from lodeline.ingest import accept, prepare_event
+from lodeline.ingest import Submission, accept, prepare_event
 from lodeline.ingest.predictions import accept_predictions
 from lodeline.model import PredictionId
 from lodeline.query import ask
@@ -17,6 +17,8 @@ from lodeline.server.endpoints import Permission
 from lodeline.server.key_gate import KeyGate
 from lodeline.store.api_keys import create_api_key, list_api_keys, revoke_api_key
 from lodeline.store.senders import Sender, beside_entries
+from lodeline.store.stream_tables import drop_correlation
+from lodeline.wire.correlation import Correlation
 from stores import Place
 
 NOW_US = 1_790_000_000 * 1_000_000
@@ -66,6 +68,19 @@ def test_senders_stand_beside_their_entries(place: Place) -> None:
         accept(segment, [])
         shown = ask(segment, "show", {"id": f"run:{RUN}"})
         assert [one["name"] for one in shown["senders"]] == ["one", "two"]
+
+
+def test_what_headers_named_stands_beside_its_entry_and_goes_with_it(place: Place) -> None:
+    with place.open() as segment:
+        first, second = Correlation("a" * 32, "b" * 16), Correlation(model_version="v1")
+        accept(segment, [Submission(event("a")), Submission(event("a"), correlation=first)])
+        accept(segment, [Submission(event("a"), correlation=second)])
+        shown = ask(segment, "show", {"id": f"run:{RUN}"})
+        assert shown["correlations"] == [first.to_json()]
+        position = max(entry.position for entry in segment.iter_entries(kinds={"event"}))
+        with segment.writing() as connection:
+            drop_correlation(connection, position)
+        assert ask(segment, "show", {"id": f"run:{RUN}"})["correlations"] == []
 
 
 def test_senders_stand_beside_their_predictions(place: Place) -> None:

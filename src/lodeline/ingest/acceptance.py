@@ -21,7 +21,9 @@ from lodeline.store import AcceptedEvent, Appended, DeadLetter, Refusal, Segment
 from lodeline.store.accounts import open_accounts
 from lodeline.store.connections import Connection
 from lodeline.store.senders import Sender, beside_entries
+from lodeline.store.stream_tables import add_correlations, create_stream_tables
 from lodeline.wire import decode_accepted
+from lodeline.wire.correlation import Correlation
 
 _WHITE_SPACE: Final = b" \t\r\n"
 
@@ -33,11 +35,13 @@ class Submission(NamedTuple):
         raw: an OpenLineage event in JSON, or what claims to be one.
         source: where it came from, such as `events.jsonl:17`.
         sender: who brought it, as authenticated; `None` where nobody had to say.
+        correlation: what headers named beside it.
     """
 
     raw: bytes
     source: str = ""
     sender: Sender | None = None
+    correlation: Correlation | None = None
 
 
 @dataclass(slots=True)
@@ -162,6 +166,7 @@ def take_in(segment: Segment, inputs: Sequence[Submission | Refusal]) -> TakenIn
 def _take_in(segment: Segment, inputs: Sequence[Submission | Refusal]) -> TakenIn:
     events: list[AcceptedEvent] = []
     senders: list[Sender | None] = []
+    correlations: list[Correlation | None] = []
     refused: list[Refusal] = []
     accounts = Accounts()
     taken = TakenIn([])
@@ -181,6 +186,7 @@ def _take_in(segment: Segment, inputs: Sequence[Submission | Refusal]) -> TakenI
                 sender = one.sender
                 events.append(AcceptedEvent(canonical, fields))
                 senders.append(sender)
+                correlations.append(one.correlation)
                 caller = None if sender is None else sender.name
                 accounts.note(producer, namespace, time_us, len(one.raw), caller)
         taken.errors.append(error)
@@ -197,9 +203,21 @@ def _take_in(segment: Segment, inputs: Sequence[Submission | Refusal]) -> TakenI
         accounts.add(segment, connection, duplicates, now_us=time.time_ns() // 1000)
         if write_senders is not None:
             write_senders(connection, appended)
+        if any(correlations):
+            _write_correlations(connection, appended, correlations)
 
     taken.appended = segment.append(events, beside=beside)
     return taken
+
+
+def _write_correlations(
+    connection: Connection,
+    appended: Sequence[Appended],
+    correlations: Sequence[Correlation | None],
+) -> None:
+    create_stream_tables(connection)
+    told = zip(appended, correlations, strict=True)
+    add_correlations(connection, [(one.position, by) for one, by in told if by is not None])
 
 
 def _name_of(sender: Sender | None) -> str | None:

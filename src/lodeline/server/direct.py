@@ -28,6 +28,7 @@ from lodeline.server.refusals import (
     error_status,
     fault_object,
 )
+from lodeline.server.taking import correlation_of
 from lodeline.server.writing import Writer, Written
 
 Scope = MutableMapping[str, Any]
@@ -64,7 +65,8 @@ class Direct:
         try:
             caller = self._gate.admit(scope, Permission.INGEST)
             request.observed.caller = caller.name
-            submission = Submission(body, SOURCE, caller.sender)
+            named = correlation_of(scope["headers"])
+            submission = Submission(body, SOURCE, caller.sender, named)
             forbidden = None
             if caller.namespaces is not None or caller.segments is not None:
                 segment = self._writer.segment_of(body)

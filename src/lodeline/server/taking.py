@@ -40,6 +40,7 @@ from lodeline.server.noting import note
 from lodeline.server.refusals import error_headers, error_object, error_status
 from lodeline.server.writing import Outcome, Writer, Written
 from lodeline.store import Refusal
+from lodeline.wire.correlation import Correlation, read_correlation
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -51,6 +52,7 @@ BATCH: Final = "/api/v1/lineage/batch"
 # A slash at the end is forgiven: a redirect would lose the body in many clients.
 PATHS: Final = {ONE: ONE, ONE + "/": ONE, BATCH: BATCH, BATCH + "/": BATCH}
 _SOURCES: Final = {path: f"POST {path}" for path in (ONE, BATCH)}
+_CORRELATING: Final = {b"traceparent": "traceparent", b"baggage": "baggage"}
 # Between two steps of decompression other requests have their turn.
 _STEP_BYTES: Final = 1024 * 1024
 # What is kept of a body that is too large, to recognise it by.
@@ -105,7 +107,8 @@ class Taking:
                 refusal = Refusal(error.body, error, _SOURCES[path], error.byte_count, caller.name)
                 await self._writer.write([refusal])
                 raise
-            inputs = [Submission(raw, _SOURCES[path], caller.sender) for raw in raws]
+            named = correlation_of(scope["headers"])
+            inputs = [Submission(raw, _SOURCES[path], caller.sender, named) for raw in raws]
             written = await self._write(caller, inputs, folded=wishes.wait == "folded")
             # Where the view is behind, the event is acknowledged all the same.
             pending = wishes.wait == "folded" and not written.folded
@@ -225,6 +228,16 @@ def _summary(outcomes: list[Outcome]) -> dict[str, Any]:
         },
         "failed_events": failed,
     }
+
+
+def correlation_of(headers: Headers) -> Correlation | None:
+    """Read what the headers of a request name beside its events, as those of a message do."""
+    named = {
+        _CORRELATING[name]: value.decode("latin-1")
+        for name, value in headers
+        if name in _CORRELATING
+    }
+    return read_correlation(named) if named else None
 
 
 def _read_wishes(scope: Scope) -> _Wishes:

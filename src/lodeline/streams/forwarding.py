@@ -3,9 +3,7 @@
 No transaction spans the two. How far a stream was taken is written to a file of its own, after the
 service has acknowledged everything before it; an acknowledgement means durable. A forwarder that is
 killed in between sends some again, and the service recognises it by its content: nothing is lost,
-and nothing is doubled.
-
-Left out: what headers of messages name beside their events, for which the service has no door.
+and nothing is doubled. What the headers of messages name travels in those of the request.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -39,14 +37,17 @@ from lodeline.store.stream_tables import (
 from lodeline.streams.consuming import Source, Taker
 from lodeline.streams.messages import Message
 from lodeline.wire.cloud_events import iter_contents, plain_headers
+from lodeline.wire.correlation import Correlation, read_correlation
 from lodeline.wire.reading import is_whole, iter_raw_events
 
 
 class Receiver(Protocol):
     """A service that takes events."""
 
-    def deliver(self, records: Sequence[tuple[str, bytes]]) -> Sequence[str | None]:
-        """Deliver records; for each why it is refused, `None` once it is durable.
+    def deliver(
+        self, records: Sequence[tuple[str, bytes]], *, headers: Mapping[str, str]
+    ) -> Sequence[str | None]:
+        """Deliver records with headers; for each why it is refused, `None` once it is durable.
 
         Raises:
             DeliveryError: nothing can be said of any of them; all may be sent again.
@@ -151,11 +152,13 @@ class _Piece(NamedTuple):
         raw: its bytes.
         at: where it stood.
         whole: it is one JSON value, so that it can stand among others.
+        correlation: what the headers of its message named.
     """
 
     raw: bytes
     at: str
     whole: bool
+    correlation: Correlation | None = None
 
 
 class Forwarder(Taker):
@@ -231,7 +234,9 @@ class Forwarder(Taker):
 
     def _deliver(self, batch: Sequence[_Piece]) -> Sequence[str | None]:
         if batch[0].whole:
-            return self._receiver.deliver([("event", piece.raw) for piece in batch])
+            named = batch[0].correlation
+            headers = {} if named is None else named.to_headers()
+            return self._receiver.deliver([("event", one.raw) for one in batch], headers=headers)
         [piece] = batch
         return [next(iter(self._receiver.hand_over(piece.raw)), None)]
 
@@ -252,22 +257,27 @@ def _iter_pieces(messages: Sequence[Message]) -> Iterator[_Piece]:
                 empty = False
                 yield _Piece(content.raw, message.at, is_whole(content.raw))
                 continue
+            named = read_correlation(content.headers)
             for found in iter_raw_events(BytesIO(content.raw)):
                 empty = False
                 at = message.at if found.at == "1" else f"{message.at}:{found.at}"
-                yield _Piece(found.raw, at, is_whole(found.raw))
+                yield _Piece(found.raw, at, is_whole(found.raw), named)
         if empty:
             # A message without a body says nothing; that it came is kept all the same.
             yield _Piece(b"", message.at, whole=False)
 
 
 def _iter_batches(pieces: Sequence[_Piece]) -> Iterator[list[_Piece]]:
-    """Put what is whole together, as much as a request holds; what is not goes alone."""
+    """Put what is whole and of the same headers together, as much as a request holds.
+
+    What is not whole goes alone.
+    """
     batch: list[_Piece] = []
     byte_count = 0
     for piece in pieces:
         full = len(batch) >= COMMIT_EVENTS_MAX or byte_count + len(piece.raw) > FORWARD_BYTES_MAX
-        if batch and (full or not piece.whole):
+        other = bool(batch) and piece.correlation != batch[0].correlation
+        if batch and (full or other or not piece.whole):
             yield batch
             batch, byte_count = [], 0
         if not piece.whole:

@@ -11,11 +11,12 @@ import gzip
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from email.message import Message
 from http.client import HTTPException
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from lodeline.errors import DeliveryError
@@ -30,6 +31,7 @@ _RETRY_LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NO_ROUTE: Final = frozenset({404, 405})
 # The request itself is at fault, so that sending its parts alone can tell which.
 _AT_FAULT: Final = frozenset({400, 413, 415, 422})
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -54,8 +56,14 @@ class HttpTransport:
     def close(self) -> None:
         """Nothing stays open between requests."""
 
-    def deliver(self, records: Sequence[tuple[str, bytes]]) -> Sequence[str | None]:
+    def deliver(
+        self, records: Sequence[tuple[str, bytes]], *, headers: Mapping[str, str] = _NO_HEADERS
+    ) -> Sequence[str | None]:
         """Deliver records in order; see `Transport`.
+
+        Args:
+            records: kinds and contents.
+            headers: sent with each request.
 
         Raises:
             DeliveryError: the server did not take them now.
@@ -66,19 +74,22 @@ class HttpTransport:
             if kind == "blob":
                 outcomes += [self._put_blob(payload) for payload in payloads]
             else:
-                outcomes += self._post(kind, payloads)
+                outcomes += self._post(kind, payloads, headers)
         return outcomes
 
-    def _post(self, path: str, payloads: list[bytes]) -> list[str | None]:
+    def _post(
+        self, path: str, payloads: list[bytes], headers: Mapping[str, str]
+    ) -> list[str | None]:
         body = b"[" + b",".join(payloads) + b"]"
-        status, answer = self._request("POST", path, body, "application/json")
+        status, answer = self._request("POST", path, body, "application/json", headers)
         if status in _NO_ROUTE:
             return [f"{self.url} takes no {path.rpartition('/')[2]}"] * len(payloads)
         if status in _AT_FAULT:
             if len(payloads) == 1:
                 return [_message_of(answer)]
             half = len(payloads) // 2
-            return self._post(path, payloads[:half]) + self._post(path, payloads[half:])
+            parts = (payloads[:half], payloads[half:])
+            return [one for part in parts for one in self._post(path, part, headers)]
         outcomes: list[str | None] = [None] * len(payloads)
         for failed in _failed_events(answer):
             index, reason = failed.get("index"), str(failed.get("reason"))
@@ -117,9 +128,17 @@ class HttpTransport:
         status, answer = self._request("PUT", path, data, "application/octet-stream")
         return _message_of(answer) if status in _AT_FAULT | _NO_ROUTE else None
 
-    def _request(self, method: str, path: str, body: bytes, content: str) -> tuple[int, bytes]:
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        content: str,
+        beside: Mapping[str, str] = _NO_HEADERS,
+    ) -> tuple[int, bytes]:
         """Send one request; a status that says the request is at fault is returned."""
-        headers = {"Content-Type": content, "Accept": "application/json", **bearer_header()}
+        headers = {**beside, "Content-Type": content, "Accept": "application/json"}
+        headers |= bearer_header()
         if len(body) >= _GZIP_BYTES_MIN:
             body, headers["Content-Encoding"] = gzip.compress(body, 1, mtime=0), "gzip"
         request = urllib.request.Request(  # noqa: S310  # the scheme was chosen by open_transport

@@ -40,6 +40,18 @@ class Correlation(msgspec.Struct, frozen=True, gc=False):
     model_version: str = ""
     prediction_id: str = ""
 
+    def to_headers(self) -> dict[str, str]:
+        """Give headers from which the same is read."""
+        names = {
+            _RUN_ID: self.run_id,
+            _MODEL_VERSION: self.model_version,
+            _PREDICTION_ID: self.prediction_id,
+        }
+        headers = {"baggage": ",".join(f"{k}={_percent_encoded(v)}" for k, v in names.items() if v)}
+        if self.trace_id:
+            headers["traceparent"] = f"00-{self.trace_id}-{self.parent_id}-00"
+        return {name: value for name, value in headers.items() if value}
+
     def to_json(self) -> dict[str, str]:
         """Give what was named, by the documented keys."""
         return {name: value for name, value in msgspec.structs.asdict(self).items() if value}
@@ -101,6 +113,11 @@ def percent_decoded(text: str) -> str:
     return _ENCODED.sub(
         lambda match: bytes.fromhex(match[0].replace("%", "")).decode("utf-8", "replace"), text
     )
+
+
+def _percent_encoded(text: str) -> str:
+    plain = frozenset(b"-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+    return "".join(chr(byte) if byte in plain else f"%{byte:02X}" for byte in text.encode())
 
 
 def _uuid(text: str) -> str:

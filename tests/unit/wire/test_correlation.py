@@ -51,3 +51,17 @@ def test_headers_without_identifiers_correlate_nothing() -> None:
     assert read_correlation({"content-type": "application/json"}) is None
     assert read_correlation({"baggage": "user=alice,lodeline.run_id,=,;;"}) is None
     assert read_correlation({"baggage": "lodeline.run_id=" + "x" * 10_000}) is None
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        Correlation(TRACE, SPAN, RUN, "sha256:abc, 100 % ü;=", RUN),
+        Correlation(TRACE, SPAN),
+        Correlation(model_version="v1"),
+    ],
+)
+def test_what_headers_named_is_read_again_from_the_headers_made_of_it(named: Correlation) -> None:
+    headers = named.to_headers()
+    assert read_correlation(headers) == named
+    assert all(value.isascii() for value in headers.values())
