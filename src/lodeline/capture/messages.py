@@ -157,6 +157,44 @@ def tell_messages() -> None:
             _tell(summary)
 
 
+def telling_at_end(where: str) -> Callable[[Any], Any]:
+    """Give what wraps a client's coroutine of closing, so that all is told when it is over.
+
+    Args:
+        where: named if telling fails.
+    """
+
+    def make(original: Any) -> Any:
+        async def lodeline(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return await original(*args, **kwargs)
+            finally:
+                try:
+                    tell_messages()
+                except Exception as error:  # capture's outermost door
+                    RECORDER.trouble(where, error)
+
+        return lodeline
+
+    return make
+
+
+def with_headers_at(
+    at: int, headers: object, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Put headers in a call's arguments: in their place, or under their name.
+
+    Args:
+        at: their place.
+        headers: to put there.
+        args: of the call.
+        kwargs: of the call.
+    """
+    if len(args) > at:
+        return (*args[:at], headers, *args[at + 1 :]), kwargs
+    return args, {**kwargs, "headers": headers}
+
+
 def _tell(summary: _Summary) -> None:
     facets = {_FACET: summary.facet()}
     leave = RECORDER.enter(summary.run)

@@ -10,7 +10,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from lodeline.capture.datasets import Dataset
-from lodeline.capture.messages import begin_messages, correlate, note_message, tell_messages
+from lodeline.capture.messages import (
+    begin_messages,
+    correlate,
+    note_message,
+    telling_at_end,
+    with_headers_at,
+)
 from lodeline.capture.patches import Patches
 from lodeline.capture.recorder import RECORDER, Recorder
 
@@ -32,10 +38,10 @@ class AiokafkaIntegration:
         patches = Patches("aiokafka")
         for owner, name, make in (
             (AIOKafkaProducer, "send", _sending),
-            (AIOKafkaProducer, "stop", _stopping),
+            (AIOKafkaProducer, "stop", telling_at_end("aiokafka.stop")),
             (AIOKafkaConsumer, "getone", _receiving),
             (AIOKafkaConsumer, "getmany", _receiving),
-            (AIOKafkaConsumer, "stop", _stopping),
+            (AIOKafkaConsumer, "stop", telling_at_end("aiokafka.stop")),
         ):
             original = vars(owner).get(name)
             if original is not None:
@@ -73,19 +79,6 @@ def _receiving(original: Any) -> Any:
     return lodeline
 
 
-def _stopping(original: Any) -> Any:
-    async def lodeline(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return await original(*args, **kwargs)
-        finally:
-            try:
-                tell_messages()
-            except Exception as error:  # capture's outermost door
-                RECORDER.trouble("aiokafka.stop", error)
-
-    return lodeline
-
-
 _HEADERS_AT = 6  # of `send`, after the producer, topic, value, key, partition and timestamp
 
 
@@ -103,9 +96,7 @@ def _with_headers(
         return args, kwargs
     kept = [one for one in headers if one[0].lower() not in added]
     headers = [*kept, *((name, value.encode()) for name, value in added.items())]
-    if len(args) > _HEADERS_AT:
-        return (*args[:_HEADERS_AT], headers, *args[_HEADERS_AT + 1 :]), kwargs
-    return args, {**kwargs, "headers": headers}
+    return with_headers_at(_HEADERS_AT, headers, args, kwargs)
 
 
 def _texts(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lodeline.capture.datasets import Dataset
-from lodeline.capture.messages import correlate, note_message, tell_messages
+from lodeline.capture.messages import correlate, note_message, telling_at_end, with_headers_at
 from lodeline.capture.patches import Patches
 from lodeline.capture.recorder import RECORDER, Recorder
 
@@ -33,7 +33,7 @@ class NatsIntegration:
         for name, make in (
             ("publish", _publishing),
             ("_process_msg", _receiving),
-            ("close", _closing),
+            ("close", telling_at_end("nats.close")),
         ):
             original = vars(Client).get(name)
             if original is not None:
@@ -77,19 +77,6 @@ def _receiving(original: Any) -> Any:
     return lodeline
 
 
-def _closing(original: Any) -> Any:
-    async def lodeline(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return await original(*args, **kwargs)
-        finally:
-            try:
-                tell_messages()
-            except Exception as error:  # capture's outermost door
-                RECORDER.trouble("nats.close", error)
-
-    return lodeline
-
-
 _HEADERS_AT = 2  # of `publish`, after payload and reply
 
 
@@ -105,9 +92,7 @@ def _with_headers(
         return args, kwargs
     kept = {name: value for name, value in (given or {}).items() if name.lower() not in added}
     headers = {**kept, **added}
-    if len(args) > _HEADERS_AT:
-        return (*args[:_HEADERS_AT], headers, *args[_HEADERS_AT + 1 :]), kwargs
-    return args, {**kwargs, "headers": headers}
+    return with_headers_at(_HEADERS_AT, headers, args, kwargs)
 
 
 def _note_received(
