@@ -419,6 +419,14 @@ LOGICAL_BYTES_MAX = 256 * 1024 * 1024
 # Logical digests remembered by the digest of the bytes; a few hundred bytes each.
 LOGICAL_MEMORY_MAX = 1_000
 
+# Logical digests that wait for whoever delivers next, one of a file; under a kilobyte each. A
+# program that writes more tables than this has the first of them without.
+LOGICAL_POSTPONED_MAX = 1_000
+
+# Share of an observed program's own CPU time that its end may spend on logical digests: less than
+# capture as a whole may cost it.
+LOGICAL_SHARE = 0.02
+
 # Predictions of one spooled batch, and the longest that one waits for its batch: what kill -9 may
 # cost. At 250 predictions a second both are reached together.
 PREDICTIONS_BATCH_MAX = 64

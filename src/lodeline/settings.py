@@ -88,6 +88,13 @@ SETTINGS: Final = (
         " too large.",
     ),
     Setting(
+        "logical_digests",
+        ("LODELINE_LOGICAL_DIGESTS",),
+        "`now` has the end of a run wait for the logical digests of its tables. By default those"
+        " that take more than a small share of the run's own time are left to the next command that"
+        " opens the local store.",
+    ),
+    Setting(
         "folder_files",
         ("LODELINE_FOLDER_FILES",),
         "So many files of one ending in one folder are recorded one by one; with more, the folder"

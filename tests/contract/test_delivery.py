@@ -16,6 +16,7 @@ import pytest
 from lodeline.errors import UsageError
 from lodeline.ingest.predictions import find_prediction, iter_blocks
 from lodeline.model import PredictionId
+from lodeline.query import ask
 from lodeline.spool import Spool, open_drain, spool_directory
 from lodeline.store import open_segment
 from lodeline.transport import deliver, drain_into, flush, follow, open_transport
@@ -453,3 +454,43 @@ def test_what_is_meant_for_another_receiver_is_not_taken_by_a_question(
     assert "delivered elsewhere" in report.reason
     monkeypatch.setenv("LODELINE_DELIVER", store)
     assert drain_into(store).delivered == 1
+
+
+def test_logical_digests_beyond_their_time_are_told_by_the_next_delivery(
+    store: str, spool: Spool, tmp_path: Path
+) -> None:
+    kept, rewritten = tmp_path / "kept.csv", tmp_path / "rewritten.csv"
+    for path in (kept, rewritten):
+        path.write_text("a,b\n1,x\n2,y\n")
+    spool_events(spool, draft(kept), {**draft(rewritten), "run": run_event(2)["run"]})
+    assert drain_into(store, None, logical_seconds=0.0).complete
+    digests = [event["outputs"][0]["facets"]["lodeline_digest"] for event in payloads(store)]
+    assert [("value" in one, "logical" in one) for one in digests] == [(True, False)] * 2
+    rewritten.write_text("a,b\n3,z\n")
+    for _ in range(2):
+        drain_into(store, None)
+    (told,) = payloads(store)[2:]
+    assert (told["run"], told["eventType"]) == ({"runId": run_event(1)["run"]["runId"]}, "RUNNING")
+    (output,) = told["outputs"]
+    assert output["name"] == str(kept)
+    digest = output["facets"]["lodeline_digest"]
+    assert digest == digests[0] | {name: digest[name] for name in ("logical", "logicalSchema")}
+    assert [column["name"] for column in digest["logicalSchema"]] == ["a", "b"]
+
+
+def test_a_late_logical_digest_leaves_the_version_as_it_was(
+    store: str, spool: Spool, tmp_path: Path
+) -> None:
+    path = tmp_path / "kept.csv"
+    path.write_text("a,b\n1,x\n2,y\n")
+    spool_events(spool, draft(path))
+    drain_into(store, None, logical_seconds=0.0)
+    answers = []
+    for _ in range(2):
+        segment = open_segment(store)
+        answers.append(ask(segment, "show", {"id": f"dataset:file:{path}"}))
+        segment.close()
+        drain_into(store, None)
+    assert answers[0]["versions"] == answers[1]["versions"]
+    shown = [answer["facets"]["lodeline_digest"] for answer in answers]
+    assert ["logical" in facet for facet in shown] == [False, True]

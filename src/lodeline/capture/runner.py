@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -35,9 +36,9 @@ from lodeline.capture.journal import journal_directory
 from lodeline.capture.process import RunName, new_run_id, parse_run_name
 from lodeline.capture.recorder import now_us
 from lodeline.credentials import redact_arguments, redact_text
-from lodeline.limits import FOLDER_FILES, RUN_PAUSE_SECONDS_MAX, RUN_POLL_SECONDS
+from lodeline.limits import FOLDER_FILES, LOGICAL_SHARE, RUN_PAUSE_SECONDS_MAX, RUN_POLL_SECONDS
 from lodeline.settings import find_setting, is_on, number_setting
-from lodeline.spool import Spool
+from lodeline.spool import Spool, spool_directory
 
 # Exit status of failures that are ours: the program could not be started.
 OWN_FAILURE: Final = 125
@@ -218,7 +219,12 @@ class _Session:
             with contextlib.suppress(Exception):
                 from lodeline.transport import drain_into
 
-                drain_into(self.options.receiver, 30.0, directory=self.options.spool)
+                drain_into(
+                    self.options.receiver,
+                    30.0,
+                    directory=self.options.spool,
+                    logical_seconds=self._logical_seconds(),
+                )
 
         self._delivery = threading.Thread(target=deliver, name="lodeline-delivery", daemon=True)
         self._delivery.start()
@@ -239,7 +245,12 @@ class _Session:
                 self._delivery.join()
             from lodeline.transport import drain_into
 
-            report = drain_into(self.options.receiver, None, directory=self.options.spool)
+            report = drain_into(
+                self.options.receiver,
+                None,
+                directory=self.options.spool,
+                logical_seconds=self._logical_seconds(),
+            )
             result.delivered = report.delivered
             if not report.complete:
                 reason = report.reason or "not everything could be delivered"
@@ -248,6 +259,20 @@ class _Session:
             result.trouble.append(f"recorded as far as possible, not delivered: {error!r}")
         except KeyboardInterrupt:
             result.trouble.append("interrupted while delivering; `lodeline flush` goes on")
+
+    def _logical_seconds(self) -> float | None:
+        """What logical digests may take now; whoever opens the store next computes the rest.
+
+        Nobody opens a remote receiver's store through this spool, so there they are computed at
+        once.
+        """
+        receiver = self.options.receiver
+        local = receiver.startswith("sqlite:") and spool_directory(receiver) == self.options.spool
+        elsewhere = find_setting("deliver") not in {None, receiver}
+        if elsewhere or not local or find_setting("logical_digests") == "now":
+            return None
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return (used.ru_utime + used.ru_stime) * LOGICAL_SHARE
 
     def _tell_end(self, status: int, returncode: int | None) -> None:
         self.collector.finish()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lodeline.ingest.examination import Findings
 from lodeline.model import format_time
 from lodeline.spool import iter_pending, measure_loss, spool_directory, written_at_us
-from lodeline.transport import count_refused
+from lodeline.transport import count_postponed, count_refused
 
 
 def look_at_spool(url: str, findings: Findings) -> None:
@@ -29,6 +29,7 @@ def look_at_spool(url: str, findings: Findings) -> None:
         "lost_bytes": loss.bytes,
         "torn": loss.torn,
         "refused": refused,
+        "logical_digests_postponed": count_postponed(directory),
         "journals": len(list((directory / "journals").glob("*.journal"))),
     }
     if pending:

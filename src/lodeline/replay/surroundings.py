@@ -70,6 +70,8 @@ def child_environment(recipe: Recipe, *, store: str, tmp: Path) -> dict[str, str
     # Last: `python` means what it meant to the recorded run, as long as there is one.
     here = str(Path(sys.executable).parent)
     environment["PATH"] = os.pathsep.join([environment.get("PATH", os.defpath), here])
+    # Its tables are compared as soon as it is gone.
+    environment["LODELINE_LOGICAL_DIGESTS"] = "now"
     return environment | {"LODELINE_STORE": store, "TMPDIR": str(tmp)}
 
 

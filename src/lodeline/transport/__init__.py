@@ -4,7 +4,7 @@ A transport is found by entry point (group `lodeline.transports`), the built-in 
 client side never imports the service it may deliver into.
 """
 
-from lodeline.transport.deliverer import Report, count_refused, deliver
+from lodeline.transport.deliverer import Report, count_postponed, count_refused, deliver
 from lodeline.transport.draining import drain_into, flush, follow
 from lodeline.transport.transports import Outcome, Transport, open_transport, shown_receiver
 
@@ -12,6 +12,7 @@ __all__ = [
     "Outcome",
     "Report",
     "Transport",
+    "count_postponed",
     "count_refused",
     "deliver",
     "drain_into",

@@ -9,10 +9,13 @@
 5. What the receiver has is acknowledged; what it can never take is kept in `refused.ndjson`.
 6. Segments that are done disappear. When the last of a writer's does, blocks of prediction ids
    that it had reserved and not closed are ended on its behalf: it died.
+7. Logical digests that an earlier delivery postponed are computed while time remains, outside the
+   drain's lock, and told.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -44,6 +47,7 @@ from lodeline.spool import (
 from lodeline.transport.digests import DigestMemory
 from lodeline.transport.finalising import Finished, Finisher
 from lodeline.transport.logical import LogicalMemory
+from lodeline.transport.postponed import Note, Postponed
 from lodeline.transport.transports import Transport
 
 _IN_FLIGHT: Final = "in-flight.json"
@@ -114,6 +118,7 @@ def deliver(
     open_transport: Callable[[], Transport],
     *,
     seconds: float | None = None,
+    logical_seconds: float | None = None,
     sleep: Callable[[float], None] = time.sleep,
     jitter: Callable[[], float] = random.random,
 ) -> Report:
@@ -123,6 +128,8 @@ def deliver(
         directory: of the spool.
         open_transport: called only if there is something to deliver.
         seconds: bound on the whole; `None` hashes and retries as long as the limits allow.
+        logical_seconds: bound on what goes into logical digests; those that take longer are left
+            to the next delivery that has none.
         sleep: waits between tries.
         jitter: between 0 and 1.
 
@@ -138,7 +145,9 @@ def deliver(
             report.busy, report.reason = True, "another process is delivering"
         else:
             waiting = _Waiting(deadline, sleep, jitter)
-            _Delivery(drain, open_transport, waiting, report).run()
+            _Delivery(drain, open_transport, waiting, report, logical_seconds).run()
+    if logical_seconds is None and not report.reason:
+        _tell_postponed(directory, open_transport, deadline, report)
     report.pending_bytes = _pending_bytes(directory)
     report.loss = measure_loss(directory)
     return report
@@ -160,7 +169,12 @@ class _Delivery:
     """One pass of one drain over its spool."""
 
     def __init__(
-        self, drain: Drain, opener: Callable[[], Transport], waiting: _Waiting, report: Report
+        self,
+        drain: Drain,
+        opener: Callable[[], Transport],
+        waiting: _Waiting,
+        report: Report,
+        logical_seconds: float | None,
     ) -> None:
         self._drain, self._opener, self._waiting = drain, opener, waiting
         self._report = report
@@ -168,7 +182,10 @@ class _Delivery:
         self._logical = LogicalMemory(drain.directory / "logical.json")
         self._digests = DigestMemory(drain.directory / "digests.json")
         self._finisher = Finisher(
-            deadline=waiting.deadline, logical=self._logical, memory=self._digests
+            deadline=waiting.deadline,
+            logical=self._logical,
+            memory=self._digests,
+            logical_seconds=logical_seconds,
         )
         blocks = drain.notes.setdefault(_BLOCKS, {})
         # Block -> its writer: reserved, delivered, and not ended yet.
@@ -211,6 +228,8 @@ class _Delivery:
             yield batch
 
     def _send_batch(self, batch: _Batch) -> None:
+        # Before the batch: after a crash in between it is finished, and noted, again.
+        self._keep_postponed()
         in_flight = self._drain.directory / _IN_FLIGHT
         if any(record.changed for record in batch.records):
             body = {
@@ -222,6 +241,17 @@ class _Delivery:
         records = [(record.kind, record.payload) for record in batch.records]
         self._send(records, [origin.writer for origin in batch.origins], batch.ends)
         in_flight.unlink(missing_ok=True)
+
+    def _keep_postponed(self) -> None:
+        if not self._finisher.postponed:
+            return
+        postponed = Postponed(self._drain.directory)
+        for note in self._finisher.postponed:
+            postponed.add(note)
+        self._finisher.postponed.clear()
+        # The events go out without; a full disk must not hold them up.
+        with contextlib.suppress(OSError):
+            postponed.keep()
 
     def _resend_in_flight(self) -> None:
         path = self._drain.directory / _IN_FLIGHT
@@ -311,6 +341,45 @@ class _Delivery:
             file.write(json.dumps(line).encode() + b"\n")
 
 
+def _tell_postponed(
+    directory: Path, opener: Callable[[], Transport], deadline: float | None, report: Report
+) -> None:
+    """Compute what was postponed, as far as there is time, and deliver it."""
+    notes = list(Postponed(directory))
+    if not notes:
+        return
+    logical = LogicalMemory(directory / "logical.json")
+    finisher = Finisher(deadline=deadline, logical=logical)
+    done: list[tuple[Note, bytes | None]] = []
+    for note in notes:
+        try:
+            done.append((note, finisher.finish_postponed(note)))
+        except OutOfTimeError:
+            continue  # a smaller table may still fit
+        except ValueError:
+            done.append((note, None))
+    with open_drain(directory) as drain:
+        if drain is None or not done:
+            # Who delivers just now keeps a memory of its own; what was computed waits for the next.
+            return
+        logical.keep()
+        try:
+            events = [("event", event) for _, event in done if event is not None]
+            if events:
+                _send_at_once(opener, events)
+            postponed = Postponed(directory)
+            for note, _ in done:
+                postponed.discard(note)
+            postponed.keep()
+        except (LodelineError, OSError) as error:
+            report.reason = str(error)
+
+
+def _send_at_once(opener: Callable[[], Transport], events: list[tuple[str, bytes]]) -> None:
+    with contextlib.closing(opener()) as transport:
+        transport.deliver(events)
+
+
 def _remove_blob(payload: bytes) -> None:
     path = json.loads(payload).get("path")
     if isinstance(path, str):
@@ -329,3 +398,8 @@ def count_refused(directory: Path) -> int:
             return sum(1 for _ in file)
     except OSError:
         return 0
+
+
+def count_postponed(directory: Path) -> int:
+    """How many logical digests wait for the next delivery that has time for them."""
+    return len(Postponed(directory))

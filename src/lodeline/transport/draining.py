@@ -27,6 +27,7 @@ def drain_into(
     *,
     directory: Path | None = None,
     opener: Callable[[], Transport] | None = None,
+    logical_seconds: float | None = None,
 ) -> Report:
     """Deliver the spool of a store into it.
 
@@ -37,6 +38,7 @@ def drain_into(
         seconds: bound; `None` for a `flush` that is to finish.
         directory: of the spool; by default the one beside the store.
         opener: opens what takes the records; by default the transport of the URL.
+        logical_seconds: bound on what goes into logical digests; `None` for none.
 
     Returns:
         What was done. When it is not `complete`, an answer carries a gap of reason `pending`.
@@ -50,7 +52,12 @@ def drain_into(
             # Whoever opens the store must not take what is meant for another receiver.
             pending = sum(size for _, size in iter_pending(spool))
             return Report(pending_bytes=pending, reason="delivered elsewhere (LODELINE_DELIVER)")
-    return deliver(spool, opener or (lambda: open_transport(store_url)), seconds=seconds)
+    return deliver(
+        spool,
+        opener or (lambda: open_transport(store_url)),
+        seconds=seconds,
+        logical_seconds=logical_seconds,
+    )
 
 
 def flush(timeout: float | None = 5.0, *, store: str | None = None) -> dict[str, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,16 +27,19 @@ from lodeline.transport.digests import (
     digest_pending,
 )
 from lodeline.transport.logical import Logical, LogicalMemory
+from lodeline.transport.postponed import Note, completed, note_of
 from lodeline.wire import canonical_bytes
 from lodeline.wire.facets import PRODUCER, LodelineCaptureRunFacet
 
-# Bytes of a table that one core digests logically in a second; used to tell beforehand whether
-# the time left is enough.
+# Bytes of a table that one core digests logically in a second, and what it takes to load what reads
+# tables; used to tell beforehand whether the time left is enough.
 _LOGICAL_BYTES_PER_SECOND: Final = 3_000_000
+_LOGICAL_START_SECONDS: Final = 0.3
 
 _PENDING: Final = b'"pending"'
 _DIGEST, _MODEL, _DEPLOYMENT = "lodeline_digest", "lodeline_model", "lodeline_deployment"
 _CAPTURE: Final = "lodeline_capture"
+_ENDS: Final = frozenset({"COMPLETE", "FAIL", "ABORT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,10 @@ class Finisher:
         deadline: of the monotonic clock; `None` for no bound.
         logical: remembers logical digests.
         memory: remembers digests of large files.
+        logical_seconds: that may go into logical digests; `None` for no bound.
+
+    Attributes:
+        postponed: notes of logical digests that would have taken longer.
     """
 
     def __init__(
@@ -68,7 +76,10 @@ class Finisher:
         deadline: float | None = None,
         logical: LogicalMemory | None = None,
         memory: DigestMemory | None = None,
+        logical_seconds: float | None = None,
     ) -> None:
+        self.postponed: list[Note] = []
+        self._logical_seconds = logical_seconds
         bytes_max = number_setting("digest_bytes", otherwise=float("inf"))
         self.hasher = Hasher(deadline=deadline, memory=memory, bytes_max=bytes_max)
         self._logical = logical or LogicalMemory()
@@ -98,14 +109,18 @@ class Finisher:
         gaps: list[dict[str, str]] = []
         # Several at a time; each is found in memory below.
         self.hasher.digest_all(dict.fromkeys(_iter_states(event)))
-        for dataset in _iter_datasets(event):
+        for member, dataset in _iter_datasets(event):
             facets = dataset.get("facets")
             if not isinstance(facets, dict):
                 continue
             at = _node_of(dataset, facets)
             digest, model = facets.get(_DIGEST), facets.get(_MODEL)
             if isinstance(digest, dict) and "pending" in digest:
-                self._finish_digest(digest, at, gaps, _names_of(facets))
+                names = _names_of(facets)
+                file = self._finish_digest(digest, at, gaps, names)
+                # Whatever a run tells before its end, it tells again there.
+                if file is not None and event.get("eventType") in _ENDS:
+                    self.postponed.append(note_of(event, member, dataset, file, names))
             if isinstance(model, dict) and "pending" in model:
                 found = self._digest(model.pop("pending"), at, gaps)
                 model["digest"] = None if found.value is None else f"sha256:{found.value}"
@@ -115,7 +130,8 @@ class Finisher:
 
     def _finish_digest(
         self, facet: dict[str, Any], at: str, gaps: list[dict[str, str]], names: frozenset[str]
-    ) -> None:
+    ) -> dict[str, Any] | None:
+        """Complete a digest; gives the file's state where its logical digest is left open."""
         pending = facet.pop("pending")
         found = self._digest(pending, at, gaps)
         facet.update(algorithm="sha256", value=found.value, bytes=found.bytes)
@@ -129,9 +145,41 @@ class Finisher:
             ]
         # With it would come the names of all columns.
         elif found.value is not None and not pending.get("columnsWithheld"):
-            logical = self._find_logical(FileState.read(pending), found.value, names)
+            state = FileState.read(pending)
+            if not self._may_find_logical(state, found.value, names):
+                return dict(pending)
+            logical = self._find_logical(state, found.value, names)
             if logical is not None:
                 facet["logical"], facet["logicalSchema"] = logical
+        return None
+
+    def finish_postponed(self, note: Note) -> bytes | None:
+        """Make the event that tells a postponed logical digest; `None` where there is none.
+
+        Raises:
+            OutOfTimeError: it would take longer than is left.
+            ValueError: it is no such note.
+        """
+        try:
+            state, names = FileState.read(note["file"]), frozenset(note["names"])
+            value = str(note["digest"]["value"])
+            if not self.hasher.is_still(state):
+                return None
+            logical = self._find_logical(state, value, names)
+            return None if logical is None else msgspec.json.encode(completed(note, *logical))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not the note of a logical digest: {error!r}") from error
+
+    def _may_find_logical(self, state: FileState, digest: str, names: frozenset[str]) -> bool:
+        if self._logical_seconds is None or self._logical.knows(state.path, digest, names):
+            return True
+        needed = state.size / _LOGICAL_BYTES_PER_SECOND
+        if "pyarrow" not in sys.modules:
+            needed += _LOGICAL_START_SECONDS
+        if needed > self._logical_seconds:
+            return False
+        self._logical_seconds -= needed
+        return True
 
     def _find_logical(self, state: FileState, digest: str, names: frozenset[str]) -> Logical | None:
         if not self._logical.knows(state.path, digest, names):
@@ -183,18 +231,18 @@ def configuration_digest(configuration: dict[str, Any]) -> str:
     return f"sha256:{hashlib.sha256(canonical_bytes(configuration)).hexdigest()}"
 
 
-def _iter_datasets(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _iter_datasets(event: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for member in ("inputs", "outputs"):
         for dataset in event.get(member) or ():
             if isinstance(dataset, dict):
-                yield dataset
+                yield member, dataset
     if isinstance(event.get("dataset"), dict):
-        yield event["dataset"]
+        yield "dataset", event["dataset"]
 
 
 def _iter_states(event: dict[str, Any]) -> Iterator[FileState]:
     """The single files of an event that wait for a digest."""
-    for dataset in _iter_datasets(event):
+    for _, dataset in _iter_datasets(event):
         facets = dataset.get("facets")
         for name in (_DIGEST, _MODEL):
             facet = facets.get(name) if isinstance(facets, dict) else None
