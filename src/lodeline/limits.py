@@ -828,6 +828,14 @@ SPARK_PLAN_CHARACTERS_MAX = 16 * 1024 * 1024
 # summary is to stay smaller than what it stands for.
 SUMMARY_COLUMNS_MAX = 256
 
+# Characters of a sketch in base 64. One of a hundred million values has 6,300; what is longer was
+# made with other parameters than ours, or is none.
+SKETCH_BYTES_MAX = 16 * 1024
+
+# Sketches that one answer merges, 5 us each: a thousand batches of a hundred columns in half a
+# second. Of the batches beyond, the exact figures count all the same.
+SKETCHES_MERGED_MAX = 100_000
+
 # A form of the pages: a key, and an address to come back to, which a request line bounds.
 SIGN_IN_BYTES_MAX = 64 * 1024
 

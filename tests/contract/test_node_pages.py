@@ -13,6 +13,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from lodeline.capture.sampling import SamplingRule, split_rows
+from lodeline.model import PredictionId
 from lodeline.server.pages.addresses import page_url
 from lodeline.server.pages.comparison_facts import line_changes, patch_lines
 from lodeline.server.pages.entity_facts import commit_link
@@ -388,3 +390,32 @@ def test_whole_entries_are_shown_to_who_sees_all_of_them(
     assert seen(confined, "/proof/dataset:n:table.json").json["disclosed"] is False
     for path in ("/health", "/dead-letters", "/producers"):
         assert seen(confined, path).status == 403
+
+
+def test_a_deployment_shows_what_sampling_left_out(service: Service) -> None:
+    digest, block, start = "sha256:" + "8" * 64, 0x77, 1_700_000_000_000_000
+    stated = facet(configuration={}, digest=digest)
+    output = {**dataset("quick-api"), "facets": {"lodeline_deployment": stated}}
+    service.post(
+        run_event(str(uuid.UUID(int=77)), "deploy", 9, outputs=[output]),
+        "/api/v1/lineage?wait=folded",
+    )
+    rows = [
+        {"id": str(PredictionId((start + i) * 4096 // 1000, block, i)), "output": {"<b>": i}}
+        for i in range(101)
+    ]
+    common = {"block": f"{block:010x}", "time": start, "writer": "w", "run": None}
+    deployment = {"namespace": output["namespace"], "name": "quick-api", "digest": digest}
+    _, summary = split_rows(rows, SamplingRule("*", 0.0))
+    records: list[dict[str, Any]] = [
+        {"type": "reservation", "deployment": deployment, **common},
+        {"type": "predictions", "rows": [], "summary": summary, **common},
+    ]
+    assert service.post(records, "/api/v2/predictions").status == 204
+    node = f"deployment:{output['namespace']}:quick-api"
+    sampled = facts_of(service, "node", node)["sampled"]
+    assert sampled["columns"]["output.<b>"]["distribution"]["quantiles"]["0.5"] == 50
+    page = page_of(service, "node", node)
+    assert "101 predictions in 1 summary" in page
+    assert "output.&lt;b&gt;" in page
+    assert "±0.0 %" in page

@@ -121,16 +121,17 @@ def test_a_prediction_that_was_left_out_is_sampled_and_one_that_was_lost_is_not(
         status = "record" if row["id"] in kept else "pending" if row is lost else "sampled"
         assert find_prediction(segment, row["id"]).status == status
     assert count_predictions(segment) == len(kept)
-    assert sum(count_summarised(segment).values()) == 49 - len(kept)
+    left_out = [(49 - len(kept), 1)]
+    assert list(count_summarised(segment).values()) == left_out
     rebuild_predictions(segment)
-    assert sum(count_summarised(segment).values()) == 49 - len(kept)
-    left_out = next(row["id"] for row in rows if row is not lost and row["id"] not in kept)
+    assert list(count_summarised(segment).values()) == left_out
+    one = next(row["id"] for row in rows if row is not lost and row["id"] not in kept)
     store = f"sqlite:///{tmp_path}/lodeline.db"
-    assert main(["show", f"prediction:{left_out}", "--store", store, "--json"]) == 3
+    assert main(["show", f"prediction:{one}", "--store", store, "--json"]) == 3
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["code"] == "could_not_tell.prediction"
     assert "sampled; it was made" in error["message"]
-    assert main(["trace", f"prediction:{left_out}", "--store", store]) == 3
+    assert main(["trace", f"prediction:{one}", "--store", store]) == 3
 
 
 def test_answers_say_how_many_predictions_are_summaries(segment: Segment) -> None:
@@ -150,12 +151,14 @@ def test_answers_say_how_many_predictions_are_summaries(segment: Segment) -> Non
     fold_pending(segment)
     found = summarise_deployment(segment)
     assert (found["count"], found["columns"]["features.age"]["numbers"]) == (29, 29)
+    assert (found["windows"], found["kept"], found["heads"]) == (1, 1, [0.0])
+    assert found["firstTime"] < found["lastTime"]
     down: dict[str, dict[str, Any]] = {"trace": {"down": True}, "impact": {}}
     for verb, direction in down.items():
         answer = ask(segment, verb, {"id": DEPLOYED, **direction})
         gaps = {gap["reason"]: gap for gap in answer["gaps"]}
         assert gaps["sampled"]["at"] == DEPLOYED
-        assert gaps["sampled"]["detail"].startswith("29 predictions are kept as summaries")
+        assert gaps["sampled"]["detail"].startswith("29 predictions are kept as summaries (1)")
         assert not answer["complete"]
     assert ask(segment, "show", {"id": DEPLOYED})["sampled"] == found
 
@@ -163,7 +166,11 @@ def test_answers_say_how_many_predictions_are_summaries(segment: Segment) -> Non
 def test_a_malformed_summary_is_refused_whole(segment: Segment) -> None:
     record = _record(_rows(5), SamplingRule("*", 0.0))
     accept_predictions(segment, [reservation()])
-    for change in ({"count": 4}, {"counters": [[3, 1]]}, {"counters": []}, {"columns": 3}):
+    for change in (
+        *({"count": 4}, {"counters": [[3, 1]]}, {"counters": []}, {"columns": 3}),
+        *({"columns": {"age": bad}} for bad in (3, {"count": -1}, {"numbers": 1})),
+        {"columns": {"age": {"numbers": 1, "min": 0, "max": float("inf"), "sum": 0}}},
+    ):
         broken = {**record, "summary": {**record["summary"], **change}}
         (outcome,) = accept_predictions(segment, [broken])
         assert outcome is not None

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 from lodeline.errors import CouldNotTellError, UnknownBlobError
+from lodeline.ingest.sketches import MergedSketches
 from lodeline.limits import PREDICTION_BLOB_ROWS_MAX
 from lodeline.model import NodeId, PredictionId, find_prediction_id, format_time
 from lodeline.store import Segment, StoredEntry
@@ -167,7 +169,19 @@ def _checked_summary(record: dict[str, Any]) -> dict[str, Any] | None:
     if count != summary["count"] or not isinstance(summary["columns"], dict):
         raise ValueError(f"summary: {summary['count']} predictions, its counters are {count}")
     _ = int(summary["firstTime"]), int(summary["lastTime"])
+    for name, figures in summary["columns"].items():
+        _check_figures(name, figures)
     return dict(summary)
+
+
+def _check_figures(name: str, figures: Any) -> None:
+    """Check the figures of a column, which answers add up."""
+    counts = [figures.get(one, 0) for one in ("count", "nulls", "numbers")]
+    if any(type(one) is not int or one < 0 for one in counts):
+        raise ValueError(f"summary: {name} has counts that are none")
+    exact = [figures[one] for one in ("min", "max", "sum")] if figures.get("numbers") else []
+    if any(isinstance(one, bool) or not math.isfinite(one) for one in exact):
+        raise ValueError(f"summary: {name} has figures that are no numbers")
 
 
 def _append_summary(
@@ -526,7 +540,7 @@ def _summaries_of(
 def summarise_deployment(
     segment: Segment, deployment: NodeId | None = None, *, size: int | None = None
 ) -> dict[str, Any]:
-    """Put the summaries of a deployment's predictions together: exact figures, no sketches.
+    """Put the summaries of a deployment's predictions together: exact figures, merged sketches.
 
     Args:
         segment: where.
@@ -534,16 +548,38 @@ def summarise_deployment(
         size: only the first so many entries of the log count.
 
     Returns:
-        `count`, and `columns` with `count`, `nulls`, `numbers`, `min`, `max`, `sum`, `mean`.
+        `count` of what was left out, `kept` one by one beside it and not in the figures, `windows`
+        (summaries), `firstTime` and `lastTime` of them, `heads` (shares that rules kept), and
+        `columns` with `count`, `nulls`, `numbers`, `min`, `max`, `sum`, `mean`, and `distribution`
+        where sketches were made.
     """
-    count = 0
+    merged = MergedSketches()
     columns: dict[str, dict[str, Any]] = {}
+    count = windows = 0
+    heads: set[float] = set()
+    times: list[int] = []
     for block in iter_blocks(segment, deployment, size=size):
         for summary in _summaries_of(segment, block, size):
             count += summary["count"]
+            windows += 1
+            times += [int(summary["firstTime"]), int(summary["lastTime"])]
+            heads |= {one for one in (summary.get("head"),) if isinstance(one, int | float)}
             for name, figures in summary["columns"].items():
                 _add_figures(columns.setdefault(name, {}), figures)
-    return {"count": count, "columns": columns}
+                merged.add(name, figures)
+    for name, total in columns.items():
+        distribution = merged.distribution(name)
+        if distribution is not None:
+            total["distribution"] = distribution
+    found: dict[str, Any] = {"count": count, "windows": windows, "columns": columns}
+    if windows:
+        found |= {
+            "kept": count_predictions(segment, deployment, size=size),
+            "heads": sorted(heads),
+            "firstTime": format_time(min(times)),
+            "lastTime": format_time(max(times)),
+        }
+    return found
 
 
 def _add_figures(total: dict[str, Any], figures: dict[str, Any]) -> None:
@@ -556,20 +592,23 @@ def _add_figures(total: dict[str, Any], figures: dict[str, Any]) -> None:
         total["mean"] = total["sum"] / total["numbers"]
 
 
-def count_summarised(segment: Segment, *, size: int | None = None) -> dict[NodeId, int]:
-    """Count the predictions that only summaries stand for, by deployment with its version."""
+def count_summarised(segment: Segment, *, size: int | None = None) -> dict[NodeId, tuple[int, int]]:
+    """Count the predictions that only summaries stand for, and the summaries, by deployment.
+
+    Each version of a deployment is counted apart.
+    """
     with segment.reading() as connection:
         if not has_summaries(connection):
             return {}
         rows = connection.execute(
-            "SELECT k.deployment_namespace, k.deployment_name, k.deployment_version, sum(s.count)"
-            " FROM prediction_summary s JOIN prediction_block k USING (block, reserved_us)"
+            "SELECT k.deployment_namespace, k.deployment_name, k.deployment_version, sum(s.count),"
+            " count(*) FROM prediction_summary s JOIN prediction_block k USING (block, reserved_us)"
             " WHERE s.position < ? GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
             (_bound(size),),
         ).fetchall()
     return {
-        NodeId("deployment", namespace, name, "", version or ""): int(count)
-        for namespace, name, version, count in rows
+        NodeId("deployment", namespace, name, "", version or ""): (int(count), int(windows))
+        for namespace, name, version, count, windows in rows
     }
 
 

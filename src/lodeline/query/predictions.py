@@ -107,7 +107,7 @@ def count_predictions(inquiry: Inquiry, deployment: NodeId) -> int:
 def sampling_gaps(segment: Segment, *, size: int) -> dict[NodeId, Gap]:
     """Say of which deployments, with their versions, how many predictions are summaries."""
     counts = count_summarised(segment, size=size)
-    return {deployment: _sampled(deployment, count) for deployment, count in counts.items()}
+    return {deployment: _sampled(deployment, *counted) for deployment, counted in counts.items()}
 
 
 def expiry_gaps(segment: Segment, *, size: int) -> dict[NodeId, Gap]:
@@ -122,17 +122,20 @@ def expiry_gaps(segment: Segment, *, size: int) -> dict[NodeId, Gap]:
 
 def sampling_gap(segment: Segment, deployment: NodeId, *, size: int) -> Gap | None:
     """Say how many predictions of a deployment only summaries stand for; `None` for none."""
-    counts = count_summarised(segment, size=size)
-    count = sum(
-        number
-        for node, number in counts.items()
+    counted = [
+        both
+        for node, both in count_summarised(segment, size=size).items()
         if deployment in {node, node.at("")}  # Without a version: of all.
+    ]
+    count, windows = (sum(one) for one in zip(*counted, strict=True)) if counted else (0, 0)
+    return _sampled(deployment, count, windows) if count else None
+
+
+def _sampled(deployment: NodeId, count: int, windows: int) -> Gap:
+    detail = (
+        f"{count} predictions are kept as summaries ({windows}), by a rule of sampling; "
+        "not one by one"
     )
-    return _sampled(deployment, count) if count else None
-
-
-def _sampled(deployment: NodeId, count: int) -> Gap:
-    detail = f"{count} predictions are kept as summaries, by a rule of sampling; not one by one"
     return Gap(str(deployment), "sampled", detail)
 
 
