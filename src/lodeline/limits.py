@@ -832,6 +832,14 @@ SUMMARY_COLUMNS_MAX = 256
 # made with other parameters than ours, or is none.
 SKETCH_BYTES_MAX = 16 * 1024
 
+# Bytes of dbt's manifest that are read: a project of some ten thousand models. Reading takes as
+# long as dbt takes to write it, and some times its size in memory.
+DBT_ARTIFACT_BYTES_MAX = 256 * 1024 * 1024
+
+# Characters of one dbt model whose columns are followed; generated ones that are longer would take
+# their parser seconds, after the program's end.
+DBT_QUERY_CHARACTERS_MAX = 200_000
+
 # Sketches that one answer merges, 5 us each: a thousand batches of a hundred columns in half a
 # second. Of the batches beyond, the exact figures count all the same.
 SKETCHES_MERGED_MAX = 100_000

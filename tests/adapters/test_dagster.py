@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from frameworks import interpreter_of
-from observing import Observed, environment, python, run_plain
+from observing import Observed, environment, python, run_observed, run_plain
 
 PROGRAM = """
 import csv, json, os, sys
@@ -46,9 +46,10 @@ def has_rows(orders):
     return dg.AssetCheckResult(passed=len(orders) > 5, metadata={"column": "amount"})
 
 shop = dg.define_asset_job("shop", dg.AssetSelection.all())
-executor = dg.multiprocess_executor if "many" in sys.argv else dg.in_process_executor
+pair = dg.define_asset_job("pair", ["orders", "shop/totals"], executor_def=dg.multiprocess_executor)
 defs = dg.Definitions(
-    [orders, totals, report, broken], asset_checks=[has_rows], jobs=[shop], executor=executor
+    [orders, totals, report, broken], asset_checks=[has_rows], jobs=[shop, pair],
+    executor=dg.in_process_executor,
 )
 
 if __name__ == "__main__":
@@ -92,9 +93,9 @@ def seen(place: Path, settings: dict[str, str]) -> Observed:
     return done
 
 
-def step(done: Observed, name: str) -> dict[str, Any]:
+def step(done: Observed, name: str, *, job: str = "shop") -> dict[str, Any]:
     """The last event of a step's run, with the facets that earlier ones told."""
-    told = [event for event in done.events if event["job"]["name"] == f"shop.{name}"]
+    told = [event for event in done.events if event["job"]["name"] == f"{job}.{name}"]
     facets = {key: facet for event in told for key, facet in event["run"]["facets"].items()}
     return {**told[-1], "run": {**told[-1]["run"], "facets": facets}}
 
@@ -171,6 +172,32 @@ def test_dagsters_own_events_tell_of_the_same_assets(place: Path, seen: Observed
     jobs = lodeline("trace", "dataset:dagster:orders", "--json", store=store)
     writers = {e["job"] for e in jobs["edges"] if e["target"] == "dataset:dagster:orders"}
     assert "job:default:shop.orders" in writers
+
+
+def test_steps_in_processes_of_their_own_lie_beneath_the_run_with_the_oldest_dagster(
+    tmp_path: Path,
+) -> None:
+    """Each step is a child that Dagster starts, and reads what another child wrote."""
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}")
+    (tmp_path / "orders.csv").write_text("id,amount\n1,10\n2,20\n")
+    (tmp_path / "script.py").write_text(PROGRAM)
+    oldest = interpreter_of("dagster-oldest")
+    words = [oldest, "-m", "dagster", "job", "execute", "-f", "script.py", "-j", "pair"]
+    done = run_observed(tmp_path, *words, interpreter=oldest, DAGSTER_HOME=str(tmp_path))
+    assert done.status == 0, done.stderr
+    root = done.events[0]["run"]["runId"]
+    for name in ("orders", "shop__totals", "orders_has_rows"):
+        told = step(done, name, job="pair")
+        assert told["run"]["facets"]["parent"]["run"]["runId"] == root
+        assert told["run"]["facets"]["lodeline_environment"]["packages"]["dagster"] == "1.11.0"
+        assert told["eventType"] == "COMPLETE"
+    assert sources(asset(done, "orders")) == {"orders.csv"}
+    assert "orders" in sources(asset(done, "shop/totals"))
+    [orders] = [
+        d for d in step(done, "shop__totals", job="pair")["inputs"] if d["name"] == "orders"
+    ]
+    version = asset(done, "orders")["facets"]["version"]["datasetVersion"]
+    assert orders["facets"]["version"]["datasetVersion"] == version
 
 
 def lodeline(*words: str, store: str) -> Any:

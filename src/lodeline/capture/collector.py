@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from lodeline.capture.datasets import FILE
 from lodeline.capture.drafts import RunDraft, stamp
 from lodeline.capture.environment import describe_environment
 from lodeline.capture.folders import folder_files_of
@@ -42,6 +43,9 @@ _SUMMARY_FACETS: Final = frozenset(
     {"lodeline_digest", "lodeline_model", "lodeline_deployment", "lodeline_features"}
     | {"lifecycleStateChange"}
 )
+
+# What dbt writes at its end into its target folder.
+DBT_RESULTS: Final = "run_results.json"
 
 _JOB_TYPE: Final = {"processingType": "BATCH", "integration": "LODELINE", "jobType": "SCRIPT"}
 
@@ -106,6 +110,7 @@ class Collector:
         self._environment = environment
         self._variables = current().variables
         self._journals: dict[str, Followed] = {}
+        self._invocations: set[str] = set()
 
     @property
     def started(self) -> bool:
@@ -206,9 +211,7 @@ class Collector:
         event = draft.event(
             event_type, time_us, run_facets=news, job_facets=told.job_facets, whole=whole
         )
-        record = json.dumps({"type": "event", "event": event}, ensure_ascii=False)
-        if not self._append(record.encode("utf-8", "backslashreplace")):
-            self.lost += 1
+        self._tell_event(event)
 
     def _is_sampled_out(self, draft: RunDraft) -> bool:
         try:
@@ -231,9 +234,7 @@ class Collector:
         for dataset in (*event["inputs"], *event["outputs"]):
             facets = dataset.get("facets") or {}
             dataset["facets"] = {n: f for n, f in facets.items() if n in _SUMMARY_FACETS}
-        record = json.dumps({"type": "event", "event": event}, ensure_ascii=False)
-        if not self._append(record.encode("utf-8", "backslashreplace")):
-            self.lost += 1
+        self._tell_event(event)
 
     def tell_end(
         self, told: Told, *, exit_code: int | None = None, signal: int | None = None
@@ -261,6 +262,7 @@ class Collector:
                 "programmingLanguage": "PYTHON",
             }
         time_us = draft.ended_us or now_us()
+        models = [] if told.sampled_out else self._read_dbt(draft)
         if told.sampled_out and self._stays_out(draft, event_type, time_us):
             self._tell_summary(told, time_us)
             told.finished = True
@@ -274,6 +276,29 @@ class Collector:
             self.tell(told, "RUNNING", time_us - 1)
         self.tell(told, event_type, time_us, whole=True)
         told.finished = True
+        for event in models:
+            self._tell_event(event)
+
+    def _tell_event(self, event: dict[str, Any]) -> None:
+        record = json.dumps({"type": "event", "event": event}, ensure_ascii=False)
+        if not self._append(record.encode("utf-8", "backslashreplace")):
+            self.lost += 1
+
+    def _read_dbt(self, draft: RunDraft) -> list[dict[str, Any]]:
+        """Events of what dbt says that it made in this run; none where its own integration tells.
+
+        Also none where no dbt ran, which is known without reading anything.
+        """
+        places = [
+            Path(one.name).parent
+            for one in draft.outputs
+            if one.namespace == FILE and one.name.endswith(f"/{DBT_RESULTS}")
+        ]
+        if not places or any(_is_dbt_ol(told.capture.get("argv")) for told in self.runs.values()):
+            return []
+        from lodeline.capture.dbt_telling import tell_dbt
+
+        return [event for place in places for event in tell_dbt(draft, place, self._invocations)]
 
     def _stays_out(self, draft: RunDraft, event_type: str, time_us: int) -> bool:
         rule = find_rule("runs", f"{draft.header.get('namespace')}:{draft.header.get('job')}")
@@ -286,9 +311,7 @@ class Collector:
         draft = told.draft
         event = draft.event("START", draft.started_us, run_facets={}, job_facets=told.job_facets)
         event |= {"inputs": [], "outputs": []}
-        record = json.dumps({"type": "event", "event": event}, ensure_ascii=False)
-        if not self._append(record.encode("utf-8", "backslashreplace")):
-            self.lost += 1
+        self._tell_event(event)
         draft.changed = True
 
     def finish(self) -> None:
@@ -309,6 +332,12 @@ class Collector:
         for journal in self._journals.values():
             if not journal.is_live():
                 journal.path.unlink(missing_ok=True)
+
+
+def _is_dbt_ol(argv: object) -> bool:
+    """Whether a command line is that of dbt's OpenLineage integration."""
+    words = argv[:3] if isinstance(argv, list) else []
+    return any(isinstance(word, str) and Path(word).name == "dbt-ol" for word in words)
 
 
 def collect_orphans(spool: Path, append: Append) -> None:

@@ -4,17 +4,22 @@ Files hold one event a line, an array, or captured requests (`{"path", "headers"
 or gzipped. A folder gives its .json, .jsonl and .ndjson files, gzipped ones too. What is refused is
 kept: `lodeline dead-letter list`. Exit status 1 if anything was refused. With `--server` the events
 are sent there, and what is refused is kept there.
+
+`--dbt` names a target folder of dbt: its manifest.json and run_results.json become events of the
+models and tests that were run. They do not say which database it was: `--dataset-namespace` does.
 """
 
 from __future__ import annotations
 
 import gzip
 import io
+import json
 import sys
 import zlib
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from lodeline.cli.answers import open_segment, print_json
@@ -24,6 +29,7 @@ from lodeline.cli.served import Sent, find_server, send_events
 from lodeline.errors import UsageError
 from lodeline.ingest import ImportResult, Submission, accept, fold_pending
 from lodeline.questions import ServerQuestions
+from lodeline.settings import find_setting
 from lodeline.wire.reading import iter_raw_events
 
 _SUFFIXES = {".json", ".jsonl", ".ndjson"}
@@ -35,16 +41,26 @@ _PRINTED_MAX = 10
 def configure(parser: ArgumentParser) -> None:
     """Add the files."""
     parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="file, folder, or - for standard input"
+        "files", nargs="*", metavar="FILE", help="file, folder, or - for standard input"
     )
+    parser.add_argument("--dbt", metavar="DIR", help="target folder of dbt")
+    parser.add_argument(
+        "--dataset-namespace",
+        metavar="NS",
+        help="with --dbt: of its database, as in postgres://db.example.org:5432",
+    )
+    parser.add_argument("--namespace", metavar="NS", help="with --dbt: of its jobs")
 
 
 def execute(arguments: Namespace) -> int:
     """Import everything; answer with the counts."""
     files = [file for name in arguments.files for file in _files_of(name)]
+    told = _dbt_events(arguments)
+    if not files and not told:
+        raise UsageError("import: name files, or a target folder of dbt with --dbt")
     server = find_server(arguments)
     if server is not None:
-        return _send(arguments, server, files)
+        return _send(arguments, server, files, told)
     segment = open_segment(arguments, create=True)
     total = sum(file.stat().st_size for file in files if file is not None)
     with counting("import", quiet=arguments.json) as progress:
@@ -53,7 +69,8 @@ def execute(arguments: Namespace) -> int:
         def show(result: ImportResult) -> None:
             progress(done.byte_count, total, f"{result.seen} events")
 
-        result = accept(segment, _iter_submissions(files, done), progress=show, fold=False)
+        found = chain(told, _iter_submissions(files, done))
+        result = accept(segment, found, progress=show, fold=False)
     size = segment.size()
     with counting("fold", quiet=arguments.json) as progress:
         fold_pending(segment, progress=lambda folded: progress(folded, size, f"{folded} entries"))
@@ -65,14 +82,33 @@ def execute(arguments: Namespace) -> int:
     return 1 if result.refused else 0
 
 
-def _send(arguments: Namespace, server: ServerQuestions, files: list[Path | None]) -> int:
+def _dbt_events(arguments: Namespace) -> list[Submission]:
+    """Give the events of dbt's artifacts that are asked for."""
+    if arguments.dbt is None:
+        return []
+    if not arguments.dataset_namespace:
+        raise UsageError("import --dbt: say with --dataset-namespace which database it was")
+    from lodeline.capture.dbt_results import DbtTelling, events_of, read_results
+
+    jobs = find_setting("namespace", argument=arguments.namespace) or "default"
+    found = read_results(Path(arguments.dbt))
+    events = events_of(found, DbtTelling(jobs, arguments.dataset_namespace))
+    return [
+        Submission(json.dumps(event).encode(), f"{arguments.dbt}:{at}")
+        for at, event in enumerate(events, 1)
+    ]
+
+
+def _send(
+    arguments: Namespace, server: ServerQuestions, files: list[Path | None], told: list[Submission]
+) -> int:
     """Send everything to a server; answer with the counts."""
     done = _Reading()
     total = sum(file.stat().st_size for file in files if file is not None)
     with counting("import", quiet=arguments.json) as progress:
         sent = send_events(
             server,
-            ((one.raw, one.source) for one in _iter_submissions(files, done)),
+            ((one.raw, one.source) for one in chain(told, _iter_submissions(files, done))),
             lambda sent: progress(done.byte_count, total, f"{sent.seen} events"),
         )
     if arguments.json:

@@ -53,7 +53,9 @@ class DagsterIntegration:
 
         patches = Patches("dagster")
         observer = _Observer(recorder, patches)
-        ADAPTERS.when_imported("dagster._core.instance.instance", observer.patch)
+        # Dagster 1.11 defines it in the package itself.
+        for place in ("dagster._core.instance.instance", "dagster._core.instance"):
+            ADAPTERS.when_imported(place, observer.patch)
         for module, kind in _BOOKS.items():
             ADAPTERS.when_imported(
                 f"dagster._core.storage.{module}", partial(observer.patch_books, kind)
@@ -66,6 +68,7 @@ class _Observer:
     def __init__(self, recorder: Recorder, patches: Patches) -> None:
         self._recorder = recorder
         self._patches = patches
+        self._patched = False
         # Steps that run here: their context, and how to leave it.
         self._steps: dict[tuple[str, str], tuple[RunContext, Callable[[], None]]] = {}
         self._acts: dict[str, Callable[[Any, Any], None]] = {
@@ -77,8 +80,11 @@ class _Observer:
         }
 
     def patch(self, module: Any) -> None:
-        # Before Dagster's 1.10 it was defined elsewhere; there nothing is observed.
-        for kind in module.DagsterInstance.__mro__:
+        instance = getattr(module, "DagsterInstance", None)
+        if instance is None or self._patched:
+            return
+        self._patched = True
+        for kind in instance.__mro__:
             if "handle_new_event" in vars(kind):
                 self._patches.after(kind, "handle_new_event", self._handled)
 

@@ -1,0 +1,1 @@
+select cast(state as integer) as number from {{ ref("orders_cleaned") }}

@@ -1,0 +1,3 @@
+{{ config(materialized="ephemeral") }}
+select * from {{ ref("orders_cleaned") }} where state = 'secret-word'
+   or state = 'paid'
