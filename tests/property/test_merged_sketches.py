@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import random
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,13 @@ WINDOWS = st.lists(
 
 def _draw(shape: str, count: int, place: float, seed: int) -> list[float]:
     drawn = random.Random(f"{shape}{count}{place}{seed}")
-    one = {
+    shapes: dict[str, Callable[[], float]] = {
         "normal": lambda: place + drawn.gauss(0, 1 + abs(place)),
         "ties": lambda: float(drawn.randrange(5)),
         "heavy": lambda: drawn.paretovariate(1.1),
         "constant": lambda: place,
-    }[shape]
-    return [one() for _ in range(count)]
+    }
+    return [shapes[shape]() for _ in range(count)]
 
 
 def _merged(windows: list[list[float]]) -> dict[str, Any]:

@@ -347,7 +347,7 @@ class _Writing:
         if test is not None:
             facets["test"] = {"tests": [test]}
         started, ended = self._times(results)
-        event = {
+        event: dict[str, Any] = {
             "eventType": "START",
             "eventTime": started,
             "producer": PRODUCER,
@@ -361,7 +361,7 @@ class _Writing:
             "outputs": [],
         }
         yield event
-        run = {**event["run"]}  # type: ignore[dict-item]
+        run: dict[str, Any] = {**event["run"]}
         if status not in _DONE:
             said = {"message": self._message(results), "programmingLanguage": "SQL"}
             run["facets"] = run["facets"] | {"errorMessage": stamp("run", "errorMessage", said)}

@@ -7,7 +7,7 @@ from typing import Any
 
 from lodeline.capture.datasets import Dataset
 from lodeline.capture.dbt_results import DbtTelling, events_of, find_namespace, read_results
-from lodeline.capture.drafts import RunDraft
+from lodeline.capture.drafts import Input, Output, RunDraft
 
 _AT = "dbt"
 
@@ -25,7 +25,7 @@ def tell_dbt(draft: RunDraft, folder: Path, known: set[str]) -> list[dict[str, A
         if found.invocation in known:
             return []
         known.add(found.invocation)
-        seen = {**draft.inputs, **draft.outputs}
+        seen: dict[Dataset, Input | Output] = {**draft.inputs, **draft.outputs}
         namespace = find_namespace(found, seen)
         columns: dict[Dataset, tuple[tuple[str, str], ...]] = {}
         for dataset, entry in seen.items():
