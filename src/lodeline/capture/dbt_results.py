@@ -361,12 +361,12 @@ class _Writing:
             "outputs": [],
         }
         yield event
-        run: dict[str, Any] = {**event["run"]}
+        over: dict[str, Any] = {**event["run"], "facets": dict(event["run"]["facets"])}
         if status not in _DONE:
             said = {"message": self._message(results), "programmingLanguage": "SQL"}
-            run["facets"] = run["facets"] | {"errorMessage": stamp("run", "errorMessage", said)}
+            over["facets"] |= {"errorMessage": stamp("run", "errorMessage", said)}
         end = "COMPLETE" if status in _DONE else "FAIL"
-        yield {**event, "eventType": end, "eventTime": ended, "run": run, "outputs": list(outputs)}
+        yield {**event, "eventType": end, "eventTime": ended, "run": over, "outputs": list(outputs)}
 
     def _message(self, results: list[Mapping[str, Any]]) -> str:
         """What dbt said first: what failed, and where. The lines below it may hold values."""
