@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from lodeline.rows.steps import StepIndex, fold_steps
 from lodeline.store import open_segment
 from observing import Observed, run_observed, run_plain
 
+# The end of the words of a step into a model.
+WORDS = re.compile(r"(fit(, sample_weight .*|, fold .*)?|validated, fold .*|early stopping by .*)$")
 TABLE = "a,b,y\n" + "".join(f"{i},{i % 7},{int(i % 3 == 0)}\n" for i in range(60))
 
 # Column `a` is the number of the row in the file, so a program can say itself what it used.
@@ -77,6 +80,109 @@ table["p"] = model.predict(X)
 table.to_csv("predicted.csv", index=False)
 json.dump(used, open("used.json", "w"))
 print(found["test_score"], model.coef_)
+"""
+
+# What each model learned from and stopped by is worked out by the program, not from the record.
+STOPPING = """
+import json
+import warnings
+import joblib
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+import xgboost as xgb
+from sklearn.ensemble import (
+    BaggingClassifier, GradientBoostingClassifier, HistGradientBoostingClassifier,
+)
+from sklearn.linear_model import SGDClassifier
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+warnings.simplefilter("ignore")
+table = pd.read_csv("in.csv")
+learn, check, other = table[table["a"] % 4 != 0], table[table["a"] % 8 == 0], table.tail(7)
+features = ["a", "b"]
+used = {}
+heavy = np.where(learn["a"] % 2 == 0, 0.1, 2.0)
+numbers = [int(v) for v in learn["a"]]
+halves = {"fit, sample_weight 0.1": [n for n in numbers if n % 2 == 0],
+          "fit, sample_weight 2": [n for n in numbers if n % 2]}
+
+rows = xgb.DMatrix(learn[features], learn["y"], weight=heavy)
+stop = xgb.DMatrix(check[features], check["y"])
+tail = xgb.DMatrix(other[features], other["y"])
+settings = {"max_depth": 2, "eta": 0.9, "seed": 1}
+quiet = {"num_boost_round": 8, "verbose_eval": False}
+xgb.train(settings, rows, evals=[(tail, "tail")], **quiet).save_model("weighed.ubj")
+used["weighed"] = halves
+model = xgb.train(settings, rows, evals=[(rows, "own"), (tail, "tail"), (stop, "stop")],
+                  early_stopping_rounds=2, **quiet)
+model.save_model("stopped.ubj")
+used["stopped"] = {**halves, "early stopping by eval_set 3": [int(v) for v in check["a"]]}
+named = xgb.callback.EarlyStopping(2, data_name="tail")
+part = xgb.DMatrix(learn[features], learn["y"]).slice([4, 1, 2])
+xgb.train(settings, part, evals=[(tail, "tail"), (stop, "stop")], callbacks=[named],
+          xgb_model=model, **quiet).save_model("again.ubj")
+used["again"] = {**used["stopped"], "fit": [numbers[1], numbers[2], numbers[4]],
+                 "early stopping by eval_set 1": [int(v) for v in other["a"]]}
+estimator = xgb.XGBClassifier(n_estimators=8, early_stopping_rounds=2)
+sets = [(check[features], check["y"]), (other[features], other["y"])]
+estimator.fit(learn[features], learn["y"], eval_set=sets, verbose=False)
+estimator.get_booster().save_model("wrapped.ubj")
+used["wrapped"] = {"fit": numbers, "early stopping by eval_set 2": [int(v) for v in other["a"]]}
+scaled = StandardScaler().fit_transform(learn[features])
+rows = xgb.DMatrix(scaled, learn["y"])
+scaled[0, 0] = -1
+xgb.train(settings, rows, **quiet).save_model("copied.ubj")
+used["copied"] = {"fit": numbers}
+
+settings = {"objective": "binary", "num_leaves": 3, "verbose": -1, "num_threads": 1,
+            "min_data_in_leaf": 2, "learning_rate": 0.9}
+rows = lgb.Dataset(learn[features], learn["y"], weight=heavy)
+stop = lgb.Dataset(check[features], check["y"], reference=rows)
+tail = rows.create_valid(other[features], other["y"])
+lgb.train(settings, rows, 8, valid_sets=[tail]).save_model("light.txt")
+used["light"] = halves
+end = lgb.early_stopping(2, verbose=False)
+model = lgb.train(settings, rows, 8, valid_sets=[rows, stop, tail], callbacks=[end])
+model.save_model("lights.txt")
+used["lights"] = {**halves, "early stopping by eval_set 2": [int(v) for v in check["a"]],
+                  "early stopping by eval_set 3": [int(v) for v in other["a"]]}
+part = lgb.Dataset(learn[features], learn["y"], free_raw_data=False).construct()
+part = part.subset(sorted([30, 1, 2, *range(5, 25)]))
+lgb.train(settings, part, 3).save_model("subset.txt")
+used["subset"] = {"fit": [numbers[n] for n in sorted([30, 1, 2, *range(5, 25)])]}
+scaled = StandardScaler().fit_transform(learn[features])
+rows = lgb.Dataset(scaled, learn["y"])
+scaled[0, 0] = -1
+lgb.train(settings, rows, 3).save_model("changed.txt")
+
+X, y = learn[features], learn["y"]
+places = np.arange(len(X))
+stopping = "early stopping by validation_fraction"
+seen, held = train_test_split(places, random_state=3, test_size=0.25, stratify=y)
+two = {"fit": sorted(numbers[n] for n in seen), stopping: sorted(numbers[n] for n in held)}
+options = {"validation_fraction": 0.25, "random_state": 3}
+model = GradientBoostingClassifier(n_iter_no_change=2, **options).fit(X, y)
+joblib.dump(model, "gradient.joblib")
+used["gradient"] = two
+network = MLPClassifier([2], early_stopping=True, max_iter=4, **options)
+joblib.dump(make_pipeline(StandardScaler(), network).fit(X, y), "network.joblib")
+several = BaggingClassifier(GradientBoostingClassifier(n_iter_no_change=2), n_estimators=2)
+joblib.dump(several.fit(X, y), "several.joblib")
+joblib.dump(HistGradientBoostingClassifier(max_iter=3).fit(X, y), "without.joblib")
+used["without"] = {"fit": numbers}
+for name, model in (
+    ("hist", HistGradientBoostingClassifier(early_stopping=True, max_iter=5, **options)),
+    ("search", GridSearchCV(HistGradientBoostingClassifier(early_stopping=True, **options),
+                            {"max_iter": [2, 3]}, cv=2)),
+    ("descent", SGDClassifier(early_stopping=True, max_iter=6, **options)),
+):
+    joblib.dump(model.fit(X, y), f"{name}.joblib")
+json.dump(used, open("used.json", "w"))
+print(model.coef_)
 """
 
 TORCH = """
@@ -200,6 +306,32 @@ def test_fits_are_sets_of_the_rows_that_splits_folds_and_samples_gave_them(
     assert not written.get("gaps")
 
 
+@pytest.mark.slow
+def test_rows_by_which_a_fit_stopped_stand_apart_from_those_it_learned_from(
+    tmp_path: Path, interpreter: str
+) -> None:
+    seen = observe(tmp_path, STOPPING, interpreter)
+    told = json.loads((tmp_path / "used.json").read_text())
+    for name, sets in told.items():
+        assert fits_of(tmp_path, seen, name) == sets, name
+    # Where the estimator draws by seeds of its own, each row is in one part, and both are told.
+    numbers = told["without"]["fit"]
+    for name in ("hist", "search", "descent"):
+        found = fits_of(tmp_path, seen, name)
+        held = found["early stopping by validation_fraction"]
+        assert sorted(found["fit"] + held) == numbers, name
+        assert len(held) == 12, name
+    # In a pipeline the scaler learned from all of them.
+    found = fits_of(tmp_path, seen, "network")
+    assert found["fit"] == numbers
+    assert len(found["early stopping by validation_fraction"]) == 12
+    (step,) = steps_of(seen, "several")
+    assert "which rows only decided when" in step["gaps"][0]["detail"]
+    # What was given was written to before the library took it.
+    assert not steps_of(seen, "changed")
+    assert "rows: fit" in {gap["at"] for gap in seen.gaps}
+
+
 def fits_of(folder: Path, seen: Observed, name: str) -> dict[str, list[int]]:
     """The rows of each set that a model was fitted by, as `rows MODEL --back` tells of each row."""
     model = seen.output(name)
@@ -210,7 +342,7 @@ def fits_of(folder: Path, seen: Observed, name: str) -> dict[str, list[int]]:
         answer = ask(segment, "rows", {"id": node, "back": True, "limit": 500})
         for row in answer["rows"]:
             for words in row["fits"]:
-                found.setdefault(words.partition("columns, ")[2], []).append(int(row["key"]))
+                found.setdefault(WORDS.search(words)[0], []).append(int(row["key"]))
         learned = sum(cohort for cohort in ask(segment, "cohort", {"id": node})["counts"].values())
     assert learned == len({row for words in found for row in found[words] if "fit" in words})
     return found

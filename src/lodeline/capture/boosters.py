@@ -71,6 +71,10 @@ def adopt(recorder: Recorder, booster: Any, estimator: Any, features: Iterable[s
     part.flow, part.parameters = whole.flow, whole.parameters
     part.features = whole.features or [str(name) for name in features]
     recorder.tag(booster, whole.flow)
+    if recorder.rows:
+        from lodeline.capture.booster_rows import copy_sets
+
+        copy_sets(booster, estimator)
 
 
 def record_saved(
@@ -111,3 +115,24 @@ def tag_prediction(recorder: Recorder, model: Any, tables: Iterable[Any], result
     flow = recorder.flow_of(*tables, data=True)
     fitted = find_fitted(model)
     recorder.tag(result, flow | (recorder.flow.unknown() if fitted is None else fitted.flow))
+
+
+def stopping_data(callbacks: Any, rounds: Any) -> tuple[list[str | None], str | None]:
+    """Give the names of what XGBoost stops a training by, and a callback of the program's own.
+
+    Args:
+        callbacks: given to the training.
+        rounds: `early_stopping_rounds`.
+
+    Returns:
+        Names, `None` for the last of the evaluated tables; and the class of a callback that may
+        stop by anything.
+    """
+    names: list[str | None] = [None] if rounds else []
+    own = None
+    for one in callbacks or ():
+        if not type(one).__module__.startswith("xgboost."):
+            own = type(one).__qualname__
+        elif type(one).__name__ == "EarlyStopping":
+            names.append(getattr(one, "data", None))
+    return names, own

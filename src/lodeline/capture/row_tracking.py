@@ -629,6 +629,8 @@ def note_fit(
     folds: Sequence[tuple[Any, str]] = (),
     others: Sequence[tuple[Any, str]] = (),
     again: bool = False,
+    held: tuple[Any, Any] | None = None,
+    unknown: str = "",
 ) -> None:
     """Remember which rows an estimator was fitted on; without a verified track forget it.
 
@@ -640,10 +642,12 @@ def note_fit(
             validated on: row numbers, and words for the step.
         others: tables that decided something, such as when to stop, with words likewise.
         again: it keeps what it learned from rows before.
+        held: of the table, row numbers learned from, and those held back to decide when to stop.
+        unknown: what is not known of such rows.
     """
     entry = _FITS.known.get(id(estimator)) if again else None
     sets, gaps = ([], ()) if entry is None or entry[0]() is not estimator else entry[1:]
-    track = _verified(table)
+    track = find_verified(table)
     if track is None:
         gap = TRACKING.find_loss(table) or ("fit", "the rows of its table are unknown")
         RECORDER.gap(f"rows: {gap[0]}", "capture", gap[1])
@@ -652,10 +656,12 @@ def note_fit(
             return
         note_rows(estimator, sets, _joined(gaps, [gap]))
         return
-    found = [(track, "fit")] if weights is None else _weighed(track, weights)
+    if unknown:
+        gaps = _joined(gaps, [("fit", unknown)])
+    found = _learned(track, weights, held)
     found += [(part_of(track, places), words) for places, words in folds]
     for other, words in others:
-        known = _verified(other)
+        known = find_verified(other)
         if known is None:
             gap = TRACKING.find_loss(other) or (words, "the rows of its table are unknown")
             gaps = _joined(gaps, [gap])
@@ -664,7 +670,29 @@ def note_fit(
     note_rows(estimator, [*sets, *found], gaps)
 
 
-def _verified(table: Any) -> Track | None:
+def _learned(track: Track, weights: Any, held: tuple[Any, Any] | None) -> Sets:
+    """The rows that a fit learned from by their weights, and those that it held back."""
+    if held is None:
+        return [(track, "fit")] if weights is None else weighed_sets(track, weights)
+    import numpy as np
+
+    learned, back = held
+    part = part_of(track, learned)
+    stopping = (part_of(track, back), "early stopping by validation_fraction")
+    if weights is None:
+        return [(part, "fit"), stopping]
+    given = np.asarray(weights, np.float64).ravel()
+    return [*weighed_sets(part, given[learned] if len(given) == track.rows else given), stopping]
+
+
+def find_sets(estimator: Any) -> tuple[Sets, Gaps] | None:
+    """Give the sets of rows that went into an estimator, and what is not known of them."""
+    entry = _FITS.known.get(id(estimator))
+    return None if entry is None or entry[0]() is not estimator else entry[1:]
+
+
+def find_verified(table: Any) -> Track | None:
+    """Give the track of a table whose values are those of its rows."""
     track = TRACKING.find(table)
     return track if track is not None and TRACKING.verify(table, track) else None
 
@@ -677,7 +705,7 @@ def note_rows(estimator: Any, sets: Sets, gaps: Gaps = ()) -> None:
 
 def note_folds(estimator: Any, table: Any, folds: Sequence[tuple[Any, str]]) -> None:
     """Remember what an estimator did with some parts of a table: row numbers, and words."""
-    track = _verified(table)
+    track = find_verified(table)
     if track is not None:
         note_rows(estimator, [(part_of(track, places), words) for places, words in folds])
 
@@ -692,7 +720,7 @@ def part_of(track: Track, places: Any) -> Track:
     return part
 
 
-def _weighed(track: Track, weights: Any) -> Sets:
+def weighed_sets(track: Track, weights: Any) -> Sets:
     """Divide the rows of a fit by their weight; many different ones by ranges of weights."""
     import numpy as np
 

@@ -43,6 +43,9 @@ class LightgbmIntegration:
         patches.outermost(basic.Dataset, "__init__", observer.after_table)
         for name in ("subset", "create_valid"):
             patches.outermost(basic.Dataset, name, observer.after_derived)
+        if recorder.rows:
+            patches.after(basic.Dataset, "construct", observer.after_copied)
+            patches.door(basic.Dataset, "add_features_from", observer.after_joined)
         patches.door(basic.Dataset, "save_binary", observer.after_binary)
         for owner in (lightgbm, engine):
             patches.outermost(owner, "train", observer.after_train)
@@ -73,6 +76,25 @@ class _Observer:
             named = [kwargs[key] for key in ("label", "weight", "init_score") if key in kwargs]
             flow = self._recorder.flow_of(data, *args[2:], *named, data=True)
         self._recorder.tag(args[0], flow)
+        if self._recorder.rows:
+            from lodeline.capture.booster_rows import note_table
+
+            weights = args[4] if len(args) > 4 else kwargs.get("weight")
+            note_table(args[0], data, weights, copied=False)
+
+    def after_copied(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A table was made of what it was given."""
+        del result, kwargs
+        from lodeline.capture.booster_rows import note_copied
+
+        note_copied(args[0])
+
+    def after_joined(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A table took the columns of another."""
+        del result, kwargs
+        from lodeline.capture.booster_rows import lose_table
+
+        lose_table(args[0], "add_features_from", "rows of two tables are not followed")
 
     def after_derived(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Rows of a table, or one like it, come from what they are made of."""
@@ -80,6 +102,15 @@ class _Observer:
         if not flow or not self._recorder.flow.is_data(args[1] if len(args) > 1 else None):
             flow |= self._recorder.flow_of(args[0])
         self._recorder.tag(result, flow)
+        if self._recorder.rows:
+            from lodeline.capture.booster_rows import note_part, note_table
+
+            if "used_indices" in kwargs or getattr(result, "used_indices", None) is not None:
+                note_part(result, args[0], result.used_indices)
+            else:
+                data = args[1] if len(args) > 1 else kwargs.get("data")
+                weights = args[3] if len(args) > 3 else kwargs.get("weight")
+                note_table(result, data, weights, copied=False)
 
     def after_binary(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Record that a table was written."""
@@ -108,6 +139,40 @@ class _Observer:
             title="lightgbm",
         )
         note_scores(self._recorder, "lightgbm", result.best_score or {})
+        if self._recorder.rows:
+            self._note_rows(result, table, checks, args, kwargs)
+
+    def _note_rows(
+        self,
+        booster: Any,
+        table: Any,
+        checks: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        from lodeline.capture.booster_rows import note_training
+
+        # One table may be given without a list.
+        tables = checks if isinstance(checks, (list, tuple)) else [] if checks is None else [checks]
+        stopped = getattr(booster, "best_iteration", 0) > 0
+        own = [one for one in kwargs.get("callbacks") or () if not _is_its_own(one)]
+        gaps = []
+        if own and tables:
+            name = getattr(own[0], "__qualname__", type(own[0]).__qualname__)
+            gaps = [("fit", f"what {name} decides by is its own")]
+        note_training(
+            booster,
+            table,
+            weights=table.get_weight(),
+            deciding=[
+                (one, f"early stopping by eval_set {number}")
+                for number, one in enumerate(tables, start=1)
+                # It never stops by the table that it learns from.
+                if stopped and one is not table
+            ],
+            before=kwargs.get("init_model", args[6] if len(args) > 6 else None),
+            gaps=gaps,
+        )
 
     def after_cross_validation(
         self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -162,3 +227,8 @@ class _Observer:
         """An estimator's booster is its own."""
         del kwargs
         adopt(self._recorder, result, args[0], result.feature_name())
+
+
+def _is_its_own(callback: Any) -> bool:
+    module = getattr(callback, "__module__", None) or type(callback).__module__
+    return str(module).startswith("lightgbm.")

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from lodeline.capture.datasets import file_dataset
 from lodeline.capture.flow import BOUND
+from lodeline.capture.held_rows import HeldRows
 from lodeline.capture.models import find_fitted, note_fitted, parameters_of
 from lodeline.capture.patches import After, Patches
 from lodeline.capture.recorder import Recorder
@@ -97,6 +98,7 @@ class _Observer:
         self._wrapped: set[tuple[type, str]] = set()
         self._folds = _Folds(recorder, patches)
         self._metrics = _Metrics(recorder)
+        self._held = HeldRows(patches)
 
     def wrap_class(self, kind: type) -> None:
         """Wrap the methods that a class, or a mixin that it inherits from, defines."""
@@ -125,6 +127,8 @@ class _Observer:
         """Wrap splits, scores, samplers and bundled data once their modules are imported."""
         from lodeline.capture.process import ADAPTERS
 
+        if self._recorder.rows:
+            self._held.watch()
         ADAPTERS.when_imported("sklearn.model_selection", self._patch_selection)
         ADAPTERS.when_imported("sklearn.model_selection._split", self._patch_splitters)
         ADAPTERS.when_imported("sklearn.metrics", self._patch_metrics)
@@ -239,6 +243,9 @@ class _Observer:
             (test, f"validated, fold {number} of {len(pairs)}")
             for number, (_, test) in enumerate(pairs, start=1)
         ]
+        held, unknown = None, ""
+        if kwargs.get("X_val") is None and hasattr(table, "shape"):
+            held, unknown = self._held.taken(estimator, int(table.shape[0]))
         again = method == "partial_fit" or bool(getattr(estimator, "warm_start", False))
         for one in (estimator, getattr(estimator, "best_estimator_", None)):
             if one is not None:
@@ -247,7 +254,9 @@ class _Observer:
                     table,
                     weights=weights,
                     folds=folds,
-                    others=_stopping_sets(estimator, kwargs),
+                    others=_stopping_sets(estimator, table, kwargs),
+                    held=held,
+                    unknown=unknown,
                     again=again and one is estimator,
                 )
 
@@ -536,16 +545,30 @@ def _weights_of(estimator: Any, method: str, args: tuple[Any, ...], kwargs: dict
     return None
 
 
-def _stopping_sets(estimator: Any, kwargs: dict[str, Any]) -> list[tuple[Any, str]]:
+def _stopping_sets(estimator: Any, table: Any, kwargs: dict[str, Any]) -> list[tuple[Any, str]]:
     """Give the tables by which a booster's fit decided when to stop."""
+    tables = [pair[0] for pair in kwargs.get("eval_set") or ()]
+    if kwargs.get("X_val") is not None:
+        return [(kwargs["X_val"], "early stopping by eval_set 1")]
+    if not tables:
+        return []
     rounds = kwargs.get("early_stopping_rounds") or getattr(estimator, "early_stopping_rounds", 0)
     best = getattr(estimator, "best_iteration_", 0)
-    if not rounds and not (isinstance(best, int) and best > 0):
-        return []
-    return [
-        (pair[0], f"early stopping by eval_set {number}")
-        for number, pair in enumerate(kwargs.get("eval_set") or (), start=1)
-    ]
+    own = "xgboost" if hasattr(estimator, "get_booster") else "lightgbm"
+    if own == "xgboost":
+        from lodeline.capture.boosters import stopping_data
+
+        callbacks = kwargs.get("callbacks") or getattr(estimator, "callbacks", None)
+        watched, _ = stopping_data(callbacks, rounds)
+        # Its tables have the names `validation_0` and so on; without a name it is the last.
+        named = {f"validation_{place}": place for place in range(len(tables))}
+        places = {named.get(name or "", len(tables) - 1) for name in watched}
+    elif rounds or (isinstance(best, int) and best > 0):
+        # LightGBM does not stop by the table that it learns from.
+        places = {place for place, one in enumerate(tables) if one is not table}
+    else:
+        places = set()
+    return [(tables[place], f"early stopping by eval_set {place + 1}") for place in sorted(places)]
 
 
 def _digest_of(train: Any, test: Any) -> dict[str, str]:

@@ -16,6 +16,7 @@ from lodeline.capture.boosters import (
     note_trained,
     record_loaded,
     record_saved,
+    stopping_data,
     tag_prediction,
 )
 from lodeline.capture.datasets import find_dataset
@@ -79,11 +80,18 @@ class _Observer:
         else:
             flow = self._recorder.flow_of(*args[1:], *kwargs.values(), data=True)
         self._recorder.tag(args[0], flow)
+        if self._recorder.rows:
+            from lodeline.capture.booster_rows import note_table
+
+            note_table(args[0], data, kwargs.get("weight"))
 
     def after_slice(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Rows of a table come from where the table does."""
-        del kwargs
         self._recorder.tag(result, self._recorder.flow_of(args[0]))
+        if self._recorder.rows:
+            from lodeline.capture.booster_rows import note_part
+
+            note_part(result, args[0], args[1] if len(args) > 1 else kwargs["rindex"])
 
     def after_save_table(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Native code wrote a table in XGBoost's own format."""
@@ -122,6 +130,29 @@ class _Observer:
             features=result.feature_names or (),
             settings={name: value for name, value in settings.items() if value is not None},
             title="xgboost",
+        )
+        if self._recorder.rows:
+            self._note_rows(result, table, kwargs)
+
+    def _note_rows(self, booster: Any, table: Any, kwargs: dict[str, Any]) -> None:
+        from lodeline.capture.booster_rows import note_training
+
+        watched, own = stopping_data(kwargs.get("callbacks"), kwargs.get("early_stopping_rounds"))
+        evals = list(kwargs.get("evals") or ())
+        gaps = [] if own is None or not evals else [("fit", f"what {own} decides by is its own")]
+        # Without a name it is the last one.
+        places = [len(evals) - 1 if name is None else _place(evals, name) for name in watched]
+        note_training(
+            booster,
+            table,
+            weights=table.get_weight(),
+            deciding=[
+                (evals[place][0], f"early stopping by eval_set {place + 1}")
+                for place in sorted(set(places))
+                if place >= 0 and evals[place][0] is not table
+            ],
+            before=kwargs.get("xgb_model"),
+            gaps=gaps,
         )
 
     def after_training(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -179,6 +210,10 @@ class _Observer:
         """An estimator's booster is its own."""
         del kwargs
         adopt(self._recorder, result, args[0], result.feature_names or ())
+
+
+def _place(evals: list[Any], name: str) -> int:
+    return next((place for place, (_, told) in enumerate(evals) if told == name), -1)
 
 
 def _features(model: Any) -> list[str]:

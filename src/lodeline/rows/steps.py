@@ -23,7 +23,9 @@ _COLUMNS: Final = (
 _QUALIFIED: Final = ", ".join(f"s.{name}" for name in _COLUMNS.split(", "))
 
 # Sets of rows by which a fit decided something, without learning from them.
-_DECIDED: Final = re.compile(r"(^|, )(validated, fold \d+ of \d+|early stopping by eval_set \d+)$")
+_DECIDED: Final = re.compile(
+    r"(^|, )(validated, fold \d+ of \d+|early stopping by (eval_set \d+|validation_fraction))$"
+)
 
 
 @dataclass(frozen=True, slots=True)
