@@ -190,3 +190,71 @@ def test_an_answer_that_fails_costs_no_other_request_its_own(segment: Segment) -
     asyncio.run(work())
     assert told == ["1"]
     assert writer.stop(20)
+
+
+def test_requests_one_after_the_other_are_folded_together(segment: Segment) -> None:
+    disk = Disk()
+    disk.free.set()
+    folds: list[int] = []
+    writer = Writer(
+        segment,
+        append=disk.append,
+        fold=lambda _: folds.append(len(disk.commits)),
+        pause_seconds=60,
+        behind_seconds=60,
+    )
+    writer.start()
+
+    async def work() -> None:
+        for i in range(20):
+            await writer.write(sent(str(i).encode()))
+
+    asyncio.run(work())
+    assert writer.stop(20)
+    assert len(disk.commits) == 20
+    assert folds == [20]
+
+
+def test_requests_that_never_pause_do_not_put_folding_off_for_good(segment: Segment) -> None:
+    disk = Disk()
+    disk.free.set()
+    folds: list[int] = []
+    writer = Writer(
+        segment,
+        append=disk.append,
+        fold=lambda _: folds.append(len(disk.commits)),
+        pause_seconds=60,
+        behind_seconds=0,
+    )
+    writer.start()
+
+    async def work() -> None:
+        for i in range(5):
+            await writer.write(sent(str(i).encode()))
+
+    asyncio.run(work())
+    assert writer.stop(20)
+    assert folds == [1, 2, 3, 4, 5]
+
+
+def test_who_waits_for_the_fold_has_it_at_once_with_all_before(segment: Segment) -> None:
+    disk = Disk()
+    disk.free.set()
+    folds: list[int] = []
+    writer = Writer(
+        segment,
+        append=disk.append,
+        fold=lambda _: folds.append(len(disk.commits)),
+        pause_seconds=60,
+        behind_seconds=60,
+    )
+    writer.start()
+
+    async def work() -> bool:
+        for i in range(3):
+            await writer.write(sent(str(i).encode()))
+        return (await writer.write(sent(b"3"), folded=True)).folded
+
+    assert asyncio.run(work())
+    assert folds == [4]
+    assert writer.stop(20)

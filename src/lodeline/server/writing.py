@@ -2,8 +2,8 @@
 
 Requests put raw events in a bounded queue; one thread decodes, appends what is valid in one
 group commit and tells each request how its events fared. Acknowledged is durable: an outcome is
-given only after the commit. Folding follows behind, in the same thread, when the queue is empty
-or enough has gathered.
+given only after the commit. Folding follows behind, in the same thread, when requests pause, enough
+has gathered or the first has waited long enough. Whoever asks folds what is left by themselves.
 
 Left out: sequencing across several API processes (a PostgreSQL segment's matter).
 """
@@ -30,6 +30,8 @@ from lodeline.ingest import Submission
 from lodeline.limits import (
     COMMIT_EVENTS_MAX,
     FOLD_BEHIND_MAX,
+    FOLD_BEHIND_SECONDS,
+    FOLD_PAUSE_SECONDS,
     QUEUE_BYTES_MAX,
     QUEUE_EVENTS_MAX,
     WAIT_SECONDS_MAX,
@@ -39,8 +41,6 @@ from lodeline.store.segment import Appended
 
 _logger: Final = logging.getLogger("lodeline.serve")
 
-# How long the writer waits for more events before it folds those it has.
-_FOLD_IDLE_SECONDS = 0.005
 # How long the first request of a commit waits for as many beside it as the last commit had. Who
 # was answered together sends again together; a commit of one in between would cost each of them
 # another fsync, and a commit's fixed cost is that of twenty events.
@@ -102,12 +102,27 @@ class Writer:
         segment: to write to.
         append: makes raw events durable and tells how each fared.
         fold: brings the view up to the log.
+        pause_seconds: without a request after which what is durable is folded.
+        behind_seconds: after which it is folded while requests go on to come.
     """
 
-    def __init__(self, segment: Segment, *, append: Append, fold: Fold) -> None:
+    def __init__(
+        self,
+        segment: Segment,
+        *,
+        append: Append,
+        fold: Fold,
+        pause_seconds: float = FOLD_PAUSE_SECONDS,
+        behind_seconds: float = FOLD_BEHIND_SECONDS,
+    ) -> None:
         self._segment = segment
         self._append = append
         self._fold = fold
+        self._pause_seconds = pause_seconds
+        self._behind_seconds = behind_seconds
+        # Durable events that the view has not yet, and when it is to have them at the latest.
+        self._unfolded = 0
+        self._fold_at = 0.0
         self._queue: deque[_Request] = deque()
         self._events_waiting = 0
         self._bytes_waiting = 0
@@ -220,25 +235,33 @@ class Writer:
         return self._segment.batch_receipt(positions)
 
     def _work(self) -> None:
-        unfolded = 0
         while True:
             with self._wake:
-                while not self._queue and not self._stopping and not unfolded:
+                while not self._queue and not self._stopping and not self._unfolded:
                     self._await(1, None)
                 if not self._queue and not self._stopping:
                     # Requests that were just answered send their next now: write those first.
-                    self._await(1, _FOLD_IDLE_SECONDS)
+                    left = self._fold_at - time.monotonic()
+                    self._await(1, min(self._pause_seconds, left))
                 if self._queue:
                     self._await(self._expected, _GATHER_SECONDS)
                 group = self._take()
                 self._expected = max(1, len(group))
-                if not group and not unfolded and self._stopping:
+                if not group and not self._unfolded and self._stopping:
                     return
             waiting = self._write(group)
-            unfolded += sum(len(request.inputs) for request in group)
-            if unfolded and (waiting or not group or unfolded >= FOLD_BEHIND_MAX):
+            self._note_unfolded(sum([len(request.inputs) for request in group]))
+            if self._unfolded and (waiting or not group or self._is_far_behind()):
                 self._fold_and_tell(waiting)
-                unfolded = 0
+                self._unfolded = 0
+
+    def _note_unfolded(self, events: int) -> None:
+        if events and not self._unfolded:
+            self._fold_at = time.monotonic() + self._behind_seconds
+        self._unfolded += events
+
+    def _is_far_behind(self) -> bool:
+        return self._unfolded >= FOLD_BEHIND_MAX or time.monotonic() >= self._fold_at
 
     def _await(self, requests: int, seconds: float | None) -> None:
         """Wait until so many requests have come, or the time has passed, or the end has begun."""
