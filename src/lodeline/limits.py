@@ -513,8 +513,8 @@ INTERNED_AT_ONCE = 20_000
 # requests behind them for some 20 ms; fewer would cost each event more of the fold's transaction.
 FOLD_BEHIND_MAX = 256
 
-# How long a service waits for the next request before it folds what is durable, and how long it puts
-# that off while requests go on to come. Requests of a job come together and say the same of its
+# How long a service waits for the next request before it folds what is durable, and how long it
+# puts that off while requests go on to come. Events of a busy second say the same of the same
 # datasets again: folded in thirties an event costs nearly three times what it costs in hundreds.
 # Questions and `?wait=folded` do not wait for it: they fold what is left.
 FOLD_PAUSE_SECONDS = 0.05

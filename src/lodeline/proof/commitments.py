@@ -11,7 +11,6 @@ here, nor is encrypting personal fields: the bytes committed to are those after 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from hashlib import sha256, shake_256
 from typing import Final
 
@@ -67,13 +66,11 @@ def commit_fields(secret: bytes, fields: Sequence[Field]) -> bytes:
     """
     # `derive_salts` and `commit_field`, written out: this runs for every event.
     stream = shake_256(_SALT_DOMAIN + secret).digest(SALT_BYTES * len(fields))
-    parts = []
-    start = 0
-    for pointer, value in fields:
-        salt = stream[start : start + SALT_BYTES]
-        start += SALT_BYTES
-        head = _known_head(pointer) if len(pointer) <= _POINTER_KNOWN_MAX else _head(pointer)
-        parts.append(sha256(salt + head + value).digest())
+    starts = range(0, len(stream), SALT_BYTES)
+    parts = [
+        sha256(stream[start : start + SALT_BYTES] + _heads[pointer] + value).digest()
+        for start, (pointer, value) in zip(starts, fields, strict=True)
+    ]
     return sha256(b"".join(parts)).digest()
 
 
@@ -82,6 +79,22 @@ def _head(pointer: str) -> bytes:
     return len(encoded).to_bytes(4, "big") + encoded
 
 
-# Events name the same few places again and again; long pointers are not kept.
+class _Heads(dict[str, bytes]):
+    """What stands before a field's value, by pointer.
+
+    Events name the same few places again and again: a look-up that is no call is most of the cost.
+    """
+
+    def __missing__(self, pointer: str) -> bytes:
+        head = _head(pointer)
+        if len(pointer) <= _POINTER_KNOWN_MAX:
+            if len(self) >= _POINTERS_KNOWN_MAX:
+                self.clear()
+            self[pointer] = head
+        return head
+
+
+# Long pointers are not kept.
 _POINTER_KNOWN_MAX: Final = 256
-_known_head: Final = lru_cache(maxsize=1024)(_head)
+_POINTERS_KNOWN_MAX: Final = 1024
+_heads: Final = _Heads()

@@ -111,4 +111,7 @@ class CompactRange:
 
     def copy(self) -> CompactRange:
         """Give an independent copy."""
-        return CompactRange(self.begin, self.end, self.hashes)
+        # Not checked again: this runs for every commit.
+        twin = CompactRange.__new__(CompactRange)
+        twin.begin, twin.end, twin.hashes = self.begin, self.end, self.hashes.copy()
+        return twin

@@ -93,7 +93,7 @@ class RoutedWriter(Writer):
                 raise written
             all_folded = all_folded and written.folded
             for index, outcome in zip(indexes, written.outcomes, strict=True):
-                outcomes[index] = replace(outcome, segment=name)
+                outcomes[index] = outcome._replace(segment=name)
         return Written(outcomes, folded=all_folded)
 
     def submit(self, one: Input, tell: Tell) -> None:
@@ -101,7 +101,7 @@ class RoutedWriter(Writer):
         name = DEFAULT_SEGMENT if isinstance(one, Refusal) else self.segment_of(one.raw)
 
         def named(written: Written, error: LodelineError | None) -> None:
-            outcomes = [replace(outcome, segment=name) for outcome in written.outcomes]
+            outcomes = [outcome._replace(segment=name) for outcome in written.outcomes]
             tell(Written(outcomes, folded=written.folded), error)
 
         self._writers[name].submit(one, named)

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from lodeline.errors import (
     LodelineError,
@@ -47,8 +47,7 @@ _logger: Final = logging.getLogger("lodeline.serve")
 _GATHER_SECONDS = 0.002
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How one event fared.
 
     Attributes:

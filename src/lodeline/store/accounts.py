@@ -137,7 +137,7 @@ def add_tallies(
     known = _KNOWN[segment]
     found = []
     for key, tally in tallies.items():
-        kept = AccountKey(*map(_storable, key))
+        kept = key if key in known else AccountKey(*map(_storable, key))
         if kept not in known:
             if len(known) >= ACCOUNTS_MAX:
                 kept = AccountKey(_OTHER, _OTHER, kept.caller)

@@ -99,7 +99,9 @@ class _Attempt(NamedTuple):
 class _Rows:
     """What one commit adds to the tables."""
 
-    def __init__(self, first: int, secrets: bytes) -> None:
+    def __init__(self, segment_id: str, log_time_us: int, first: int, secrets: bytes) -> None:
+        self._segment_id = segment_id
+        self._log_time_us = log_time_us
         self._first = first
         self._drawn = secrets
         self.entries: list[tuple[int, int, str, bytes]] = []
@@ -115,21 +117,25 @@ class _Rows:
         """Where the next entry stands."""
         return self._first + len(self.entries)
 
-    def next_secret(self) -> bytes:
-        """The record secret of the next entry."""
-        start = len(self.entries) * SECRET_BYTES
-        return self._drawn[start : start + SECRET_BYTES]
-
-    def add(  # noqa: PLR0917  # called for every entry
-        self, position: int, kind: str, leaf: bytes, payload: bytes, secret: bytes, log_time_us: int
-    ) -> bytes:
-        """Take in the entry that stands at `position`, the next; its leaf hash."""
+    def add(
+        self, record: NewRecord, identifier: bytes, payload: bytes, fields: Sequence[Field]
+    ) -> Outcome:
+        """Take in the next entry."""
+        number = len(self.entries)
+        position, log_time_us, kind = self._first + number, self._log_time_us, record.kind
+        secret = self._drawn[number * SECRET_BYTES : (number + 1) * SECRET_BYTES]
+        commitment = commit_fields(secret, fields)
+        leaf = write_leaf(
+            self._segment_id, log_time_us, kind, identifier, commitment, (), record.roots
+        )
         leaf_hash = hash_leaf(leaf)
         self.leaf_hashes.append(leaf_hash)
         self.entries.append((position, log_time_us, kind, leaf))
         self.payloads.append((position, payload))
         self.secrets.append((position, secret))
-        return leaf_hash
+        if kind == "event":
+            self.identifiers.append((identifier, position))
+        return Outcome(position, False, leaf_hash, log_time_us)
 
     def insert(self, connection: Connection, tree: GrowingTree) -> None:
         """Write everything, and grow the tree."""
@@ -144,7 +150,8 @@ class _Rows:
         if self.sealed:
             insert("INSERT INTO subject_key VALUES (?, ?, ?)", self.subject_keys)
             insert("INSERT INTO sealed_value VALUES (?, ?, ?, ?)", self.sealed)
-        insert("INSERT INTO tile VALUES (?, ?, ?)", full)
+        if full:
+            insert("INSERT INTO tile VALUES (?, ?, ?)", full)
         insert(
             "INSERT INTO tile_edge VALUES (?, ?) "
             "ON CONFLICT (level) DO UPDATE SET hashes = excluded.hashes",
@@ -394,7 +401,6 @@ class LogWriter:
         size: int,
         keys: KeyRing,
     ) -> tuple[list[Outcome], int, _Rows]:
-        segment_id = self._segment_id
         log_time_us = max(self._clock_us(), self._log_time_us)
         identifiers = [record_id(keys.segment_key, record.canonical) for record in records]
         known = _find_known(connection, records, identifiers)
@@ -409,30 +415,23 @@ class LogWriter:
             first = to_key_record(self._origin, plan.logged)
             records = [first, *records]
             identifiers.insert(0, record_id(keys.segment_key, first.canonical))
-        rows = _Rows(size, self._randomness(SECRET_BYTES * len(records)))
+        secrets = self._randomness(SECRET_BYTES * len(records))
+        rows = _Rows(self._segment_id, log_time_us, size, secrets)
         outcomes: list[Outcome] = []
         for record, identifier in zip(records, identifiers, strict=True):
-            position = rows.position
             if record.kind == "event":
                 earlier = known.get(identifier)
                 if earlier is not None:
                     outcomes.append(Outcome(earlier, duplicate=True))
                     continue
-                known[identifier] = position
-                rows.identifiers.append((identifier, position))
+                known[identifier] = size + len(rows.entries)
             payload, fields = record.canonical, record.fields
             if record.personal is not None and plan is not None:
-                sealed = plan.seal(record.personal, identifier)
+                position, sealed = rows.position, plan.seal(record.personal, identifier)
                 payload = record.personal.payload
                 fields = with_sealed(record.personal.fields, sealed)
                 rows.sealed += [(position, one.pointer, one.key_id, one.value) for one in sealed]
-            secret = rows.next_secret()
-            commitment = commit_fields(secret, fields)
-            leaf = write_leaf(
-                segment_id, log_time_us, record.kind, identifier, commitment, (), record.roots
-            )
-            leaf_hash = rows.add(position, record.kind, leaf, payload, secret, log_time_us)
-            outcomes.append(Outcome(position, False, leaf_hash, log_time_us))
+            outcomes.append(rows.add(record, identifier, payload, fields))
         if plan is not None and plan.logged:
             rows.subject_keys = [(*one, outcomes[0].position) for one in plan.logged.items()]
             del outcomes[0]

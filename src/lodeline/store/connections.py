@@ -105,6 +105,8 @@ class Database(Protocol):
 
 # SQLite takes 999 in its oldest supported builds.
 PARAMETERS_MAX: Final = 999
+# Below that, steps of four: a group of 31 takes seven statements a table, and each has five texts.
+_ROWS_AT_ONCE: Final = (64, 16, 4, 1)
 _INSERT: Final = re.compile(r"(?P<head>INSERT INTO \w+ VALUES) (?P<marks>\(\?(?:, ?\?)*\))")
 
 
@@ -123,27 +125,28 @@ def many_rows(
 
 
 def _iter_many(
-    shape: tuple[str, str, int], rows: list[Sequence[Any]]
+    shape: tuple[tuple[int, str], ...], rows: list[Sequence[Any]]
 ) -> Iterator[tuple[str, list[Any]]]:
-    head, marks, columns = shape
-    start = 0
-    for size in (PARAMETERS_MAX // columns, 64, 8, 1):
-        if columns * size > PARAMETERS_MAX or len(rows) - start < size:
-            continue
-        whole = f"{head} {', '.join([marks] * size)}"
-        while len(rows) - start >= size:
+    start, count = 0, len(rows)
+    for size, whole in shape:
+        while count - start >= size:
             yield whole, list(chain.from_iterable(rows[start : start + size]))
             start += size
 
 
 @lru_cache(maxsize=256)
-def _insert_shape(statement: str) -> tuple[str, str, int] | None:
-    """Take a plain insert apart: up to its values, the marks of a row, how many they are."""
+def _insert_shape(statement: str) -> tuple[tuple[int, str], ...] | None:
+    """Give a plain insert's texts for several rows, the most first, each after its rows."""
     match = _INSERT.fullmatch(statement)
     if match is None:
         return None
-    columns = match["marks"].count("?")
-    return (match["head"], match["marks"], columns) if columns <= PARAMETERS_MAX else None
+    head, marks = match["head"], match["marks"]
+    columns = marks.count("?")
+    if columns > PARAMETERS_MAX:
+        return None
+    most = PARAMETERS_MAX // columns
+    sizes = [most, *(size for size in _ROWS_AT_ONCE if size < most)]
+    return tuple((size, f"{head} {', '.join([marks] * size)}") for size in sizes)
 
 
 def has_table(connection: Connection, name: str) -> bool:

@@ -69,9 +69,12 @@ def test_a_group_is_one_commit_with_its_checkpoint(segment: SqliteSegment) -> No
 def test_statements_of_a_group_are_far_fewer_than_its_events(segment: SqliteSegment) -> None:
     with traced(segment) as one:
         take_in(segment, submissions(1))
+    with traced(segment) as some:
+        take_in(segment, submissions(31))
     with traced(segment) as many:
         take_in(segment, submissions(EVENTS))
     assert len(one) < 20
+    assert len(some) < 45
     assert len(many) < EVENTS // 4
 
 

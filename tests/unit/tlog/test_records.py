@@ -87,7 +87,8 @@ def test_a_leaf_beyond_the_bundle_format_is_refused() -> None:
 def test_identifiers_and_commitments_are_those_of_the_documented_layout() -> None:
     key, secret = b"k" * 32, b"s" * 32
     fields = [("", b'{"a":null}'), ("/run/facets/é", b"{}")]
-    assert record_id(key, b"x") == hmac.new(key, b"x", "sha256").digest()
+    for one in (key, b"", key * 2, key * 2 + b"k"):
+        assert record_id(one, b"x") == hmac.new(one, b"x", "sha256").digest()
     stream = hashlib.shake_256(b"lodeline/v1/salts\n" + secret).digest(64)
     parts = b""
     for i, (pointer, value) in enumerate(fields):
