@@ -47,6 +47,7 @@ LAYERS = ("raw", "staging", "core", "mart", "feature", "archive")
 TYPES = ("BIGINT", "VARCHAR", "DECIMAL(12,2)", "TIMESTAMP", "BOOLEAN")
 FACET = {"_producer": "https://example.org", "_schemaURL": "https://example.org/f.json"}
 FACETS_OF_ONE_EVENT = 50
+NODES_AT_A_TIME = 50_000
 
 
 class Vocabulary:
@@ -123,14 +124,16 @@ def fill(segment: Segment, entities: int, seed: int) -> int:
         known = set(connection.execute("SELECT kind, namespace, name, part FROM node").fetchall())
         (last,) = connection.execute("SELECT max(node_id) FROM node").fetchone()
         new = [node for node in nodes if node not in known]
-        connection.executemany(
-            "INSERT INTO node VALUES (?, ?, ?, ?, ?)",
-            [(number, *node) for number, node in enumerate(new, start=last + 1)],
-        )
-        connection.executemany(
-            "INSERT INTO sighting VALUES (?, 0, 0)",
-            [(number,) for number in range(last + 1, last + 1 + len(new))],
-        )
+        # In portions: PostgreSQL ends a statement that takes as long as a million rows do.
+        for start in range(0, len(new), NODES_AT_A_TIME):
+            numbers = range(last + 1 + start, last + 1 + min(start + NODES_AT_A_TIME, len(new)))
+            connection.executemany(
+                "INSERT INTO node VALUES (?, ?, ?, ?, ?)",
+                [(number, *new[number - last - 1]) for number in numbers],
+            )
+            connection.executemany(
+                "INSERT INTO sighting VALUES (?, 0, 0)", [(number,) for number in numbers]
+            )
         # What the fold does as the graph grows; these rows did not come through it.
         Statistics().follow(connection, segment.size())
         (count,) = connection.execute("SELECT count(*) FROM node").fetchone()

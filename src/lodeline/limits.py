@@ -53,6 +53,12 @@ STALE_AGE_US = 7 * 24 * 3600 * 1_000_000
 # Nodes of one page of an answer; the rest waits behind the cursor.
 ANSWER_NODES_MAX = 10_000
 
+# What a process keeps of a segment between questions: names of nodes, with their texts, and what
+# was found at the newest moment of groups, assertions and edges; some 25 MB each. Past it, it
+# begins anew.
+NODE_NAMES_KEPT_MAX = 50_000
+MOMENT_FACTS_KEPT_MAX = 100_000
+
 # Seconds an answer may take before it comes back incomplete, with a gap of reason `time`.
 ANSWER_SECONDS_MAX = 10.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -188,9 +189,11 @@ def test_nothing_but_the_style_sheet_stands_before_the_first_paint(
             ".filter(one => one.renderBlockingStatus === 'blocking').map(one => one.name)"
         )
         assert [urlsplit(url).path for url in blocking] == ["/static/lodeline.css"]
-        # The layout is found in a thread of its own.
-        assert any("/static/layout.js" in url for url in one.asked)
-        assert page.locator("script[src*='layout']").count() == 0
+        # A small graph starts no worker, and what its nodes are like is no part of the page.
+        assert not any("/static/layout.js" in url for url in one.asked)
+        assert any("/cards.json?" in url for url in one.asked)
+        sent = json.loads(str(page.locator("script[data-graph]").text_content()))
+        assert sent["cards"] == {}
 
 
 # The size of each label as it is seen: its font, under the canvas's own scale.
@@ -233,6 +236,9 @@ def test_a_graph_of_5000_nodes_stays_below_3000_elements(
     with serving(store) as service, watched(browser) as one:
         one.page.add_init_script(LABELS + PAUSES)
         page = one.open(f"{service.url}/lineage/dataset:made:d0?depth=all")
+        # The layout is found in a thread of its own.
+        assert any("/static/layout.js" in url for url in one.asked)
+        assert page.locator("script[src*='layout']").count() == 0
         # Leaves with the same neighbours are drawn as one stub.
         ready = int(page.locator("#graph").get_attribute("data-ready") or 0)
         assert 4_900 < ready <= 5_000

@@ -1,8 +1,9 @@
-// The graph of a lineage page: drawn on a canvas, laid out in a worker, walked by keys or pointer.
+// The graph of a lineage page: drawn on a canvas, walked by keys or pointer; a large one is laid out
+// in a worker.
 // The table below the page says the same; `T` changes between them.
 
 import { type Bounds, bounds, drawing } from "./graph/drawing";
-import type { Placed } from "./graph/layered";
+import { layOut, type Placed, type Wish } from "./graph/layered";
 import {
   type Box, type Card, type Columns, Graph, hasColumns, HEIGHT, type Line, PORTS_SHOWN, type Sent, WIDTH,
 } from "./graph/model";
@@ -25,6 +26,11 @@ const AROUND_MARGIN = 16;
 // A broken line with its "?", without its words.
 const GAP_WIDTH = 80;
 const CARDS_AT_ONCE = 24;
+// The nearest nodes, which the first view shows: asked for while the worker finds places.
+const CARDS_FIRST = 12;
+// Characters of a graph, some 800 nodes, that is built and laid out here, in one short step:
+// starting a worker takes longer than finding the places.
+const LAID_OUT_HERE_MAX = 40_000;
 const OPENED_MAX = 8;
 
 class GraphPage {
@@ -186,22 +192,8 @@ class GraphPage {
 
   private async describe(): Promise<void> {
     if (this.view.zoom * HEIGHT < 34) return;
-    const kinds = new Set(["dataset", "model", "deployment", "feature"]);
-    const some = this.seen.filter((box) => !box.asked && kinds.has(box.kind)).slice(0, CARDS_AT_ONCE);
-    if (some.length === 0) return;
-    for (const box of some) box.asked = true;
-    const query = new URLSearchParams(some.map((box) => ["id", box.id]));
-    for (const [name, value] of Object.entries(this.graph.sent.moment)) if (value) query.set(name, value);
-    try {
-      const answer = await fetch(`/cards.json?${query}`);
-      if (!answer.ok) return;
-      const { cards } = (await answer.json()) as { cards: Record<string, Card> };
-      for (const box of some) box.card = cards[box.id] ?? null;
-      this.refresh();
-    } catch {
-      // The service is away: the graph stays as it is, and is asked again when it is.
-      for (const box of some) box.asked = false;
-    }
+    const some = this.seen.filter(isDescribed).slice(0, CARDS_AT_ONCE);
+    if (some.length > 0 && (await describe(some, this.graph.sent.moment))) this.refresh();
   }
 
   // ── Pointer ───────────────────────────────────────────────────────────────────────────────────
@@ -670,6 +662,28 @@ function distanceTo(points: number[], x: number, y: number, enough: number): num
   return least;
 }
 
+function isDescribed(box: Box): boolean {
+  return !box.asked && /^(dataset|model|deployment|feature)$/.test(box.kind);
+}
+
+// Asks what nodes are like; whether that was told.
+async function describe(some: Box[], moment: Sent["moment"]): Promise<boolean> {
+  for (const box of some) box.asked = true;
+  const query = new URLSearchParams(some.map((box) => ["id", box.id]));
+  for (const [name, value] of Object.entries(moment)) if (value) query.set(name, value);
+  try {
+    const answer = await fetch(`/cards.json?${query}`);
+    if (!answer.ok) return false;
+    const { cards } = (await answer.json()) as { cards: Record<string, Card> };
+    for (const box of some) box.card = cards[box.id] ?? null;
+    return true;
+  } catch {
+    // The service is away: the graph stays as it is, and is asked again when it is.
+    for (const box of some) box.asked = false;
+    return false;
+  }
+}
+
 // ── Controls around the graph ───────────────────────────────────────────────────────────────────
 
 function askOnChange(): void {
@@ -775,8 +789,8 @@ function pause(): Promise<void> {
   });
 }
 
-// The worker starts while the page builds what it is to find places for.
-async function draw(section: HTMLElement, place: HTMLElement, text: string): Promise<void> {
+// Starts the worker, which loads while the page builds what it is to find places for.
+function startWorker(section: HTMLElement): (wish: Wish) => Promise<Placed> {
   const worker = new Worker(section.dataset.worker ?? "", { type: "module" });
   const placed = new Promise<Placed>((resolve) => {
     worker.addEventListener("message", (event: MessageEvent<Placed>) => {
@@ -784,21 +798,33 @@ async function draw(section: HTMLElement, place: HTMLElement, text: string): Pro
       resolve(event.data);
     });
   });
-  await pause();
+  return (wish) => {
+    worker.postMessage(wish);
+    return placed;
+  };
+}
+
+async function draw(section: HTMLElement, place: HTMLElement, text: string): Promise<void> {
+  const large = text.length > LAID_OUT_HERE_MAX;
+  const find = large ? startWorker(section) : layOut;
+  const step = large ? pause : (): void => {};
+  await step();
   const sent = JSON.parse(text) as Sent;
-  await pause();
+  await step();
   const graph = new Graph(sent);
-  await pause();
+  await step();
   graph.complete();
-  await pause();
+  await step();
   // Before keys or pointer can change what there is to place.
   const { wish, boxes, lines } = graph.wish();
-  worker.postMessage(wish);
+  const described = describe(boxes.filter(isDescribed).slice(0, CARDS_FIRST), sent.moment);
+  const found = find(wish);
   await pause();
   const page = new GraphPage(section, place, graph);
-  graph.take(await placed, boxes, lines);
-  await pause();
+  graph.take(await found, boxes, lines);
+  await step();
   page.show();
+  if (await described) page.refresh();
 }
 
 const section = document.querySelector<HTMLElement>("#graph");

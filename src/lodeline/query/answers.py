@@ -12,12 +12,13 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
 from lodeline.errors import UsageError
+from lodeline.limits import NODE_NAMES_KEPT_MAX
 from lodeline.model import NodeId, format_identifier, format_time
 from lodeline.query.moments import AnswerMoment
 from lodeline.query.permission import Reader
@@ -347,7 +348,9 @@ def write_answer(
 
     Hidden nodes are written as stubs, and ordered by them.
     """
-    text = lru_cache(maxsize=None)(format_identifier if reader.sees_all else reader.text)
+    # Names are texts the same for whoever may see them all, and kept between questions.
+    text = _text if reader.sees_all else lru_cache(maxsize=None)(reader.text)
+    encoded = page.encoded and reader.sees_all
     shown, edges, total = graph.cut(page, text)
     describe(edges)
     gaps = [gap.to_json() for gap in sorted(graph.gaps)]
@@ -364,26 +367,44 @@ def write_answer(
         "trees": moment.trees_json(),
         "complete": not gaps,
         "gaps": gaps,
-        "nodes": [{**write_node(node, text(node), reader), "depth": d} for node, d in shown],
+        "nodes": (
+            _encode_nodes(shown)
+            if encoded
+            else [{**write_node(node, text(node), reader), "depth": d} for node, d in shown]
+        ),
         "edges": (
-            _encode_edges(edges, text)
-            if page.encoded and reader.sees_all
-            else [write_edge(edge, text, reader) for edge in edges]
+            _encode_edges(edges) if encoded else [write_edge(edge, text, reader) for edge in edges]
         ),
         "next": cursor,
     }
 
 
-def _encode_edges(edges: Sequence[Edge], text: Text) -> msgspec.Raw:
-    """Write edges as JSON, each of the texts that they share once.
+@lru_cache(maxsize=NODE_NAMES_KEPT_MAX)
+def _text(node: NodeId) -> str:
+    return format_identifier(node)
 
-    The bytes are those that the edges' objects encode to.
-    """
 
-    @cache
-    def encoded(node: NodeId | None) -> bytes:
-        return _encode(None if node is None else text(node))
+@lru_cache(maxsize=NODE_NAMES_KEPT_MAX)
+def _encoded_text(node: NodeId | None) -> bytes:
+    return _encode(None if node is None else _text(node))
 
+
+@lru_cache(maxsize=NODE_NAMES_KEPT_MAX)
+def _encoded_node(node: NodeId) -> bytes:
+    """Write the keys that every node carries, without the brace that ends the object."""
+    return _encode(node.to_json(_text(node)))[:-1]
+
+
+def _encode_nodes(shown: Iterable[tuple[NodeId, int]]) -> msgspec.Raw:
+    """Write nodes with their depths as JSON: the bytes that their objects encode to."""
+    return msgspec.Raw(
+        b"[%b]" % b",".join([b'%b,"depth":%d}' % (_encoded_node(node), d) for node, d in shown])
+    )
+
+
+def _encode_edges(edges: Sequence[Edge]) -> msgspec.Raw:
+    """Write edges as JSON: the bytes that their objects encode to."""
+    encoded = _encoded_text
     kinds = {kind: _encode(kind) for kind in {edge.kind for edge in edges}}
     parts = [
         b'{"source":%b,"target":%b,"kind":%b,"job":%b,%b'

@@ -25,9 +25,9 @@ class Currency:
         self.groups = groups
         self.view = groups.view
         self._known: dict[DerivationKey, bool] = {}
-        self._newest: dict[int, int] = {}
+        self._newest = self.view.memory.newest_ends
         self._targets: dict[NodeId, list[int]] = {}
-        self._has_endings = bool(self.view.select("SELECT 1 FROM ending LIMIT 1"))
+        self._has_endings = self.view.has_endings
 
     def is_stale(self, key: DerivationKey, *, asserting: Iterable[Group]) -> bool:
         """Tell whether a derivation is stale.
@@ -104,13 +104,15 @@ class Currency:
     def look_ahead_numbers(self, jobs: Iterable[int | None]) -> None:
         """Fetch as `look_ahead` does, for jobs by number."""
         missing = {job for job in jobs if job is not None and job not in self._newest}
-        self._newest.update(dict.fromkeys(missing, _NEVER))
         sql = (
             "SELECT s.job_node, max(s.end_us) FROM run_state s JOIN run_group g USING (group_id)"
             f" WHERE s.job_node {_AMONG} AND s.completed = 1 AND g.future = 0"
             f" AND {self.view.rectangle('s')} GROUP BY s.job_node"
         )
-        self._newest.update(self.view.select_among(sql, missing))
+        found = dict.fromkeys(missing, _NEVER)
+        found.update(self.view.select_among(sql, missing))
+        # Whole: other questions judge by it, too.
+        self._newest.update(found)
 
     def _newest_end(self, job: int) -> int:
         if job not in self._newest:

@@ -46,14 +46,15 @@ class Descriptions:
     Args:
         view: of groups.
         groups: all that assert anything.
-        details: all that anything says of columns, by number.
+        told: all that is to be described, alone or joined.
     """
 
-    def __init__(self, view: Groups, groups: Mapping[int, Group], details: Collection[int]) -> None:
+    def __init__(self, view: Groups, groups: Mapping[int, Group], told: Collection[Told]) -> None:
         self.groups = groups
+        self._known = view.view.memory.described
         self._entries = view.entries_of(groups)
+        details = set[int]().union(*[one.details for one in told])
         self._bodies = view.details_of(details) if details else {}
-        self._known: dict[Told, Description] = {}
 
     def of(self, told: Told) -> Description:
         """Describe an edge of which this is told."""
@@ -160,8 +161,7 @@ class Describer:
         numbers.update(one.group for some in said.values() for one in some)
         groups = self.groups.load(numbers)
         told.update((ground, self._tell(ground, said, groups)) for ground in others)
-        details = set[int]().union(*(one.details for one in told.values()))
-        descriptions = Descriptions(self.groups, groups, details)
+        descriptions = Descriptions(self.groups, groups, told.values())
         for edge in edges:
             if edge.grounds:  # An edge without came described: no event asserts it.
                 edge.said = descriptions.of_all([told[ground] for ground in edge.grounds])

@@ -72,13 +72,13 @@ class Groups:
 
     def __init__(self, view: View) -> None:
         self.view = view
-        self._groups: dict[int, Group] = {}
-        self._said: dict[int, list[Said]] = {}
+        self._groups = view.memory.groups
+        self._said = view.memory.said
         self._gaps: dict[int, list[Gap]] = {}
         # Writes of a node that other segments hold (`versions.Written`), for a federated question.
         self.foreign_writes: Callable[[NodeId], list[Any]] | None = None
-        self.has_gaps = bool(view.select("SELECT 1 FROM capture_gap LIMIT 1"))
-        self.has_parents = bool(view.select("SELECT 1 FROM parent LIMIT 1"))
+        self.has_gaps = view.has_gaps
+        self.has_parents = view.has_parents
 
     def load(self, numbers: Iterable[int]) -> dict[int, Group]:
         """Give groups by number."""
@@ -117,23 +117,27 @@ class Groups:
             "SELECT a.derivation_id, a.group_id, a.basis, a.detail_id FROM assertion a"
             f" WHERE a.derivation_id {_AMONG} AND {self.view.rectangle('a')}"
         )
-        for number in missing:
-            said[number] = []
+        found: dict[int, list[Said]] = {number: [] for number in missing}
         for row in self.view.select_among(sql, missing):
-            said[row[0]].append(_make_said(row))
+            found[row[0]].append(_make_said(row))
+        # Whole: other questions read it, too.
+        said.update(found)
         return {number: said[number] for number in wanted}
 
     def entries_of(self, numbers: Iterable[int]) -> dict[int, list[int]]:
         """Give the positions of the log entries that each group consists of, ascending."""
-        found: dict[int, list[int]] = defaultdict(list)
+        known = self.view.memory.entries
+        wanted = set(numbers)
+        found: dict[int, list[int]] = {number: [] for number in wanted - known.keys()}
         sql = (
             f"SELECT group_id, position FROM run_event WHERE group_id {_AMONG}"
             " AND position < :size AND (:valid IS NULL OR event_time <= :valid)"
             " ORDER BY group_id, position"
         )
-        for number, position in self.view.select_among(sql, numbers):
+        for number, position in self.view.select_among(sql, list(found)):
             found[number].append(position)
-        return found
+        known.update(found)
+        return {number: known[number] for number in wanted}
 
     def gaps_of(self, numbers: Iterable[int]) -> list[Gap]:
         """Give what the groups' captures know that they did not see."""

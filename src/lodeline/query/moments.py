@@ -38,6 +38,8 @@ class Moment:
         root_hash: of the tree of that size.
         valid_us: only events up to this event time; `None` for all.
         newest: whether `size` is all that the view holds.
+        folded_to: what the view holds.
+        epoch: of the view's numbers.
     """
 
     segment: str
@@ -47,6 +49,8 @@ class Moment:
     root_hash: bytes
     valid_us: int | None
     newest: bool
+    folded_to: int
+    epoch: int
 
     def to_json(self) -> dict[str, Any]:
         """Give `as_of` of the contract."""
@@ -115,23 +119,30 @@ def find_moment(
         UsageError: neither a size nor a time, or a size beyond the log.
         NotYetFoldedError: the log holds the position, the view does not yet.
     """
-    rows = connection.execute("SELECT folded_to FROM fold_state").fetchall()
-    folded_to = int(rows[0][0]) if rows else 0
+    # With the time of the newest entry, which most questions are about.
+    state = connection.execute(
+        "SELECT folded_to, epoch, (SELECT log_time FROM entry WHERE position = folded_to - 1)"
+        " FROM fold_state"
+    ).fetchone()
+    folded_to, epoch, time_us = state or (0, 0, None)
     size = folded_to if as_of is None else _size_of(segment, as_of)
     if size > folded_to:
         if size > segment.size():
             raise UsageError(f"as_of: the log has {segment.size()} entries, not {size}")
         raise NotYetFoldedError(size, folded_to)
-    times = connection.execute("SELECT log_time FROM entry WHERE position = ?", (size - 1,))
-    last = times.fetchone()
+    if size != folded_to:
+        times = connection.execute("SELECT log_time FROM entry WHERE position = ?", (size - 1,))
+        (time_us,) = times.fetchone() or (None,)
     return Moment(
         segment=segment.segment_id,
         origin=segment.origin,
         size=size,
-        time_us=None if last is None else last[0],
+        time_us=time_us,
         root_hash=segment.root_at(size),
         valid_us=None if valid_at is None else read_moment(valid_at, name="valid_at"),
         newest=size == folded_to,
+        folded_to=folded_to,
+        epoch=epoch,
     )
 
 

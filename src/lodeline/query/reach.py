@@ -539,14 +539,14 @@ class Judge:
 
     groups: Groups
     currency: Currency = field(init=False)
-    _told: dict[tuple[int, ...], Told] = field(init=False, default_factory=dict)
-    # What one row says of a derivation whose job did nothing newer, by job, group, basis, detail.
-    _alone: dict[tuple[int | None, int, str, int | None], Told] = field(
-        init=False, default_factory=dict
-    )
+    _told: dict[tuple[int, ...], Told] = field(init=False)
+    # What one row says of a derivation whose job did nothing newer.
+    _alone: dict[tuple[int | None, int, str, int | None], Told] = field(init=False)
 
     def __post_init__(self) -> None:
         self.currency = Currency(self.groups)
+        self._told = self.groups.view.memory.told
+        self._alone = self.groups.view.memory.alone
 
     def describe(self, edges: Sequence[Edge], steps: Mapping[int, Step]) -> None:
         """Fill in edges by the derivations that they stand on.
@@ -567,8 +567,7 @@ class Judge:
             told[-group] = Told(False, _RANK["lineage"], frozenset((group,)), _NOTHING)
         # Most of what is told is the same object as what is told of a neighbour.
         distinct = {id(one): one for one in told.values()}
-        details = set[int]().union(*[one.details for one in distinct.values()])
-        descriptions = Descriptions(self.groups, groups, details)
+        descriptions = Descriptions(self.groups, groups, distinct.values())
         found = {mark: descriptions.of(one) for mark, one in distinct.items()}
         described = {number: found[id(one)] for number, one in told.items()}
         for edge in edges:

@@ -7,11 +7,14 @@ leave the query package.
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 from lodeline.model import NodeId
+from lodeline.query.memory import memory_at
 from lodeline.query.moments import Moment
 from lodeline.store import Segment
 from lodeline.store.connections import Connection
@@ -22,7 +25,11 @@ _IDS_AT_A_TIME = 20_000
 _NODES_AT_A_TIME = 2_000
 # Aliases that one question takes up at once; where there are more, each node's are looked up.
 _ALIASES_AT_ONCE_MAX = 20_000
+_encode = msgspec.json.Encoder().encode
 _OF_KIND = "SELECT node_id FROM node WHERE kind = :kind"
+_HAS = "SELECT " + ", ".join(
+    f"EXISTS (SELECT 1 FROM {table})" for table in ("alias", "capture_gap", "parent", "ending")
+)
 _AMONG = "IN (SELECT value FROM json_each(:ids))"
 
 
@@ -37,6 +44,7 @@ class View:
     Attributes:
         unread: (position, pointer) of values that an answer would hold -> the entry that erased
             them; `None` where only their key is not here.
+        memory: what is known at the moment already.
     """
 
     def __init__(self, connection: Connection, moment: Moment, segment: Segment) -> None:
@@ -45,13 +53,16 @@ class View:
         self.unread: dict[tuple[int, str], int | None] = {}
         self.moment = moment
         self._masks: dict[str, object] = {"size": moment.size, "valid": moment.valid_us}
-        self._names: dict[int, NodeId] = {}
+        self.memory = memory_at(segment, moment)
+        self._names = self.memory.names
         self._numbers: dict[NodeId, int | None] = {}
         self._components: dict[int, frozenset[int]] = {}
         self._least: dict[frozenset[int], int] = {}
         # Whether `_components` holds every component of several nodes; None until asked.
         self._whole: bool | None = None
-        self.has_aliases = bool(self.select("SELECT 1 FROM alias LIMIT 1"))
+        # What a store has nothing of nobody needs to look for: one statement tells of all.
+        [has] = self.select(_HAS)
+        self.has_aliases, self.has_gaps, self.has_parents, self.has_endings = map(bool, has)
 
     def rectangle(self, table: str) -> str:
         """SQL condition: the row of a rectangle table holds at the moment."""
@@ -108,7 +119,7 @@ class View:
         """Run a statement whose `:ids` is a JSON array, in portions."""
         numbers = sorted(set(ids))
         for start in range(0, len(numbers), _IDS_AT_A_TIME):
-            portion = json.dumps(numbers[start : start + _IDS_AT_A_TIME])
+            portion = _encode(numbers[start : start + _IDS_AT_A_TIME]).decode()
             yield from self.select(sql, ids=portion, **parameters)
 
     # -- nodes ---------------------------------------------------------------------------------
@@ -122,8 +133,10 @@ class View:
             "SELECT node_id, kind, namespace, name, part FROM node"
             " WHERE node_id IN (SELECT value FROM json_each(:ids))"
         )
+        whole = sys.intern
         for number, kind, namespace, name, part in self.select_among(sql, missing):
-            known[number] = NodeId(kind, namespace, name, part)
+            # Kinds and namespaces are few, and each row brings its own copy.
+            known[number] = NodeId(whole(kind), whole(namespace), name, part)
         return {number: known[number] for number in wanted}
 
     def name(self, number: int) -> NodeId:

@@ -1,8 +1,8 @@
 """Lineage around one node: a graph to look at, and the same as tables.
 
 The facts are the answer of `trace`, with nothing left out. Beside it stand what the graph is drawn
-from (`graph`), the moments at which it changed (`moments`), and what its nearest nodes are like
-(`cards`); all of them are read out of answers.
+from (`graph`) and the moments at which it changed (`moments`); its `.json` has what its nearest
+nodes are like, too (`cards`). All of them are read out of answers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lodeline.server.pages.columns import find_columns, read_opened
 from lodeline.server.pages.edges import find_edge
 from lodeline.server.pages.page_endpoints import flag, page_endpoint, page_endpoints, query_of
 from lodeline.server.pages.presenting import clock, is_hidden, moment_of, node_name
-from lodeline.server.pages.rendering import HEADERS, Page
+from lodeline.server.pages.rendering import HEADERS, Page, is_json
 from lodeline.server.pages.service import PageService
 from lodeline.server.pages.values import shell_word
 
@@ -69,7 +69,7 @@ def endpoints(service: PageService) -> list[Endpoint]:
             "view": query.get("view", "graph"),
             "graph": await service.run(partial(draw, answer, acts=flag(query.get("acts")))),
             "moments": await _moments(service, caller, identifier, answer, query),
-            "cards": await find_cards(service, caller, _nearest(answer), _moment(query)),
+            "cards": {},
             "edge": None,
             **_tables(answer, query),
             **answer,
@@ -77,6 +77,9 @@ def endpoints(service: PageService) -> list[Endpoint]:
         if "edge_source" in query and "edge_target" in query:
             ends = (query["edge_source"], query["edge_target"])
             facts["edge"] = await find_edge(service, caller, *ends, _moment(query))
+        if is_json(request):
+            # Of a page the script asks for them, while it finds places for the nodes.
+            facts["cards"] = await find_cards(service, caller, _nearest(answer), _moment(query))
         title = sentence(answer, facts["graph"])
         live = (answer["root"], answer["root"].partition("#")[0])
         return Page("lineage.html", title, facts, island="lineage.js", live=live)
@@ -179,29 +182,30 @@ def draw(answer: Mapping[str, Any], *, acts: bool = False) -> dict[str, Any]:
     return {"nodes": list(numbers), "edges": list(drawn.values()), "gaps": gaps, "more": more}
 
 
-def _reached(edges: Iterable[list[int]], forward: int) -> set[int]:
-    """Give what lies above (`forward` 0) or below (1) the root, the root left out."""
-    following: dict[int, list[int]] = {}
+def _reached(count: int, edges: Iterable[list[int]], forward: int) -> int:
+    """Count what lies above (`forward` 0) or below (1) the root, the root left out."""
+    following: list[list[int]] = [[] for _ in range(count)]
     for edge in edges:
-        following.setdefault(edge[1 - forward], []).append(edge[forward])
-    found: set[int] = set()
+        following[edge[1 - forward]].append(edge[forward])
+    seen = bytearray(count)
+    seen[0] = 1
     waiting = [0]
-    while waiting:
-        for other in following.get(waiting.pop(), ()):
-            if other not in found and other != 0:
-                found.add(other)
+    for number in waiting:
+        for other in following[number]:
+            if not seen[other]:
+                seen[other] = 1
                 waiting.append(other)
-    return found
+    return len(waiting) - 1
 
 
 def sentence(answer: Mapping[str, Any], graph: Mapping[str, Any]) -> str:
     """Say in a sentence what is shown."""
-    up, down = (len(_reached(graph["edges"], forward)) for forward in (0, 1))
+    count, edges = len(graph["nodes"]), graph["edges"]
     parts = [node_name(answer["root"])]
     if answer["direction"] in {"up", "both"}:
-        parts.append(f"{up:,} up")
+        parts.append(f"{_reached(count, edges, 0):,} up")
     if answer["direction"] in {"down", "both"}:
-        parts.append(f"{down:,} down")
+        parts.append(f"{_reached(count, edges, 1):,} down")
     time_us = moment_of(answer["as_of"]["time"])
     if time_us is not None:
         parts.append(f"as of {clock(time_us)}")
