@@ -6,12 +6,12 @@ personal data: an identifier that only the segment's key can compute, and a salt
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 from .errors import MalformedLeafError
 
@@ -34,11 +34,6 @@ ID_BYTES: Final = 32
 # An entry bundle gives an entry's length in two bytes.
 LEAF_BYTES_MAX: Final = 65_535
 
-# Of RFC 2104, for SHA-256.
-_BLOCK_BYTES: Final = 64
-_INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
-
 _HEX_32 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -48,19 +43,15 @@ def record_id(segment_key: bytes, canonical: bytes) -> bytes:
     Equal payloads have equal identifiers, so duplicates are recognised; without the key, nobody
     can confirm a guess at erased data.
     """
-    # RFC 2104, its two beginnings, which are the key's alone, hashed once and not for each record.
-    inner, outer = _keyed_states(segment_key)
-    begun, ended = inner.copy(), outer.copy()
+    begun = _keyed(segment_key).copy()
     begun.update(canonical)
-    ended.update(begun.digest())
-    identifier: bytes = ended.digest()
-    return identifier
+    return begun.digest()
 
 
+# What is the key's alone is hashed once, and not for each record.
 @lru_cache(maxsize=8)
-def _keyed_states(key: bytes) -> tuple[Any, Any]:
-    block = (key if len(key) <= _BLOCK_BYTES else sha256(key).digest()).ljust(_BLOCK_BYTES, b"\0")
-    return sha256(block.translate(_INNER)), sha256(block.translate(_OUTER))
+def _keyed(key: bytes) -> hmac.HMAC:
+    return hmac.new(key, digestmod="sha256")
 
 
 @dataclass(frozen=True, slots=True)
