@@ -164,14 +164,7 @@ def recorded(here: Path) -> dict[str, Any]:
     done = subprocess.run(export, env=kept, capture_output=True, text=True, check=True)
     events = [json.loads(line) for line in done.stdout.splitlines()]
     inputs = {_named(d, here) for event in events for d in event.get("inputs", ())}
-    outputs: dict[str, dict[str, Any]] = {
-        _named(d, here): d for event in events for d in event.get("outputs", ())
-    }
-    flows = {}
-    for name, dataset in outputs.items():
-        flow = dataset.get("outputFacets", {}).get("lodeline_observed", {})
-        sources = sorted(_named(one, here) for one in flow.get("inputs", ()))
-        flows[name] = {"inputs": sources, "bound": bool(flow.get("bound"))}
+    flows = _flows(events, here)
     root = events[0]["run"]["runId"]
     trace = [*lodeline, "trace", f"run:{root}", "--both", "--json", "--store", store]
     answer = json.loads(
@@ -187,7 +180,7 @@ def recorded(here: Path) -> dict[str, Any]:
     }
     return {
         "read": sorted(inputs),
-        "written": sorted(outputs),
+        "written": sorted(flows),
         "flows": flows,
         "facts": sorted(own),
         "gaps": sorted(
@@ -195,6 +188,25 @@ def recorded(here: Path) -> dict[str, Any]:
         ),
         "complete": answer["complete"],
     }
+
+
+def _flows(events: list[dict[str, Any]], here: Path) -> dict[str, Any]:
+    """By output what flowed into it, as each run said last; of several runs, all of it."""
+    told: dict[tuple[str, str], tuple[set[str], bool]] = {}
+    for event in events:
+        for dataset in event.get("outputs", ()):
+            flow = dataset.get("outputFacets", {}).get("lodeline_observed")
+            # A run that makes one thing, such as a dbt model, names its inputs alone.
+            sources = event["inputs"] if flow is None else flow["inputs"]
+            named = {_named(one, here) for one in sources}
+            bound = bool(flow and flow.get("bound"))
+            told[_named(dataset, here), event["run"]["runId"]] = named, bound
+    flows: dict[str, Any] = {}
+    for (name, _), (named, bound) in told.items():
+        known = flows.get(name, {"inputs": [], "bound": False})
+        inputs = sorted({*known["inputs"], *named})
+        flows[name] = {"inputs": inputs, "bound": known["bound"] or bound}
+    return flows
 
 
 def _named(dataset: dict[str, Any], here: Path) -> str:

@@ -853,6 +853,14 @@ DBT_ARTIFACT_BYTES_MAX = 256 * 1024 * 1024
 # their parser seconds, after the program's end.
 DBT_QUERY_CHARACTERS_MAX = 200_000
 
+# Objects of whose store the current version is remembered, to tell whether a version that is
+# deleted is an old one; of those beyond, a deleted version is a gap.
+OBJECT_VERSIONS_MAX = 10_000
+
+# Folders that are listed before a filesystem removes one whole, each a request to it; what a deeper
+# one held is a gap.
+FOLDERS_LISTED_MAX = 100
+
 # Sketches that one answer merges, 5 us each: a thousand batches of a hundred columns in half a
 # second. Of the batches beyond, the exact figures count all the same.
 SKETCHES_MERGED_MAX = 100_000

@@ -150,6 +150,11 @@ first = s3.put_object(Bucket='kept', Key='v.csv', Body=b'a\\n1\\n')['VersionId']
 second = s3.put_object(Bucket='kept', Key='v.csv', Body=b'a\\n2\\n')['VersionId']
 frame = pandas.read_csv(s3.get_object(Bucket='kept', Key='v.csv', VersionId=first)['Body'])
 frame.to_csv('out.csv')
+for body in (b'old', b'new', b'newer'):
+    stated = s3.put_object(Bucket='kept', Key='w.csv', Body=body)['VersionId']
+    if body == b'old':
+        old = stated
+s3.delete_object(Bucket='kept', Key='w.csv', VersionId=old)
 print(first, second, len(frame))
 """
 
@@ -160,6 +165,16 @@ def test_a_version_identifier_of_the_store_is_the_version(programs: Programs) ->
     assert version(named(done, "outputs")["s3://kept", "v.csv"]) == second
     assert sources(done.output("out.csv")) == ({("s3://kept", "v.csv")}, False)
     assert version(named(programs.later, "inputs")["s3://kept", "v.csv"]) == first
+
+
+def test_an_old_version_that_is_deleted_leaves_its_object_and_one_of_unknown_age_is_a_gap(
+    programs: Programs,
+) -> None:
+    # The first program put two later ones; the second saw none.
+    assert not [gap for gap in programs.frames.gaps if "version" in gap["detail"]]
+    [gap] = [gap for gap in programs.later.gaps if "version" in gap["detail"]]
+    assert gap["at"] == "s3://kept/w.csv"
+    assert "w.csv" not in lifecycles(programs.later)
 
 
 PARTS = """
@@ -221,7 +236,18 @@ LATER = """
 from fsspec.spec import AbstractFileSystem
 
 class Shelf(AbstractFileSystem):
-    protocol, kept = 'shelf', {'deep/a': b'1', 'deep/c': b'2', 'deep/d': b'3'}
+    protocol, kept = 'shelf', {'deep/a': b'1', 'deep/c': b'2', 'deep/d': b'3', 'deep/x/e': b'4'}
+
+    def ls(self, path, detail=True, **kwargs):
+        if path == 'shut':
+            raise PermissionError(path)
+        found = {}
+        for name in self.kept:
+            if name.startswith(path + '/'):
+                first, _, rest = name.removeprefix(path + '/').partition('/')
+                kind = 'directory' if rest else 'file'
+                found[first] = {'name': f'{path}/{first}', 'type': kind, 'size': 1}
+        return list(found.values()) if detail else [one['name'] for one in found.values()]
 
     def info(self, path, **kwargs):
         return {'name': path, 'type': 'file', 'size': 1}
@@ -248,6 +274,10 @@ shelf.mv('deep/a', 'deep/b')
 shelf.rm_file('deep/c')
 print(sorted(shelf.kept))
 shelf.rm('deep', recursive=True)
+shelf.rm('shut', recursive=True)
+[stated] = [v['VersionId'] for v in s3.list_object_versions(Bucket='kept', Prefix='w.csv')['Versions']
+            if v['IsLatest']]
+s3.delete_object(Bucket='kept', Key='w.csv', VersionId=stated)
 """
 
 
@@ -281,15 +311,18 @@ def test_a_later_program_ends_what_it_removes_and_moves(programs: Programs) -> N
         "f/piped": ("DROP", ""),
         "f/note.txt": ("DROP", ""),
         "f/open.parquet": ("DROP", ""),
-        "b": ("RENAME", "a"),
         "c": ("DROP", ""),
+        # What a folder held that the filesystem removed as a whole; `a` was `b` by then.
+        "a": ("DROP", ""),
+        "d": ("DROP", ""),
+        "x/e": ("DROP", ""),
     }
     assert sources(named(reader, "outputs")[BUCKET, "f/moved.csv"]) == (
         {(BUCKET, "f/cp.csv")},
         False,
     )
     [gap] = [gap for gap in reader.gaps if "removed" in gap["detail"]]
-    assert gap["at"] == "shelf://deep/"
+    assert gap["at"] == "shelf://shut/"
 
 
 VIEWS = """

@@ -336,6 +336,7 @@ class RunDraft:
         previous = None if output is None else previous_name(output.facets)
         if previous is not None:
             # It was renamed by this run, and so was there before under that name.
+            self._removals.note_gone(dataset)
             dataset, was_read = Dataset(*previous), True
         told = self._removals.add(
             dataset, time_us, changed_us, is_own=self._is_output(dataset), was_read=was_read

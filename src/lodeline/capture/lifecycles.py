@@ -56,8 +56,7 @@ class Removals:
         Returns:
             What to tell as a gap; empty for nothing.
         """
-        if dataset.namespace != FILE:
-            self._gone.add(dataset)
+        self.note_gone(dataset)
         if changed_us is None:
             was_there = was_read or not is_own
         else:
@@ -68,6 +67,11 @@ class Removals:
             return f"more than {REMOVALS_MAX} files were removed; the rest is not named"
         self._dropped[dataset] = time_us
         return ""
+
+    def note_gone(self, dataset: Dataset) -> None:
+        """An object is not there any more, under a name that it had from this run."""
+        if dataset.namespace != FILE:
+            self._gone.add(dataset)
 
     def forget(self, dataset: Dataset) -> None:
         """It is there again."""

@@ -19,6 +19,7 @@ from lodeline.capture.datasets import Dataset, file_dataset, find_dataset, reada
 from lodeline.capture.patches import Patches
 from lodeline.capture.process import ADAPTERS
 from lodeline.capture.recorder import RECORDER, Recorder
+from lodeline.limits import OBJECT_VERSIONS_MAX
 
 _READING: Final = frozenset({"GetObject", "SelectObjectContent"})
 _WRITING: Final = frozenset({"PutObject", "CompleteMultipartUpload", "CopyObject"})
@@ -54,6 +55,8 @@ class _Observer:
         self._sessions: WeakSet[Any] = WeakSet()
         # The sources of uploads that are made of parts of other objects.
         self._parts: dict[str, set[Dataset]] = {}
+        # The version that an object had when this program last put it, or read it as it was.
+        self._current: dict[Dataset, str] = {}
         patches.on_undo(self._leave)
 
     def patch_sessions(self, module: Any) -> None:
@@ -109,6 +112,7 @@ class _Observer:
             self._removed(asked, answer)
             return
         dataset = _object(asked["Bucket"], asked["Key"])
+        self._note_current(dataset, asked, answer)
         if name in _READING:
             flow = self._recorder.read(dataset, facets=_version(answer))
             if "Body" in answer:
@@ -129,15 +133,30 @@ class _Observer:
             parts = self._parts.pop(asked.get("UploadId", ""), None)
             self._recorder.put(dataset, version=_version(answer), inputs=parts)
 
+    def _note_current(
+        self, dataset: Dataset, asked: dict[str, Any], answer: dict[str, Any]
+    ) -> None:
+        stated = answer.get("VersionId")
+        room = dataset in self._current or len(self._current) < OBJECT_VERSIONS_MAX
+        if stated and room and not asked.get("VersionId"):
+            self._current[dataset] = str(stated)
+
     def _removed(self, asked: dict[str, Any], answer: dict[str, Any]) -> None:
-        """Objects that are no more. A store says the same of one that never was."""
+        """Objects that are no more. A store says the same of one that never was.
+
+        It does not say either whether a version that was deleted was the one that counted: where
+        this program saw a later one, an old one went, and the object stands as it was.
+        """
         failed = {one.get("Key") for one in answer.get("Errors") or ()}
         for one in asked["Delete"]["Objects"] if "Delete" in asked else [asked]:
             dataset = _object(asked["Bucket"], one["Key"])
             if one.get("VersionId"):
+                if self._current.get(dataset, one["VersionId"]) != one["VersionId"]:
+                    continue
                 detail = "one of its versions was deleted; whether it is there still is not known"
                 self._recorder.gap(f"{dataset.namespace}/{dataset.name}", "capture", detail)
             elif one["Key"] not in failed:
+                self._current.pop(dataset, None)
                 self._recorder.removed(dataset)
 
     def _copied(self, asked: dict[str, Any], answer: dict[str, Any]) -> Dataset:

@@ -21,6 +21,7 @@ from lodeline.capture.datasets import FILE, MEMORY, Dataset, find_dataset
 from lodeline.capture.patches import Patches
 from lodeline.capture.process import ADAPTERS
 from lodeline.capture.recorder import RECORDER, Recorder
+from lodeline.limits import FOLDERS_LISTED_MAX, REMOVALS_MAX
 
 # Told by the interpreter's events, by botocore's, or where the archive is opened.
 _TOLD_ELSEWHERE: Final = frozenset({"file", "local", "s3", "s3a", "dir", "reference"})
@@ -101,7 +102,9 @@ class _Observer:
             self._kinds.add(one)
             own = vars(one)
             for name in ("rm_file", "_rm", "_rm_file"):
-                if iscoroutinefunction(own.get(name)):
+                if name == "_rm" and iscoroutinefunction(own.get(name)):
+                    self._patches.wrap(one, name, own[name], self._emptying_awaited)
+                elif iscoroutinefunction(own.get(name)):
                     self._patches.after_awaited(one, name, self._removed)
                 else:
                     self._patches.after(one, name, self._removed)
@@ -115,21 +118,62 @@ class _Observer:
 
         def lodeline(*args: Any, **kwargs: Any) -> Any:
             before = self._count
+            held = self._held(original, args, kwargs)
             result = original(*args, **kwargs)
             try:
                 if not self._recorder.local.suspended:
-                    after(args, kwargs, was_told=self._count > before)
+                    after(args, kwargs, was_told=self._count > before, held=held)
             except Exception as error:  # capture's outermost door
                 self._recorder.trouble("fsspec.rm", error)
             return result
 
         return lodeline
 
+    def _emptying_awaited(self, original: Any) -> Any:
+        async def lodeline(*args: Any, **kwargs: Any) -> Any:
+            before = self._count
+            held = None
+            if not _tells_each(original) and _is_whole(*_asked(args, kwargs)):
+                try:
+                    held = await args[0]._find(_strip(args[0], _asked(args, kwargs)[0]))
+                except Exception:  # it is asked for again, and answered, without us
+                    held = None
+            result = await original(*args, **kwargs)
+            try:
+                self._emptied(args, kwargs, was_told=self._count > before, held=held)
+            except Exception as error:  # capture's outermost door
+                self._recorder.trouble("fsspec.rm", error)
+            return result
+
+        return lodeline
+
+    def _held(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """List what a folder holds that is about to be removed whole; `None` where it is not known.
+
+        fsspec's own way lists it and removes one file after the other, which is told. Ways of other
+        filesystems need not: what was there is known before, or never.
+        """
+        if original.__name__ != "rm" or _tells_each(original):
+            return None
+        path, recursive = _asked(args, kwargs)
+        if not _is_whole(path, recursive) or self._recorder.local.suspended:
+            return None
+        local = self._recorder.local
+        local.suspended = 1
+        try:
+            found = _name(args[0], _strip(args[0], path))
+            if found is None or found.namespace == MEMORY:
+                return None
+            return _listed(args[0], _strip(args[0], path))
+        except Exception:  # a filesystem that cannot list; its removal tells what is wrong
+            return None
+        finally:
+            local.suspended = 0
+
     def _removed(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del result
         filesystem = args[0]
-        paths = args[1] if len(args) > 1 else kwargs.get("path", ())
-        recursive = args[2] if len(args) > 2 else kwargs.get("recursive")
+        paths, recursive = _asked(args, kwargs)
         for path in [paths] if isinstance(paths, str) else paths:
             dataset = _name(filesystem, _strip(filesystem, path))
             if dataset is None or dataset.namespace == MEMORY:
@@ -142,12 +186,22 @@ class _Observer:
             else:
                 self._recorder.removed(dataset)
 
-    def _emptied(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, was_told: bool) -> None:
-        if not was_told:
+    def _emptied(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, was_told: bool, held: Any
+    ) -> None:
+        if was_told:
+            return
+        if held is None:
             self._removed(None, args, kwargs)
+            return
+        for path in held:
+            self._removed(None, (args[0], path), {})
 
-    def _moved(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, was_told: bool) -> None:
+    def _moved(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, was_told: bool, held: Any
+    ) -> None:
         """A move is a copy and a removal; S3's are told by botocore's events."""
+        del held
         given = [*args[1:3], *(kwargs[name] for name in ("path1", "path2")[len(args) - 1 :])]
         names = [_strip(args[0], one) for one in given]
         source, target = (find_dataset(args[0].unstrip_protocol(one)) for one in names)
@@ -158,6 +212,31 @@ class _Observer:
             if not was_told:
                 self._recorder.removed(source)
         self._recorder.renamed(source, target)
+
+
+def _asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """What is to be removed, and whether with all that it holds."""
+    paths = args[1] if len(args) > 1 else kwargs.get("path", ())
+    return paths, args[2] if len(args) > 2 else kwargs.get("recursive")
+
+
+def _is_whole(path: Any, recursive: Any) -> bool:
+    return isinstance(path, str) and recursive is True and not any(mark in path for mark in "*?[")
+
+
+def _tells_each(removal: Any) -> bool:
+    """Whether a way to remove is fsspec's own, which goes from file to file."""
+    return removal.__module__ in {"fsspec.spec", "fsspec.asyn"}
+
+
+def _listed(filesystem: Any, path: str) -> list[str] | None:
+    """List the files below a folder; `None` where they are too many, or it is a file."""
+    found: list[str] = []
+    for count, (folder, _, files) in enumerate(filesystem.walk(path)):
+        found += [f"{folder}/{name}" for name in files]
+        if count >= FOLDERS_LISTED_MAX or len(found) > REMOVALS_MAX:
+            return None
+    return found or None
 
 
 def _strip(filesystem: Any, path: str) -> str:
