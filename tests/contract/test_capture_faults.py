@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from lodeline.capture.adapters import BUILT_IN
 from observing import Observed, environment, python, read_events, run_observed, run_plain
 
 PROGRAMS = {
@@ -112,6 +114,67 @@ def test_children_forked_in_mid_write_are_all_on_the_record(folder: Path) -> Non
     seen = python(folder, PROGRAMS["fork in the middle of writing"])
     assert seen.names("outputs") == {"out.txt", *(f"child-{n}.txt" for n in range(8))}
     assert {event["run"]["runId"] for event in seen.events} == {seen.events[0]["run"]["runId"]}
+
+
+def test_frameworks_of_the_future_that_are_nothing_like_today_are_gaps_and_nothing_else(
+    folder: Path,
+) -> None:
+    """Each is a stand-in of another shape: a version out of range, and none of what is patched."""
+    names = sorted(name for name in BUILT_IN if name not in sys.stdlib_module_names)
+    assert len(names) > 20
+    for name in names:
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("__version__ = '9999.1'\n")
+    (folder / "script.py").write_text(
+        f"import importlib\nfor name in {names}:\n"
+        "    print(name, importlib.import_module(name).__version__)\n"
+        "print(open('in.csv').read())\n"
+    )
+    plain = run_plain(folder, sys.executable, "script.py")
+    assert plain.stdout.count("9999.1") == len(names)
+    seen = run_observed(folder, sys.executable, "script.py")
+    same(plain, seen)
+    assert "in.csv" in seen.names("inputs")
+    told = {gap["at"] for gap in seen.gaps if "9999.1 is outside the tested range" in gap["detail"]}
+    assert told == set(names)
+
+
+FAULTS = """
+from lodeline.capture.patches import Patches
+from lodeline.capture.process import ADAPTERS
+
+class Broken:
+    name, supports = 'broken', ''
+    def install(self, recorder):
+        import csv
+        patches = Patches('broken')
+        faults = iter([ValueError('one'), RecursionError('two'), MemoryError('three')])
+        def fail(result, args, kwargs):
+            raise next(faults)
+        patches.after(csv, 'reader', fail)
+        patches.after(csv, 'writer', lambda *_: [].pop())
+        return patches.undo
+
+ADAPTERS.add('csv', '__main__:Broken')
+"""
+
+
+def test_exceptions_in_an_adapter_at_each_call_never_reach_the_program(folder: Path) -> None:
+    text = (
+        "import csv, io\n"
+        "for _ in range(3): print(list(csv.reader(['a,b'])))\n"
+        "out = io.StringIO(); csv.writer(out).writerow([1]); print(out.getvalue())\n"
+        "csv.reader(3)\n"
+    )
+    (folder / "script.py").write_text(text)
+    plain = run_plain(folder, sys.executable, "script.py")
+    seen = python(folder, FAULTS + text)
+    assert (seen.status, seen.stdout) == (plain.status, plain.stdout)
+    assert (plain.status, seen.stderr.splitlines()[-1]) == (1, plain.stderr.splitlines()[-1])
+    # The first of a place is told, the others are counted.
+    told = {gap["at"]: gap["detail"] for gap in seen.gaps}
+    assert told["broken.reader"] == "ValueError: one"
+    assert told["broken.writer"] == "IndexError: pop from empty list"
 
 
 def refusing(connection: socket.socket) -> None:
@@ -274,6 +337,34 @@ def test_a_file_of_ten_gigabytes_is_skipped_by_policy_and_the_answer_says_so(
     told = [gap["detail"] for event in seen.events for gap in gaps_of(event)]
     assert any("larger than the 1000000000 bytes of digest_bytes" in detail for detail in told)
     os.remove(folder / "big.bin")
+
+
+HASHING = """
+import os, resource, sys
+from lodeline.transport.digests import FileState, Hasher
+states = []
+for name in sys.argv[1:]:
+    look = os.stat(name)
+    states.append(FileState(name, look.st_ino, look.st_mtime_ns, look.st_size))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(*(found.value for found in Hasher().digest_all(states)))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_the_digest_of_a_large_file_is_streamed_in_little_memory(folder: Path) -> None:
+    """300 MB, twice at a time, stand for 10 GB: what is held does not grow with the file."""
+    expected = hashlib.sha256()
+    for _ in range(300):
+        expected.update(bytes(1 << 20))
+    for name in ("one.bin", "two.bin"):
+        with (folder / name).open("wb") as file:
+            file.truncate(300 << 20)
+    words = [sys.executable, "-c", HASHING, str(folder / "one.bin"), str(folder / "two.bin")]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, check=True)
+    *digests, grown = done.stdout.split()
+    assert digests == [expected.hexdigest()] * 2
+    assert int(grown) < 32_000  # Kilobytes.
 
 
 def gaps_of(event: dict[str, object]) -> list[dict[str, str]]:
