@@ -403,6 +403,10 @@ REFUSED_BYTES_MAX = 64 * 1024 * 1024
 # Files hashed at a time by a deliverer. More only makes a disk seek.
 DIGEST_THREADS_MAX = 4
 
+# Together smaller, files are hashed one after another: within the time that loading and starting
+# threads takes, one core hashes as much.
+DIGEST_THREADS_BYTES_MIN = 32 * 1024 * 1024
+
 # Digests of files remembered between deliveries, by device, inode, time and size, and the smallest
 # file that is worth it: a smaller one is hashed in a millisecond.
 DIGEST_MEMORY_MAX = 10_000

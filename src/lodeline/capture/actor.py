@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import json
 import os
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -39,7 +38,7 @@ def describe_agents(folder: Path, environment: Mapping[str, str]) -> list[dict[s
         agents.append(_agent(folder, "ci", f"{ci['system']}:{account}", account or ci["system"]))
     if _SERVICE_ACCOUNT.exists():
         namespace = _SERVICE_ACCOUNT.read_text(encoding="utf-8").strip()
-        host = platform.node().rsplit("-", 2)[0]
+        host = os.uname().nodename.rsplit("-", 2)[0]
         agents.append(_agent(folder, "service", f"k8s:{namespace}:{host}", f"{namespace}/{host}"))
     agents.append(_describe_user(folder, environment))
     return agents
@@ -55,7 +54,7 @@ def _describe_user(folder: Path, environment: Mapping[str, str]) -> dict[str, st
     except KeyError:
         name = name or f"uid {uid}"
     kind = "user" if uid >= _FIRST_USER or uid == 0 else "service"
-    return _agent(folder, kind, f"{platform.node()}:{uid}:{name}", name)
+    return _agent(folder, kind, f"{os.uname().nodename}:{uid}:{name}", name)
 
 
 def _agent(folder: Path, kind: str, account: str, display: str) -> dict[str, str]:

@@ -245,3 +245,9 @@ def find_path_stat(path: str) -> Stat | None:
     if found.st_mode & 0o170000 != 0o100000:
         return None
     return Stat(path, found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def stem(dataset: Dataset) -> str:
+    """Name a model by its dataset: its file's name without the suffix."""
+    base = os.path.basename(local_path(dataset) or dataset.name)
+    return base.partition(".")[0] or base or "model"

@@ -22,11 +22,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lodeline.capture.datasets import FILE, MEMORY, Dataset, Stat, find_path_stat
+from lodeline.capture.datasets import FILE, MEMORY, Dataset, Stat, find_path_stat, stem
 from lodeline.capture.folders import Folders, Whole
 from lodeline.capture.journal import Line
 from lodeline.capture.lifecycles import Removals, previous_name, renamed_from
-from lodeline.capture.models import stem
 from lodeline.capture.privacy import current
 from lodeline.limits import (
     ASSERTIONS_MAX,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -77,7 +76,7 @@ def describe_environment(
     digest = hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
     container = find_container()
     ci = find_ci(environment)
-    facet = {**core, "host": platform.node(), "digest": f"sha256:{digest}"}
+    facet = {**core, "host": os.uname().nodename, "digest": f"sha256:{digest}"}
     if container is not None:
         facet["container"] = container
     if ci is not None:
@@ -91,10 +90,17 @@ def _platform() -> str:
     On Linux it names the processor only where that is not the machine, which `uname -p` does not
     say there.
     """
-    if platform.system() != "Linux":
+    kernel = os.uname()
+    try:
+        library = (os.confstr("CS_GNU_LIBC_VERSION") or "").replace(" ", "", 1)
+    except (ValueError, OSError):
+        library = ""
+    if kernel.sysname != "Linux" or not library:
+        # Only here: Linux with the GNU library answers by itself.
+        import platform
+
         return platform.platform()
-    library = "".join(platform.libc_ver())
-    parts = [platform.system(), platform.release(), platform.machine(), "with", library]
+    parts = [kernel.sysname, kernel.release, kernel.machine, "with", library]
     return "-".join(part for part in parts if part).replace(" ", "_")
 
 

@@ -7,13 +7,12 @@ named by the file's stem unless `lodeline.register` named it.
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lodeline.capture.datasets import Dataset, Stat, find_dataset, find_stat, local_path
+from lodeline.capture.datasets import Dataset, Stat, find_dataset, find_stat, stem
 from lodeline.capture.flow import BOUND
 from lodeline.capture.recorder import Recorder
 from lodeline.capture.values import plain
@@ -314,12 +313,6 @@ def register_model(recorder: Recorder, estimator: object, name: str) -> ModelVer
 def loaded_models() -> list[LoadedModel]:
     """Models that this process loaded and still holds, the latest last."""
     return [model for reference, model in LOADED if reference() is not None]
-
-
-def stem(dataset: Dataset) -> str:
-    """A model's default name: its file's name without the suffix."""
-    base = os.path.basename(local_path(dataset) or dataset.name)
-    return base.partition(".")[0] or base or "model"
 
 
 def parameters_of(estimator: object) -> dict[str, Any]:

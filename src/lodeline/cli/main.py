@@ -114,6 +114,28 @@ class _Parser(argparse.ArgumentParser):
         raise MalformedOptionsError(f"{self.prog}: {message}", self.prog)
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """One that finds the terminal's width by itself.
+
+    `argparse` makes a formatter for each option, and its own width loads every compressor that
+    Python knows (through `shutil`): more than all else that parsing takes.
+    """
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    """What `shutil.get_terminal_size().columns` says."""
+    stated = os.environ.get("COLUMNS", "")
+    if stated.isdecimal() and int(stated):
+        return int(stated)
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
+
+
 def command_parser(name: str) -> argparse.ArgumentParser:
     """The parser of one command, common options included.
 
@@ -124,7 +146,7 @@ def command_parser(name: str) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"lodeline {name}",
         description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
     )
     module.configure(parser)

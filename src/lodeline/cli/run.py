@@ -8,11 +8,16 @@ to start it exit with 125; other trouble is told on stderr and changes nothing.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
+from typing import Final
 
 from lodeline.errors import UsageError
 from lodeline.settings import find_setting, is_on, receiver_url, store_url
+
+# Objects more than before at which garbage is looked for: some megabytes.
+_GARBAGE_OBJECTS: Final = 100_000
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +41,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Run the program; gives its exit status."""
+    # What follows imports a thousand classes and keeps them; at the usual pace the collector would
+    # walk them dozens of times. While a program runs, garbage still goes, a little later.
+    gc.set_threshold(_GARBAGE_OBJECTS, 10, 10)
+
     from lodeline.capture.runner import RunOptions, report_trouble, run_observed
     from lodeline.spool import spool_directory
 
@@ -55,6 +64,8 @@ def execute(arguments: argparse.Namespace) -> int:
         enabled=not is_on(find_setting("disabled")),
     )
     result = run_observed(words, options)
+    # The process ends here: nothing of it is worth a last look for garbage.
+    gc.freeze()
     report_trouble(result)
     if arguments.json:
         answer = {

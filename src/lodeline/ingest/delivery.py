@@ -12,7 +12,6 @@ from pathlib import Path
 
 from lodeline.errors import CouldNotTellError, DeliveryError, UnknownBlobError
 from lodeline.ingest.acceptance import Submission, accept
-from lodeline.ingest.predictions import accept_predictions
 from lodeline.settings import shown_store
 from lodeline.store import SqlSegment, open_segment
 
@@ -59,6 +58,9 @@ class EmbeddedTransport:
                 elif door == "blob":
                     outcomes += [self._keep_blob(payload) for payload in payloads]
                 else:
+                    # Only here: most runs predict nothing.
+                    from lodeline.ingest.predictions import accept_predictions
+
                     decoded = [json.loads(payload) for payload in payloads]
                     outcomes += accept_predictions(self._segment, decoded)
         except CouldNotTellError as error:

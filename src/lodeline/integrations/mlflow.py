@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from lodeline.capture.boosters import tag_prediction
-from lodeline.capture.datasets import FILE, Dataset, find_dataset, local_path
+from lodeline.capture.datasets import FILE, Dataset, find_dataset, local_path, stem
 from lodeline.capture.flow import BOUND
 from lodeline.capture.models import (
     Fitted,
@@ -28,7 +28,6 @@ from lodeline.capture.models import (
     is_estimator,
     record_model,
     record_use,
-    stem,
 )
 from lodeline.capture.patches import Patches
 from lodeline.capture.recorder import Recorder

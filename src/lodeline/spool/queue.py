@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 import threading
 import time
 import weakref
@@ -81,7 +80,7 @@ class Spool:
     def _start(self) -> None:
         # Reentrant: a destructor run by the garbage collector inside `append` may append too.
         self._lock = threading.RLock()
-        self._writer = secrets.token_hex(6)
+        self._writer = os.urandom(6).hex()
         self._sequence = 0
         self._file = -1
         self._path: Path | None = None

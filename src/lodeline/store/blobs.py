@@ -7,7 +7,6 @@ temporary file that nothing refers to.
 from __future__ import annotations
 
 import os
-import tempfile
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -75,6 +74,8 @@ class BlobFolder:
 
     @staticmethod
     def _write(path: Path, data: bytes) -> None:
+        import tempfile  # whoever keeps no blobs loads nothing for it
+
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
         try:
             with os.fdopen(descriptor, "wb") as stream:

@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from lodeline.errors import UnknownCheckpointError
-from lodeline.proof import CosignatureVerifier, NoteSignature, parse_note
+from lodeline.proof import parse_note
 from lodeline.store.connections import Connection, Database
 from lodeline.tlog import Checkpoint
+
+if TYPE_CHECKING:
+    # Only names of types here; a log without witnesses never loads them.
+    from lodeline.proof import CosignatureVerifier, NoteSignature
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from lodeline.errors import OutOfTimeError
 from lodeline.limits import (
     DIGEST_MEMORY_BYTES_MIN,
     DIGEST_MEMORY_MAX,
+    DIGEST_THREADS_BYTES_MIN,
     DIGEST_THREADS_MAX,
     INFORMATION_BYTES,
     MANIFEST_FILES_MAX,
@@ -175,7 +176,8 @@ class Hasher:
         """
         states = list(states)
         threads = min(DIGEST_THREADS_MAX, os.cpu_count() or 1, len(states))
-        if threads < 2:
+        # Less is hashed before the threads have started.
+        if threads < 2 or sum(state.size for state in states) < DIGEST_THREADS_BYTES_MIN:
             return [self.digest(state) for state in states]
         # Only here: most runs write a file or two.
         from concurrent.futures import ThreadPoolExecutor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -108,6 +107,8 @@ def follow(
     Yields:
         Each delivery that did something, or that failed.
     """
+    import random  # whoever delivers once waits for nothing
+
     pause = FOLLOW_SECONDS
     while True:
         busy = directory.is_dir() and next(iter_pending(directory), None) is not None

@@ -17,7 +17,6 @@ leave in the place of a name; so all other columns are named by position, `colum
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
 import json
 from collections.abc import Collection
@@ -128,7 +127,7 @@ def logical_digest(path: str, size: int, names: Collection[str] = ()) -> Logical
         return None
     try:
         return table_digest(_read_table(path, kind, frozenset(names)))
-    except (pa.ArrowException, csv.Error, *_FAULTS):
+    except (pa.ArrowException, *_FAULTS):
         # A file that only looks like a table has no logical digest, and that is no fault; nor is a
         # release of pyarrow that lacks a function: the event must be delivered all the same.
         return None
@@ -177,8 +176,13 @@ def _find_header(path: str, delimiter: str, names: frozenset[str]) -> frozenset[
     It is a header when the program took every cell of it for a name (the empty one stands over an
     index), or found all its columns in it. Cells that the program did not use stay out.
     """
+    import csv
+
     with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        first = next((row for row in csv.reader(file, delimiter=delimiter) if row), [])
+        try:
+            first = next((row for row in csv.reader(file, delimiter=delimiter) if row), [])
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
     cells = {cell for cell in first if cell}
     if not cells & names or not (cells <= names or names <= cells):
         return None
