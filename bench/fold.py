@@ -63,8 +63,9 @@ def generate(workload: str, events: int, seed: int) -> Iterator[bytes]:
 
 # Arrival order: rows sorted by their keys would be appended, which no writer of a log can do.
 ARRIVAL = {
-    "assertion": "position_from, derivation_id",
-    "read": "position_from, node_id",
+    "uses_assertion": "uses_id, derivation_id",
+    "uses_read": "uses_id, node_id",
+    "group_uses": "position_from",
     "write": "position_from, node_id",
     "run_state": "position_from",
     "parent": "position_from",

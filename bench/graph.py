@@ -97,7 +97,8 @@ def fill(segment: Segment, nodes: int, source: Any, target: Any) -> None:
     accept(segment, [event(0, "first", ["a"], ["b"], "2026-11-01T00:00:00Z")])
     jobs, begin = BASE + nodes, 1_793_500_000_000_000
     position = segment.size() - 1
-    still = (None, position, None)
+    still, first = (None, position, None), (position, begin)
+    live = ("inferred", begin, begin)
     order = np.argsort(target, kind="stable")
 
     def pairs() -> Iterator[tuple[int, tuple[int, int]]]:
@@ -111,11 +112,10 @@ def fill(segment: Segment, nodes: int, source: Any, target: Any) -> None:
             row
             for i in range(nodes)
             for row in (
-                (BASE + i, "dataset", "warehouse", f"schema_{i % 100}.table_{i}", ""),
-                (jobs + i, "job", "etl", f"build_{i}", ""),
+                (BASE + i, "dataset", "warehouse", f"schema_{i % 100}.table_{i}", "", *first),
+                (jobs + i, "job", "etl", f"build_{i}", "", *first),
             )
         ),
-        "sighting": ((BASE + i, position, begin) for i in range(2 * nodes)),
         "run_group": (
             (BASE + i, f"00000000-0000-0001-0000-{i:012x}", jobs + i, 0, "run")
             for i in range(nodes)
@@ -128,12 +128,15 @@ def fill(segment: Segment, nodes: int, source: Any, target: Any) -> None:
             for i in range(nodes)
         ),
         "derivation": (
-            (BASE + k, BASE + near, BASE + far, "derives", jobs + far, 0)
+            (BASE + k, BASE + near, BASE + far, "derives", jobs + far, 0, *live, 1)
             for k, (near, far) in pairs()
         ),
-        "assertion": (
-            (BASE + k, BASE + far, "inferred", None, position, None, begin + far, None)
-            for k, (_, far) in pairs()
+        "uses": ((BASE + i, i.to_bytes(32, "big")) for i in range(nodes)),
+        "uses_assertion": (
+            (BASE + k, BASE + far, "inferred", None) for k, (_, far) in pairs()
+        ),
+        "group_uses": (
+            (BASE + i, BASE + i, position, None, begin + i, None) for i in range(nodes)
         ),
     }  # fmt: skip
     with segment.writing(durable=False) as connection:

@@ -128,11 +128,8 @@ def fill(segment: Segment, entities: int, seed: int) -> int:
         for start in range(0, len(new), NODES_AT_A_TIME):
             numbers = range(last + 1 + start, last + 1 + min(start + NODES_AT_A_TIME, len(new)))
             connection.executemany(
-                "INSERT INTO node VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO node VALUES (?, ?, ?, ?, ?, 0, 0)",
                 [(number, *new[number - last - 1]) for number in numbers],
-            )
-            connection.executemany(
-                "INSERT INTO sighting VALUES (?, 0, 0)", [(number,) for number in numbers]
             )
         # What the fold does as the graph grows; these rows did not come through it.
         Statistics().follow(connection, segment.size())

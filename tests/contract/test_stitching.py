@@ -46,9 +46,9 @@ def joins(segment: SqlSegment) -> set[tuple[str, str]]:
     """Edges by content that hold now: source and target by name."""
     with segment.reading() as connection:
         rows = connection.execute(
-            "SELECT s.name, t.name FROM derivation_live "
-            "JOIN derivation USING (derivation_id) JOIN node AS s ON s.node_id = source "
-            "JOIN node AS t ON t.node_id = target WHERE basis = 'content'"
+            "SELECT s.name, t.name FROM derivation "
+            "JOIN node AS s ON s.node_id = source "
+            "JOIN node AS t ON t.node_id = target WHERE live_basis = 'content'"
         ).fetchall()
     return {(source, target) for source, target in rows}
 

@@ -73,8 +73,8 @@ def view_of(segment: Segment, **times: Any) -> Graph:
 def live_rows(segment: Segment) -> list[tuple[Any, ...]]:
     with segment.reading() as connection:
         return connection.execute(
-            "SELECT source, target, kind, job, basis, first_seen, last_seen, groups "
-            "FROM derivation_live JOIN derivation USING (derivation_id) WHERE groups > 0 "
+            "SELECT source, target, kind, job, live_basis, first_seen, last_seen, groups "
+            "FROM derivation WHERE groups > 0 "
             "ORDER BY derivation_id"
         ).fetchall()
 

@@ -92,8 +92,8 @@ def iter_nodes(export: Exporting) -> Iterator[NodeRow]:
         while True:
             rows = view.select(
                 "SELECT n.node_id,"
-                " (SELECT min(position) FROM sighting s WHERE s.node_id = n.node_id),"
-                " (SELECT min(event_time) FROM sighting s WHERE s.node_id = n.node_id),"
+                " n.first_position, coalesce((SELECT min(event_time) FROM sighting s"
+                " WHERE s.node_id = n.node_id), n.first_us),"
                 f" (SELECT min(position) FROM ({ends}) e), (SELECT min(time) FROM ({ends}) e)"
                 f" FROM node n WHERE n.node_id > :after AND {view.known('n')}"
                 " ORDER BY n.node_id LIMIT :portion",
@@ -133,9 +133,9 @@ def iter_edges(export: Exporting) -> Iterator[EdgeRow]:
         after = 0
         while True:
             rows = inquiry.view.select(
-                "SELECT d.derivation_id, d.source, d.target, d.kind, d.job, l.basis, l.first_seen,"
-                " l.last_seen, l.groups FROM derivation d JOIN derivation_live l"
-                f" USING (derivation_id) WHERE d.derivation_id > :after{newer}"
+                "SELECT d.derivation_id, d.source, d.target, d.kind, d.job, d.live_basis,"
+                " d.first_seen, d.last_seen, d.groups FROM derivation d"
+                f" WHERE d.derivation_id > :after AND d.live_basis IS NOT NULL{newer}"
                 " ORDER BY d.derivation_id LIMIT :portion",
                 after=after,
                 portion=_PORTION,
@@ -154,34 +154,46 @@ def iter_edges(export: Exporting) -> Iterator[EdgeRow]:
 def iter_assertions(export: Exporting) -> Iterator[AssertionRow]:
     """Walk what runs asserted since; what a later event took back was asserted all the same."""
     with export.inquiring() as inquiry:
-        after = (0, 0)
+        after = (0, 0, 0)
         while True:
-            rows = inquiry.view.select(
-                "SELECT d.derivation_id, a.group_id, d.source, d.target, d.kind, d.job, g.run_id,"
-                " a.basis, a.position_from, (SELECT min(s.first_us) FROM run_state s"
-                " WHERE s.group_id = a.group_id) FROM assertion a"
-                " JOIN derivation d USING (derivation_id) JOIN run_group g USING (group_id)"
-                " WHERE (a.derivation_id, a.group_id) > (:after_derivation, :after_group)"
-                " AND a.position_from >= :since AND a.position_from < :size"
-                " ORDER BY a.derivation_id, a.group_id LIMIT :portion",
-                after_derivation=after[0],
-                after_group=after[1],
-                portion=_PORTION,
-                since=export.since,
-            )
+            asked = {
+                "derivation": after[0],
+                "uses": after[1],
+                "group": after[2],
+                "since": export.since,
+                "portion": _PORTION,
+            }
+            view = inquiry.view
+            rows = view.select(_ASSERTIONS_LEFT, **asked) or view.select(_ASSERTIONS_NEXT, **asked)
             if not rows:
                 return
-            # A group's rows of one derivation may be cut by the portion: leave the last for later.
-            last = tuple(rows[-1][:2])
-            if len(rows) == _PORTION and tuple(rows[0][:2]) != last:
-                while tuple(rows[-1][:2]) == last:
-                    rows.pop()
-            after = tuple(rows[-1][:2])
-            known = _Ends(export, inquiry, [(row[2], row[3], row[5]) for row in rows])
-            for _, _, source, target, kind, job, run, basis, position, time_us in rows:
+            after = tuple(rows[-1][:3])
+            known = _Ends(export, inquiry, [(row[3], row[4], row[6]) for row in rows])
+            for _, _, _, source, target, kind, job, run, basis, position, time_us in rows:
                 ends = known.of((source, target, job), kind)
                 if ends is not None:
                     yield AssertionRow(*ends, run, basis, position, time_us)
+
+
+# In the order of the tables' keys, so that each portion is found, not counted out; first what is
+# left of the set that the last one ended in. Of a basis that a group states of a derivation, the
+# first rectangle counts: sets begin anew where a fact beside it ends.
+_ASSERTIONS: Final = (
+    "SELECT u.derivation_id, u.uses_id, a.group_id, d.source, d.target, d.kind, d.job, g.run_id,"
+    " u.basis, a.position_from, (SELECT min(s.first_us) FROM run_state s"
+    " WHERE s.group_id = a.group_id) FROM uses_assertion u"
+    " CROSS JOIN group_uses a JOIN derivation d ON d.derivation_id = u.derivation_id"
+    " JOIN run_group g ON g.group_id = a.group_id"
+    " WHERE {} AND a.uses_id = u.uses_id AND a.position_from >= :since AND a.position_from < :size"
+    " AND NOT EXISTS (SELECT 1 FROM group_uses b JOIN uses_assertion o ON o.uses_id = b.uses_id"
+    " WHERE b.group_id = a.group_id AND o.derivation_id = u.derivation_id AND o.basis = u.basis"
+    " AND (b.position_from, b.valid_from) < (a.position_from, a.valid_from))"
+    " ORDER BY u.derivation_id, u.uses_id, a.group_id LIMIT :portion"
+)
+_ASSERTIONS_LEFT: Final = _ASSERTIONS.format(
+    "u.derivation_id = :derivation AND u.uses_id = :uses AND a.group_id > :group"
+)
+_ASSERTIONS_NEXT: Final = _ASSERTIONS.format("(u.derivation_id, u.uses_id) > (:derivation, :uses)")
 
 
 class _Ends:

@@ -16,7 +16,7 @@ from lodeline.model import NodeId
 
 # Logged with a `fold` leaf. A change of meaning anywhere in this package raises it, and every
 # store folds again.
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 
 EdgeKey = tuple[NodeId | None, NodeId | None, str, NodeId | None]
 Order = tuple[int, bytes]

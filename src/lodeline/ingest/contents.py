@@ -8,7 +8,7 @@ before is decoded and read, by the fold's own functions.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -26,7 +26,7 @@ from lodeline.fold.registers import mentions
 from lodeline.fold.relations import BASIS_RANK, GroupKey
 from lodeline.fold.statements import facet_digest, plain
 from lodeline.ingest.interning import Interning
-from lodeline.ingest.rectangles import Block, Fact, block_of
+from lodeline.ingest.rectangles import Fact
 from lodeline.ingest.stitching import JOB_NAMESPACE, MARK
 from lodeline.limits import CONTENTS_CACHED_MAX, PART_BYTES_MAX
 from lodeline.model import NodeId
@@ -163,7 +163,7 @@ class UsesState:
         self.gaps = frozenset(("capture_gap", g.at, g.reason, g.detail) for g in reading.gaps)
 
     def after(self, content: Content, run_lineage: bytes, interning: Interning) -> Change:
-        """Give the state after one more event, the facts that it ends and those that it begins."""
+        """Give the state after one more event, and how it comes about."""
         key = (id(content), run_lineage)
         known = self._next.get(key)
         if known is None:
@@ -173,12 +173,36 @@ class UsesState:
                 uses.add_run_lineage({"lineage": msgspec.Raw(run_lineage)})
             state = self if uses == self.uses else UsesState(uses, interning)
             # The content is kept beside the state: its identity is the key while it lives.
-            change = (state, self.facts - state.facts, block_of(state.facts - self.facts))
-            known = self._next[key] = (content, change)
+            known = self._next[key] = (content, self.change_to(state, interning))
         return known[1]
 
+    def change_to(self, state: UsesState, interning: Interning) -> Change:
+        """Tell how this state becomes another."""
+        if not self.facts <= state.facts:
+            # Sets are what is interned: where a fact ends, all begin anew, together.
+            return Change(state, True, state.fact(state.facts, interning))
+        return Change(state, False, state.fact(state.facts - self.facts, interning))
 
-Change = tuple[UsesState, frozenset[Fact], Block]
+    @staticmethod
+    def fact(facts: frozenset[Fact], interning: Interning) -> Fact | None:
+        """Give the fact that a group holds a set of facts; None for an empty set."""
+        return ("group_uses", interning.uses(facts)) if facts else None
+
+
+class Change(NamedTuple):
+    """One state of uses after another.
+
+    Attributes:
+        state: the later one.
+        ends: whether all that held ends.
+        begins: the fact that begins: a set of facts is held from then on.
+    """
+
+    state: UsesState
+    ends: bool
+    begins: Fact | None
+
+
 _Step = tuple[Content, Change]
 
 

@@ -77,7 +77,11 @@ class GraphReader:
         graph.symlinks = self._symlinks()
         for node, time_us in self._endings():
             graph.endings.setdefault(node, set()).add(time_us)
-        for (node_id,) in self._points("SELECT DISTINCT node_id FROM sighting WHERE {}"):
+        for (node_id,) in self._points(
+            "SELECT node_id FROM (SELECT node_id, first_position AS position,"
+            " first_us AS event_time FROM node UNION ALL SELECT * FROM sighting) AS named"
+            " WHERE {} GROUP BY node_id"
+        ):
             graph.names.add(self._node(node_id))
         for node_id, version in self._connection.execute(
             "SELECT node_id, version FROM number WHERE position < :size ORDER BY node_id, number",

@@ -17,7 +17,7 @@ from lodeline.fold import statements
 from lodeline.fold.contributions import Facets, Name, Progress, overwrite, writes_of
 from lodeline.fold.relations import GroupKey, RunState
 from lodeline.ingest.contents import Content, Contents, UsesState
-from lodeline.ingest.rectangles import Block, Fact, Interval, RectangleWriter, Row
+from lodeline.ingest.rectangles import Fact, Interval, RectangleWriter, Row
 from lodeline.store.connections import Connection
 
 RunFacets = dict[str, msgspec.Raw]
@@ -36,7 +36,7 @@ class GroupEvent(NamedTuple):
 class _Course:
     """A group's merged state after some of its events, in order."""
 
-    __slots__ = ("gone", "new", "output_times", "progress", "run_facets", "run_facts", "uses")
+    __slots__ = ("begins", "ends", "output_times", "progress", "run_facets", "run_facts", "uses")
 
     def __init__(self, root: UsesState) -> None:
         self.uses = root
@@ -44,13 +44,13 @@ class _Course:
         self.run_facets: Facets = {}
         self.output_times: dict[Name, int] = {}
         self.run_facts: set[Fact] = set()
-        self.gone: frozenset[Fact] = frozenset()
-        self.new: Block = ()
+        self.ends = False
+        self.begins: Fact | None = None
 
     def add(self, event: GroupEvent, contents: Contents) -> None:
-        """Take in the next event in order; `gone` and `new` tell what it changed."""
+        """Take in the next event in order; `ends` and `begins` tell what it did to the uses."""
         content = event.content
-        self.uses, self.gone, self.new = self.uses.after(
+        self.uses, self.ends, self.begins = self.uses.after(
             content, event.run_lineage, contents.interning
         )
         time_us = event.order[0]
@@ -71,7 +71,7 @@ class Group:
         state: how the group stands; None before its first event.
     """
 
-    __slots__ = ("_begun", "_course", "_events", "_open", "group_id", "job_node", "key", "state")
+    __slots__ = ("_course", "_events", "_open", "group_id", "job_node", "key", "state")
 
     def __init__(self, group_id: int, key: GroupKey, job_node: int | None) -> None:
         self.group_id = group_id
@@ -82,22 +82,33 @@ class Group:
         self._course: _Course | None = None
         # Facts that hold at the end of event time: since when, their row, its batch.
         self._open: dict[Fact, tuple[int, Row | None, int]] = {}
-        # Blocks of facts that began and are not in `_open` yet: of most groups nothing ever ends.
-        self._begun: list[tuple[Block, int, list[Row], int]] = []
 
     @property
     def uses(self) -> UsesState | None:
         """The merged uses after the last event."""
         return self._course.uses if self._course is not None else None
 
-    def load(self, events: Iterable[GroupEvent], contents: Contents) -> None:
-        """Take up a group that the view already holds."""
+    def load(
+        self,
+        events: Iterable[GroupEvent],
+        contents: Contents,
+        uses: Iterable[tuple[int, int]],
+    ) -> None:
+        """Take up a group that the view already holds.
+
+        Args:
+            events: all of it.
+            contents: where theirs are.
+            uses: sets that it holds at the end of event time, and since when.
+        """
         self._events = sorted(events, key=lambda event: event.order)
         self._open = {
             fact: (valid_from, None, -1)
             for fact, valid_from, valid_to in self._intervals(contents)
-            if valid_to is None
+            if valid_to is None and fact[0] != "group_uses"
         }
+        # As they were written: events of one time may have come in several batches, and sets.
+        self._open |= {("group_uses", one): (valid_from, None, -1) for one, valid_from in uses}
 
     def add(
         self,
@@ -121,9 +132,16 @@ class Group:
         time_us = event.order[0]
         group_id, job_node, known = self.group_id, self.job_node, self._open
         batch = rectangles.batch
-        if course.gone:
-            self._open_begun()
-        for fact in (*course.gone, *(before - after)):
+        gone, new = before - after, after - before
+        if course.ends:
+            gone.update(fact for fact in known if fact[0] == "group_uses")
+        if course.begins is not None:
+            # What is left may be a set that is held already.
+            if course.begins in gone:
+                gone.remove(course.begins)
+            else:
+                new.add(course.begins)
+        for fact in gone:
             valid_from, row, row_batch = known.pop(fact)
             if row is not None and row_batch == batch:
                 rectangles.end_pending(row, position)
@@ -131,20 +149,9 @@ class Group:
                 rectangles.end(fact, group_id, position, valid_from)
             if valid_from < time_us:
                 rectangles.begin(fact, group_id, job_node, position, valid_from, time_us)
-        if course.new:
-            rows = rectangles.begin_block(course.new, group_id, position, time_us)
-            self._begun.append((course.new, time_us, rows, batch))
-        for fact in after - before:
+        for fact in new:
             row = rectangles.begin(fact, group_id, job_node, position, time_us, None)
             known[fact] = (time_us, row, batch)
-
-    def _open_begun(self) -> None:
-        for block, time_us, rows, batch in self._begun:
-            facts = [fact for _, found in block for fact in found]
-            self._open.update(
-                {fact: (time_us, row, batch) for fact, row in zip(facts, rows, strict=True)}
-            )
-        self._begun.clear()
 
     def _rewrite(
         self,
@@ -155,34 +162,48 @@ class Group:
         connection: Connection,
     ) -> None:
         """Fold an event into the group's past."""
-        before = set(self._intervals(contents))
-        insort(self._events, event, key=lambda one: one.order)
-        after = set(self._intervals(contents))
         # Rows of this batch may be ended too, and are found as rows, not in memory.
         rectangles.flush(connection)
+        before = {one for one in self._intervals(contents) if one[0][0] != "group_uses"}
+        before |= self._written_uses(connection)
+        insort(self._events, event, key=lambda one: one.order)
+        after = set(self._intervals(contents))
         for fact, valid_from, _ in before - after:
             rectangles.end(fact, self.group_id, position, valid_from)
         for fact, valid_from, valid_to in after - before:
             rectangles.begin(fact, self.group_id, self.job_node, position, valid_from, valid_to)
         rectangles.flush(connection)
-        self._begun.clear()
         self._open = {
             fact: (valid_from, None, -1) for fact, valid_from, valid_to in after if valid_to is None
         }
+
+    def _written_uses(self, connection: Connection) -> set[Interval]:
+        """Read the sets that the group holds: events of one time may have begun several."""
+        rows = connection.execute(
+            "SELECT uses_id, valid_from, valid_to FROM group_uses "
+            "WHERE group_id = ? AND position_to IS NULL",
+            (self.group_id,),
+        ).fetchall()
+        return {(("group_uses", uses), begin, end) for uses, begin, end in rows}
 
     def _intervals(self, contents: Contents) -> list[Interval]:
         """Compute the whole course over event time; the last state becomes the current one."""
         course = _Course(contents.root(self.key))
         since: dict[Fact, int] = {}
         found: list[Interval] = []
-        events = self._events
+        events, uses, held = self._events, course.uses, set[Fact]()
         for i, event in enumerate(events):
             time_us = event.order[0]
             course.add(event, contents)
             if i + 1 < len(events) and events[i + 1].order[0] == time_us:
                 continue
             course.run_facts = self._run_facts(course, contents)
-            facts = course.uses.facts | course.run_facts
+            uses, ends, begins = uses.change_to(course.uses, contents.interning)
+            if ends:
+                held.clear()
+            if begins is not None:
+                held.add(begins)
+            facts = held | course.run_facts
             ended = [fact for fact in since if fact not in facts]
             found += [(fact, since.pop(fact), time_us) for fact in ended]
             for fact in facts:

@@ -1,27 +1,38 @@
-"""Small integers for nodes, derivations, details and facet sets, the same for the same content."""
+"""Small integers for nodes, derivations, details and sets, the same for the same content."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Collection, Hashable, Mapping
+from hashlib import sha256
 from typing import Any, Final
 
 from lodeline.limits import INTERNED_AT_ONCE, INTERNED_MAX
 from lodeline.model import NodeId
 from lodeline.store.connections import Connection
 
+Fact = tuple[Any, ...]
+_NOTHING: Final[Mapping[int, tuple[Any, ...]]] = {}
+
 
 class _Interned:
     """One interning table, in memory as far as it fits."""
 
-    def __init__(self, connection: Connection, table: str, columns: tuple[str, ...]) -> None:
+    def __init__(
+        self, connection: Connection, table: str, columns: tuple[str, ...], *, beside: int
+    ) -> None:
         self._connection = connection
-        self._insert = f"INSERT INTO {table} VALUES ({', '.join('?' * (len(columns) + 1))})"
+        # Columns that are not of the key, and stay NULL where nobody says what they hold.
+        self._beside = (None,) * beside
+        marks = ", ".join("?" * (len(columns) + 1 + beside))
+        self._insert = f"INSERT INTO {table} VALUES ({marks})"
         self._table = table
         self._columns = columns
         self.known: dict[Hashable, int] = {}
         self._new: list[tuple[Any, ...]] = []
         (last,) = connection.execute(f"SELECT coalesce(max({table}_id), 0) FROM {table}").fetchone()
         self._next: int = last + 1
+        # The greatest number whose row is written.
+        self.written: int = last
         # While memory holds every row, a key that is not there is new and needs no question.
         self._complete = last <= INTERNED_AT_ONCE
         if self._complete:
@@ -44,6 +55,11 @@ class _Interned:
         self._new.append((number, *key))
         return number
 
+    @property
+    def last(self) -> int:
+        """The greatest number given."""
+        return self._next - 1
+
     def _find(self, key: tuple[Any, ...]) -> Any:
         # Not "IS ?", which only SQLite answers from an index.
         where = " AND ".join(
@@ -55,11 +71,17 @@ class _Interned:
             [value for value in key if value is not None],
         ).fetchone()
 
-    def flush(self, connection: Connection) -> None:
+    def flush(
+        self, connection: Connection, beside: Mapping[int, tuple[Any, ...]] = _NOTHING
+    ) -> None:
         self._connection = connection
         if self._new:
-            connection.executemany(self._insert, self._new)
+            rows = self._new
+            if self._beside:
+                rows = [(*row, *beside.get(row[0], self._beside)) for row in rows]
+            connection.executemany(self._insert, rows)
             self._new.clear()
+            self.written = self._next - 1
         if len(self.known) > INTERNED_MAX:
             self.known.clear()
             self._complete = False
@@ -70,6 +92,23 @@ _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "derivation": ("source", "target", "kind", "job", "columns"),
     "detail": ("body",),
     "facet_set": ("facets",),
+    "uses": ("uses_digest",),
+}
+_BESIDE: Final = {"node": 2, "derivation": 4}
+# Of a set of uses: the rest of a fact, and the set's number.
+_USES: Final[dict[str, tuple[str, Callable[[Fact, int], Fact]]]] = {
+    "assertion": (
+        "INSERT INTO uses_assertion VALUES (?, ?, ?, ?)",
+        lambda fact, uses: (fact[1], uses, fact[2], fact[3]),
+    ),
+    "read": (
+        "INSERT INTO uses_read VALUES (?, ?, ?)",
+        lambda fact, uses: (fact[1], uses, fact[2]),
+    ),
+    "feature": (
+        "INSERT INTO uses_feature VALUES (?, ?, ?, ?)",
+        lambda fact, uses: (*fact[1:], uses),
+    ),
 }
 
 
@@ -78,8 +117,10 @@ class Interning:
 
     def __init__(self, connection: Connection) -> None:
         self._tables = {
-            name: _Interned(connection, name, columns) for name, columns in _COLUMNS.items()
+            name: _Interned(connection, name, columns, beside=_BESIDE.get(name, 0))
+            for name, columns in _COLUMNS.items()
         }
+        self._uses: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _USES}
         self._node = self._tables["node"].number
         self._nodes = self._tables["node"].known
         self._derivation = self._tables["derivation"].number
@@ -118,7 +159,45 @@ class Interning:
         """Give the number of a set of facets, written as canonical JSON."""
         return self._tables["facet_set"].number((facets,))
 
-    def flush(self, connection: Connection) -> None:
-        """Write new rows."""
-        for table in self._tables.values():
-            table.flush(connection)
+    def uses(self, facts: Collection[Fact]) -> int:
+        """Give the number of a set of facts that follow from uses."""
+        text = "\n".join(sorted(map(repr, facts)))
+        table = self._tables["uses"]
+        before = table.last
+        number = table.number((sha256(text.encode()).digest(),))
+        if number > before:
+            for fact in facts:
+                self._uses[fact[0]].append(_USES[fact[0]][1](fact, number))
+        return number
+
+    @property
+    def nodes_written(self) -> int:
+        """The greatest number of a node whose row is written."""
+        return self._tables["node"].written
+
+    @property
+    def derivations_written(self) -> int:
+        """The greatest number of a derivation whose row is written."""
+        return self._tables["derivation"].written
+
+    def flush(
+        self,
+        connection: Connection,
+        *,
+        sighted: Mapping[int, tuple[int, int]],
+        live: Mapping[int, tuple[Any, ...]],
+    ) -> None:
+        """Write new rows.
+
+        Args:
+            connection: to write to.
+            sighted: of new nodes, position and event time of the first event that named them.
+            live: of new derivations, what stands of them.
+        """
+        beside: dict[str, Mapping[int, tuple[Any, ...]]] = {"node": sighted, "derivation": live}
+        for name, table in self._tables.items():
+            table.flush(connection, beside.get(name, _NOTHING))
+        for name, rows in self._uses.items():
+            if rows:
+                connection.executemany(_USES[name][0], rows)
+                rows.clear()

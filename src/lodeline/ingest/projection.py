@@ -184,7 +184,9 @@ class _Projector:
         self._groups: dict[str, dict[tuple[tuple[str, str], bool], Group]] = {}
         self._group_id = self._max(connection, "run_group", "group_id")
         self._sighted: dict[int, int] = {}
-        self._sightings_before = self._max(connection, "sighting", "node_id")
+        self._sightings_before = self._interning.nodes_written
+        # Nodes of the batch: the event that first named them, position and time.
+        self._named: dict[int, tuple[int, int]] = {}
         self._rows: dict[str, list[tuple[Any, ...]]] = {"run_event": [], "mention": []}
         self._run_events = self._rows["run_event"]
         self._mentions = self._rows["mention"]
@@ -230,14 +232,17 @@ class _Projector:
         return True
 
     def _flush(self, connection: Connection, folded_to: int) -> None:
-        self._interning.flush(connection)
+        live = self._live.sum_up()
+        written = self._interning.derivations_written
+        self._interning.flush(connection, sighted=self._named, live=live.values)
+        self._named.clear()
         self._rectangles.flush(connection)
         for name, rows in self._rows.items():
             if rows:
                 marks = ", ".join("?" * len(rows[0]))
                 connection.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)
                 rows.clear()
-        self._live.flush(connection)
+        live.flush(connection, written)
         self._bytes.flush(connection)
         self._note_described(connection)
         connection.execute("UPDATE fold_state SET folded_to = ?", (folded_to,))
@@ -317,20 +322,25 @@ class _Projector:
         return known
 
     def _sight(self, nodes: Iterable[int], time_us: int, position: int) -> None:
-        sighted = self._sighted
+        sighted, written = self._sighted, self._interning.nodes_written
         for node in nodes:
             least_us = sighted.get(node)
             if least_us is None:
                 least_us = self._least_sighting(node)
             if time_us < least_us:
                 sighted[node] = time_us
-                self._write("sighting", (node, position, time_us))
+                if least_us == _NEVER and node > written:
+                    self._named[node] = (position, time_us)
+                else:
+                    self._write("sighting", (node, position, time_us))
 
     def _least_sighting(self, node: int) -> int:
         if node > self._sightings_before:
             return _NEVER
         (least_us,) = self._connection.execute(
-            "SELECT min(event_time) FROM sighting WHERE node_id = ?", (node,)
+            "SELECT min(event_time) FROM (SELECT first_us AS event_time FROM node "
+            "WHERE node_id = ? UNION ALL SELECT event_time FROM sighting WHERE node_id = ?) AS s",
+            (node, node),
         ).fetchone()
         self._sighted[node] = least = _NEVER if least_us is None else int(least_us)
         return least
@@ -351,11 +361,27 @@ class _Projector:
                 f"JOIN node ON node_id = job_node WHERE run_id IN ({marks})",
                 part,
             ).fetchall()
+            uses = self._held_uses([row[0] for row in rows])
             for group_id, run_id, job_node, future, namespace, name in rows:
                 key = GroupKey("run", run_id, namespace, name, bool(future), b"")
                 group = Group(group_id, key, job_node)
                 self._groups[run_id][(namespace, name), bool(future)] = group
-                group.load(self._stored_events(group_id), self._contents)
+                stored = self._stored_events(group_id)
+                group.load(stored, self._contents, uses.get(group_id, ()))
+
+    def _held_uses(self, groups: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
+        """Read the sets of uses that groups hold at the end of event time, and since when."""
+        found: dict[int, list[tuple[int, int]]] = {}
+        # A run may be of several jobs.
+        for start in range(0, len(groups), _PARAMETERS_MAX):
+            part = groups[start : start + _PARAMETERS_MAX]
+            for group_id, *held in self._connection.execute(
+                "SELECT group_id, uses_id, valid_from FROM group_uses WHERE group_id IN "
+                f"({','.join('?' * len(part))}) AND position_to IS NULL AND valid_to IS NULL",
+                part,
+            ).fetchall():
+                found.setdefault(group_id, []).append(tuple(held))
+        return found
 
     def _stored_events(self, group_id: int) -> list[GroupEvent]:
         found = []
@@ -477,7 +503,7 @@ def _content_key(event: EventSlice) -> tuple[bytes, ...]:
 
 
 class _Live:
-    """`derivation_live`: what the assertions in force add up to, kept as they change."""
+    """What the assertions in force add up to, kept in `derivation` as they change."""
 
     def __init__(self) -> None:
         # Groups of the batch, with their uses before it.
@@ -488,8 +514,8 @@ class _Live:
         if group not in self._touched:
             self._touched[group] = group.uses
 
-    def flush(self, connection: Connection) -> None:
-        """Write what moved; recount what lost an assertion."""
+    def sum_up(self) -> _Moved:
+        """Give what the batch moved."""
         # Per uses: least first, greatest last event time, groups gained.
         moved: dict[UsesState, list[int]] = {}
         dirty: set[int] = set()
@@ -511,10 +537,19 @@ class _Live:
                     if uses.basis.get(derivation, len(BASES)) > rank
                 )
         self._touched.clear()
-        self._add(connection, moved, dirty)
+        return _Moved(moved, dirty)
 
-    @staticmethod
-    def _add(connection: Connection, moved: dict[UsesState, list[int]], dirty: set[int]) -> None:
+
+class _Moved:
+    """What a batch moved of the assertions in force.
+
+    Attributes:
+        values: per derivation the strongest basis, the first and the last event time, and how many
+            groups more assert it; of derivations new in the batch these are the whole.
+    """
+
+    def __init__(self, moved: dict[UsesState, list[int]], dirty: set[int]) -> None:
+        self._dirty = dirty
         sums: dict[int, list[int]] = {}
         for uses, (first_us, last_us, groups) in moved.items():
             for derivation, rank in uses.basis.items():
@@ -526,16 +561,28 @@ class _Live:
                 total[1] = min(total[1], first_us)
                 total[2] = max(total[2], last_us)
                 total[3] += groups
+        self.values: dict[int, tuple[str, int, int, int]] = {
+            derivation: (BASES[rank], first_us, last_us, groups)
+            for derivation, (rank, first_us, last_us, groups) in sums.items()
+        }
+
+    def flush(self, connection: Connection, written: int) -> None:
+        """Write what moved of derivations already written; recount what lost an assertion.
+
+        Args:
+            connection: to write to.
+            written: the greatest number of a derivation written before the batch.
+        """
+        dirty = self._dirty
         connection.executemany(
             _ADD_LIVE,
             [
-                (derivation, BASES[rank], first_us, last_us, groups)
-                for derivation, (rank, first_us, last_us, groups) in sums.items()
-                if derivation not in dirty
+                (basis, basis, first_us, first_us, last_us, last_us, groups, derivation)
+                for derivation, (basis, first_us, last_us, groups) in self.values.items()
+                if derivation <= written and derivation not in dirty
             ],
         )
         for derivation in dirty:
-            connection.execute("DELETE FROM derivation_live WHERE derivation_id = ?", (derivation,))
             connection.execute(_RECOUNT_LIVE, (derivation,))
 
 
@@ -548,22 +595,23 @@ _BASIS_OF_LEAST: Final = "CASE min(basis_rank) {} END".format(
     " ".join(f"WHEN {rank} THEN '{name}'" for rank, name in enumerate(BASES))
 )
 _ADD_LIVE: Final = f"""
-INSERT INTO derivation_live VALUES (?, ?, ?, ?, ?) ON CONFLICT (derivation_id) DO UPDATE SET
-    basis = CASE WHEN {_rank("excluded.basis")} < {_rank("derivation_live.basis")}
-        THEN excluded.basis ELSE derivation_live.basis END,
-    first_seen = CASE WHEN excluded.first_seen < derivation_live.first_seen
-        THEN excluded.first_seen ELSE derivation_live.first_seen END,
-    last_seen = CASE WHEN excluded.last_seen > derivation_live.last_seen
-        THEN excluded.last_seen ELSE derivation_live.last_seen END,
-    groups = derivation_live.groups + excluded.groups
+UPDATE derivation SET
+    live_basis = CASE WHEN live_basis IS NULL OR {_rank("?")} < {_rank("live_basis")}
+        THEN ? ELSE live_basis END,
+    first_seen = CASE WHEN first_seen < ? THEN first_seen ELSE ? END,
+    last_seen = CASE WHEN last_seen > ? THEN last_seen ELSE ? END,
+    groups = coalesce(groups, 0) + ?
+WHERE derivation_id = ?
 """
+# Without a row of what stands, nothing does, and all four become NULL.
 _RECOUNT_LIVE: Final = f"""
-INSERT INTO derivation_live
-SELECT derivation_id, {_BASIS_OF_LEAST}, min(first_us), max(last_us), count(*) FROM (
-    SELECT derivation_id, first_us, last_us, {_rank("basis")} AS basis_rank
-    FROM assertion JOIN run_state USING (group_id) JOIN run_group USING (group_id)
-    WHERE derivation_id = ? AND future = 0
-        AND assertion.position_to IS NULL AND assertion.valid_to IS NULL
-        AND run_state.position_to IS NULL AND run_state.valid_to IS NULL
-) AS standing GROUP BY derivation_id
+UPDATE derivation SET (live_basis, first_seen, last_seen, groups) = (
+    SELECT {_BASIS_OF_LEAST}, min(first_us), max(last_us), nullif(count(*), 0) FROM (
+        SELECT run_state.first_us, run_state.last_us, {_rank("assertion.basis")} AS basis_rank
+        FROM assertion JOIN run_state USING (group_id) JOIN run_group USING (group_id)
+        WHERE assertion.derivation_id = derivation.derivation_id AND future = 0
+            AND assertion.position_to IS NULL AND assertion.valid_to IS NULL
+            AND run_state.position_to IS NULL AND run_state.valid_to IS NULL
+    ) AS standing
+) WHERE derivation_id = ?
 """

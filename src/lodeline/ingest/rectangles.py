@@ -7,7 +7,7 @@ is read. Rows that begin and end within one batch are changed in memory and writ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 from lodeline.store.connections import Connection
@@ -16,50 +16,30 @@ Fact = tuple[Any, ...]
 # A fact over an interval of event time; the end is None while it holds.
 Interval = tuple[Fact, int, int | None]
 Row = list[Any]
-# Facts that begin together, table by table.
-Block = tuple[tuple[str, tuple[Fact, ...]], ...]
 
 _POSITION_TO: Final = -3
 
 # fact, group, job, position, valid from, valid to
 _ROWS: Final[dict[str, Callable[[Fact, int, int | None, int, int, int | None], Row]]] = {
-    "assertion": lambda f, g, _, p, a, b: [f[1], g, f[2], f[3], p, None, a, b],
-    "read": lambda f, g, _, p, a, b: [g, f[1], f[2], p, None, a, b],
+    "group_uses": lambda f, g, _, p, a, b: [f[1], g, p, None, a, b],
     "write": lambda f, g, _, p, a, b: [f[1], f[2], g, f[3], p, None, a, b],
     "run_state": lambda f, g, j, p, a, b: [g, j, *f[1:], p, None, a, b],
     "parent": lambda f, g, _, p, a, b: [g, f[1], f[2], p, None, a, b],
-    "feature": lambda f, g, _, p, a, b: [f[1], f[2], f[3], g, p, None, a, b],
     "capture_gap": lambda f, g, _, p, a, b: [g, *f[1:], p, None, a, b],
 }
-# The same for many facts that begin together and hold; what the uses of most groups are made of.
-_BLOCKS: Final[dict[str, Callable[[Sequence[Fact], int, int, int], list[Row]]]] = {
-    "assertion": lambda facts, g, p, a: [
-        [derivation, g, basis, detail, p, None, a, None] for _, derivation, basis, detail in facts
-    ],
-    "read": lambda facts, g, p, a: [
-        [g, node, version, p, None, a, None] for _, node, version in facts
-    ],
-    "feature": lambda facts, g, p, a: [
-        [feature, column, version, g, p, None, a, None] for _, feature, column, version in facts
-    ],
-}
 _COLUMNS: Final = {
-    "assertion": 8,
-    "read": 7,
+    "group_uses": 6,
     "write": 8,
     "run_state": 13,
     "parent": 7,
-    "feature": 8,
     "capture_gap": 8,
 }
 # What names a fact's row among those that still hold, besides the group and `valid_from`.
 _KEYS: Final[dict[str, tuple[tuple[str, ...], Callable[[Fact], Fact]]]] = {
-    "assertion": (("derivation_id",), lambda fact: fact[1:2]),
-    "read": (("node_id",), lambda fact: fact[1:2]),
+    "group_uses": (("uses_id",), lambda fact: fact[1:2]),
     "write": (("node_id", "version", "time_us"), lambda fact: fact[1:4]),
     "run_state": ((), lambda _: ()),
     "parent": (("parent_run", "parent_job"), lambda fact: fact[1:3]),
-    "feature": (("feature_node", "field_node", "version"), lambda fact: fact[1:4]),
     "capture_gap": (("at", "reason", "detail"), lambda fact: fact[1:4]),
 }
 
@@ -77,14 +57,6 @@ _BEGINS: Final = {
     table: f"INSERT INTO {table} VALUES ({', '.join('?' * count)})"
     for table, count in _COLUMNS.items()
 }
-
-
-def block_of(facts: Iterable[Fact]) -> Block:
-    """Sort facts by table, for `RectangleWriter.begin_block`; there are three such tables."""
-    by_table: dict[str, list[Fact]] = {}
-    for fact in facts:
-        by_table.setdefault(fact[0], []).append(fact)
-    return tuple((table, tuple(found)) for table, found in by_table.items())
 
 
 class RectangleWriter:
@@ -113,15 +85,6 @@ class RectangleWriter:
         row = _ROWS[table](fact, group_id, job_node, position, valid_from, valid_to)
         self._begun[table].append(row)
         return row
-
-    def begin_block(self, block: Block, group_id: int, position: int, valid_from: int) -> list[Row]:
-        """Let facts hold from a position on; their rows, in the order of the block."""
-        begun: list[Row] = []
-        for table, facts in block:
-            rows = _BLOCKS[table](facts, group_id, position, valid_from)
-            self._begun[table] += rows
-            begun += rows
-        return begun
 
     @staticmethod
     def end_pending(row: Row, position: int) -> None:

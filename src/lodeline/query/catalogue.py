@@ -186,6 +186,7 @@ class Catalogue:
         # Of some no event speaks itself: lineage facets of others name them.
         found = dict.fromkeys(wanted, 0)
         for table, node, time, alive in (
+            ("node", "node_id", "first_us", view.named_first("t")),
             ("sighting", "node_id", "event_time", view.point("t")),
             ("mention", "node_id", "event_time", view.point("t")),
             ('"write"', "node_id", "time_us", view.rectangle("t")),

@@ -174,11 +174,12 @@ def describe_jobs(
 
 
 def _first_named(inquiry: Inquiry, numbers: Iterable[int]) -> dict[int, int]:
+    view = inquiry.view
     sql = (
-        f"SELECT s.node_id, min(s.event_time) FROM sighting s WHERE s.node_id {_AMONG}"
-        f" AND {inquiry.view.point('s')} GROUP BY s.node_id"
+        f"SELECT n.node_id, {view.named_at('n')} FROM node n WHERE n.node_id {_AMONG}"
+        f" AND {view.named('n')}"
     )
-    return dict(inquiry.view.select_among(sql, numbers))
+    return dict(view.select_among(sql, numbers))
 
 
 def _last_said(inquiry: Inquiry, numbers: Iterable[int]) -> dict[int, int]:

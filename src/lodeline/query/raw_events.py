@@ -109,20 +109,20 @@ def first_named(inquiry: Inquiry, kinds: Sequence[str], reserved: str) -> list[t
     Returns:
         (begin of the quarter in microseconds, nodes).
     """
+    view = inquiry.view
     among = ", ".join(f"'{kind}'" for kind in kinds)
     nodes = (
-        "SELECT n.node_id, min(s.event_time) AS first_us FROM node n"
-        f" JOIN sighting s USING (node_id) WHERE n.kind IN ({among})"
+        f"SELECT n.node_id, {view.named_at('n')} AS first_us FROM node n WHERE n.kind IN ({among})"
         f" AND substr(n.namespace, 1, {len(reserved)}) <> :reserved"
-        f" AND {inquiry.view.point('s')} GROUP BY n.node_id"
+        f" AND {view.named('n')}"
     )
     values: dict[str, object] = {"reserved": reserved, "bucket": BUCKET_US}
     if inquiry.authoriser.sees_all:
         sql = f"SELECT t.first_us / :bucket, count(*) FROM ({nodes}) t GROUP BY 1"
-        rows = inquiry.view.select(sql, **values)
+        rows = view.select(sql, **values)
         return [(bucket * BUCKET_US, count) for bucket, count in rows]
-    times = dict(inquiry.view.select(nodes, **values))
-    names = inquiry.view.names(times)
+    times = dict(view.select(nodes, **values))
+    names = view.names(times)
     seen = [number for number in times if inquiry.authoriser.may_see(names[number])]
     return [(times[number] // BUCKET_US * BUCKET_US, 1) for number in seen]
 

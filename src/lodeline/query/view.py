@@ -89,8 +89,8 @@ class View:
     def known(self, table: str) -> str:
         """SQL condition: the row of `node` is named by something that holds at the moment.
 
-        An event names most nodes itself (`sighting`); some follow only from a group's merged
-        state, as ends of its derivations, uses or features.
+        An event names most nodes itself (`named`); some follow only from a group's merged state,
+        as ends of its derivations, uses or features.
         """
         node = f"{table}.node_id"
         ends = (
@@ -106,10 +106,29 @@ class View:
             f"EXISTS (SELECT 1 FROM feature f WHERE f.{end} = {node} AND {self.rectangle('f')})"
             for end in ("feature_node", "field_node")
         )
-        sighted = (
-            f"EXISTS (SELECT 1 FROM sighting s WHERE s.node_id = {node} AND {self.point('s')})"
+        return f"({' OR '.join([self.named(table), *ends, *uses, *features])})"
+
+    def named(self, table: str) -> str:
+        """SQL condition: an event that holds at the moment names the row of `node`."""
+        if self.moment.valid_us is None:
+            return self.named_first(table)  # What came later in the log says nothing more.
+        return (
+            f"({self.named_first(table)} OR EXISTS (SELECT 1 FROM sighting s"
+            f" WHERE s.node_id = {table}.node_id AND {self.point('s')}))"
         )
-        return f"({' OR '.join([sighted, *ends, *uses, *features])})"
+
+    def named_first(self, table: str) -> str:
+        """SQL condition: the first event in the log that names the row of `node` holds."""
+        if self.moment.valid_us is None:
+            return f"{table}.first_position < :size"
+        return f"({table}.first_position < :size AND {table}.first_us <= :valid)"
+
+    def named_at(self, table: str) -> str:
+        """SQL value: the least event time of those that name the row of `node`, being `named`."""
+        return (
+            f"coalesce((SELECT min(s.event_time) FROM sighting s WHERE s.node_id = {table}.node_id"
+            f" AND {self.point('s')}), {table}.first_us)"
+        )
 
     def select(self, sql: str, **parameters: object) -> list[Any]:
         """Run a statement with `:size` and `:valid` bound."""

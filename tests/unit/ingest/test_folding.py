@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from lodeline.fold import FOLD_VERSION
 from lodeline.ingest import accept, fold_pending, graph_state, rebuild
 from lodeline.limits import FOLD_EVENTS_MAX
 from lodeline.store import SqliteSegment, open_segment
+from lodeline.store.graph_tables import TABLES
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_more_events_than_a_batch_holds_are_folded_in_one_call(segment: SqliteSe
     reached: list[int] = []
     assert fold_pending(segment, progress=reached.append) == segment.size()
     assert len(reached) > 1
-    assert rows(segment, "SELECT groups FROM derivation_live") == [(len(raws) // 2,)]
+    assert rows(segment, "SELECT groups FROM derivation") == [(len(raws) // 2,)]
 
 
 def test_a_batch_that_fails_leaves_no_trace_and_is_folded_later(segment: SqliteSegment) -> None:
@@ -76,11 +78,50 @@ def test_a_view_of_another_fold_version_is_folded_again_and_the_log_says_so(
     before = graph_state(segment)
     with segment.writing() as connection:
         connection.execute("UPDATE fold_state SET fold_version = 0")
-        connection.execute("DELETE FROM assertion")
+        connection.execute("DELETE FROM group_uses")
     fold_pending(segment)
     assert graph_state(segment).graph_digest == before.graph_digest
     recorded = [json.loads(one.payload or b"{}") for one in segment.iter_entries(kinds=["fold"])]
     assert recorded == [{"version": str(FOLD_VERSION)}]
+
+
+def test_tables_of_an_earlier_view_give_way_to_views_of_the_same_name(
+    segment: SqliteSegment,
+) -> None:
+    accept(segment, history(3))
+    before = graph_state(segment)
+    with segment.writing() as connection:
+        connection.execute("UPDATE fold_state SET fold_version = 2")
+        connection.execute("DROP VIEW assertion")
+        connection.execute("CREATE TABLE assertion (derivation_id INTEGER, group_id INTEGER)")
+        connection.execute("CREATE TABLE derivation_live (derivation_id INTEGER)")
+    fold_pending(segment)
+    assert graph_state(segment).graph_digest == before.graph_digest
+    assert rows(segment, "SELECT type FROM sqlite_master WHERE name = 'assertion'") == [("view",)]
+    assert not rows(segment, "SELECT 1 FROM sqlite_master WHERE name = 'derivation_live'")
+
+
+def view_rows(segment: SqliteSegment) -> int:
+    return sum(rows(segment, f"SELECT count(*) FROM {table}")[0][0] for table in TABLES)
+
+
+def test_what_a_run_does_again_is_one_row_more_whatever_it_uses(segment: SqliteSegment) -> None:
+    def run(number: int, *, width: int) -> bytes:
+        inputs = [f"in{one}" for one in range(width)]
+        return raw(
+            event("COMPLETE", run=str(number), job=f"of{width}", inputs=inputs, outputs=["X"])
+        )
+
+    added = {}
+    for number, width in enumerate((2, 20)):
+        accept(segment, [run(2 * number, width=width)])
+        before = view_rows(segment)
+        # Another process has nothing in memory: it finds the set in the view.
+        with contextlib.closing(open_segment(segment.url, create=False)) as other:
+            accept(other, [run(2 * number + 1, width=width)])
+        added[width] = view_rows(segment) - before
+    assert added[2] == added[20]
+    assert rows(segment, "SELECT count(*) FROM uses") == [(2,)]
 
 
 def test_an_empty_log_has_a_view_and_a_digest(segment: SqliteSegment) -> None:

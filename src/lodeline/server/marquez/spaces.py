@@ -218,8 +218,8 @@ def _spans(inquiry: Inquiry, numbers: Iterable[int]) -> dict[int, tuple[int, int
     view = inquiry.view
     wanted = set(numbers)
     first = view.select_among(
-        f"SELECT s.node_id, min(s.event_time) FROM sighting s WHERE s.node_id {_AMONG}"
-        f" AND {view.point('s')} GROUP BY s.node_id",
+        f"SELECT n.node_id, {view.named_at('n')} FROM node n WHERE n.node_id {_AMONG}"
+        f" AND {view.named('n')}",
         wanted,
     )
     last = dict(
