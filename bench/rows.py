@@ -5,7 +5,7 @@ each query, in turns within each round:
 
 - `plain`: CREATE TEMP TABLE AS the query.
 - `rows`: CREATE TEMP TABLE AS the rewritten query (identity columns carried along).
-- `rows_kept`: the same, with the links sorted and written as blobs, as capture does.
+- `rows_kept`: the same, with the links written as blobs, as capture does.
 - `two_queries`: plain, then the rewritten query once more for its identities, written likewise;
   what a rewriting without a shared execution costs at least.
 
@@ -31,10 +31,12 @@ from typing import Any
 
 import duckdb
 import duckdb_extension_tpch
+import pyarrow.parquet as pq
 
-from lodeline.integrations.duckdb.rows import links_query, may_repeat
+from lodeline.integrations.duckdb.links import keep_links
 from lodeline.sql import Rewriting, Source, rewrite_rows
 from lodeline.sql.sources import parse_query
+from lodeline.store.link_blocks import read_links, shaped
 
 
 class Tables:
@@ -51,26 +53,37 @@ class Tables:
 
 
 def write_links(connection: Any, rewriting: Rewriting, folder: Path) -> tuple[int, int]:
-    """Write the links of the tables that `make_rows` made; give (links, bytes)."""
-    edges = size = 0
-    grouped: dict[tuple[str, str], list[Any]] = {}
-    for identity in rewriting.identities:
-        grouped.setdefault(("made", identity.source.key), []).append(identity)
+    """Write the links of the tables that `make_rows` made; give (members, bytes)."""
+    paths: list[Path] = []
+    members = 0
+
+    def draft() -> Path:
+        paths.append(folder / f"{len(paths)}.parquet")
+        return paths[-1]
+
+    parts = [("made", rewriting.identities)]
     for shared, table in zip(rewriting.shared, tables_of(rewriting), strict=True):
-        for identity in shared.identities:
-            grouped.setdefault((table, identity.source.key), []).append(identity)
-    repeats = may_repeat(rewriting)
-    for number, ((table, _), identities) in enumerate(grouped.items()):
-        path = folder / f"{number}.parquet"
-        select = links_query(table, identities, repeats=repeats or len(identities) > 1)
-        connection.execute(
-            f"COPY ({select}) TO '{path}' (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)"
-        )
-        kind = "len(inputs)" if identities[0].lists or len(identities) > 1 else "count(input)"
-        total = f"sum({kind})" if kind.startswith("len") else kind
-        edges += connection.execute(f"SELECT {total} FROM '{path}'").fetchone()[0] or 0
-        size += path.stat().st_size
-    return edges, size
+        parts.append((table, shared.identities))
+    for table, identities in parts:
+        grouped: dict[str, list[Any]] = {}
+        for identity in identities:
+            grouped.setdefault(identity.source.key, []).append(identity)
+        for _, facts in keep_links(table, grouped, connection.execute, draft=draft, keep=str):
+            members += 0 if facts is None else facts["count"]
+    return members, sum(path.stat().st_size for path in paths)
+
+
+def count_links(folder: Path) -> int:
+    """Count the links that were written, each once, as a block of them would."""
+    return sum(
+        shaped(read_links(path.read_bytes(), form_of(path))).count for path in folder.iterdir()
+    )
+
+
+def form_of(path: Path) -> str:
+    """Name the form in which links were written."""
+    (column,) = pq.read_schema(path).names
+    return {"input": "array", "inputs": "lists"}[column]
 
 
 def tables_of(rewriting: Rewriting) -> list[str]:
@@ -101,7 +114,7 @@ def measure(connection: Any, sql: str, rounds: int) -> dict[str, Any]:
 
         def kept() -> None:
             make_rows(connection, rewriting)
-            found["links"], found["bytes"] = write_links(connection, rewriting, Path(folder))
+            found["members"], found["bytes"] = write_links(connection, rewriting, Path(folder))
 
         def twice() -> None:
             make(sql)
@@ -119,6 +132,7 @@ def measure(connection: Any, sql: str, rounds: int) -> dict[str, Any]:
                 begin = time.process_time()
                 form()
                 times[name].append(time.process_time() - begin)
+        found["links"] = count_links(Path(folder))
     for name, seconds in times.items():
         found[f"{name}_cpu_ms"] = round(statistics.median(seconds) * 1000, 1)
     return found
@@ -147,6 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=0.1)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", type=int, nargs="*", help="numbers of queries; all without")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--smokedduck", help="a Python that has SmokedDuck, to measure it beside")
     arguments = parser.parse_args()
@@ -155,6 +170,7 @@ def main() -> None:
     connection.execute(f"LOAD '{extension}'")
     connection.execute(f"CALL dbgen(sf = {arguments.scale})")
     queries = connection.execute("SELECT query_nr, query FROM tpch_queries()").fetchall()
+    queries = [one for one in queries if not arguments.only or one[0] in arguments.only]
     load = os.getloadavg()[0]
     results = {f"Q{number}": measure(connection, sql, arguments.rounds) for number, sql in queries}
     links = sum(result["links"] for result in results.values())

@@ -5,7 +5,7 @@ A *step* says which rows of an input went into which rows of an output, by shape
 - `identity`: output row i is input row i.
 - `range`: output row i is input row `start` + i.
 - `array`: a blob with one input row (or null) for each output row.
-- `lists`: a blob with a list of input rows for each output row.
+- `lists`: a blob with a list of input rows for each output row, in any order, repeated or missing.
 - `set`: a blob with the set of input rows that went into the whole output, as a fit does.
 
 Rows are numbered within an *anchor*: a dataset at one version, or something in memory that exists
@@ -72,7 +72,7 @@ class RowStep:
 
     Attributes:
         operator: what the step does, in words.
-        count: links, that is pairs of an output and an input row.
+        count: links, that is pairs of an output and an input row; of `lists`, members.
         rows: output rows.
         blob: digest of the blob, where the shape has one.
         start: first input row of a `range`.

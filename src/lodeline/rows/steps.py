@@ -20,7 +20,15 @@ _COLUMNS: Final = (
     "digest, gaps"
 )
 
-_QUALIFIED: Final = ", ".join(f"s.{name}" for name in _COLUMNS.split(", "))
+# Links are counted in the block, where it is there: a program's lists may repeat some.
+_QUALIFIED: Final = ", ".join(
+    "coalesce(n.count, s.count)" if name == "count" else f"s.{name}"
+    for name in _COLUMNS.split(", ")
+)
+_BLOCKS: Final = (
+    "LEFT JOIN row_block b ON b.source = s.digest AND b.form = s.shape "
+    "LEFT JOIN row_block_size n ON n.source = s.digest AND n.form = s.shape"
+)
 
 # Sets of rows by which a fit decided something, without learning from them.
 _DECIDED: Final = re.compile(
@@ -39,7 +47,7 @@ class StoredStep:
         input: dataset at its version, or something in memory (namespace `memory`).
         output: dataset or model at its version, or something in memory.
         shape: identity, range, array, lists or set.
-        count: links.
+        count: links; before the block is there, at least so many members of lists.
         rows: output rows.
         start: first input row of a range.
         digest: of the blob as the program wrote it; empty where the shape needs none.
@@ -169,8 +177,7 @@ class StepIndex:
             return []
         found = self._connection.execute(
             f"SELECT {_QUALIFIED}, coalesce(b.block, ''), coalesce(b.footer, ''), "
-            "coalesce(b.block_shape, '') FROM row_step s LEFT JOIN row_block b "
-            "ON b.source = s.digest AND b.form = s.shape "
+            f"coalesce(b.block_shape, '') FROM row_step s {_BLOCKS} "
             f"WHERE {clause} AND s.position < :size "
             "AND (:valid IS NULL OR s.event_time <= :valid) ORDER BY s.step_id",
             {
@@ -195,8 +202,7 @@ def iter_stored_steps(
         return
     found = connection.execute(
         f"SELECT {_QUALIFIED}, coalesce(b.block, ''), coalesce(b.footer, ''), "
-        "coalesce(b.block_shape, '') FROM row_step s LEFT JOIN row_block b "
-        "ON b.source = s.digest AND b.form = s.shape "
+        f"coalesce(b.block_shape, '') FROM row_step s {_BLOCKS} "
         "WHERE s.position >= ? AND s.position < ? ORDER BY s.position, s.step_id",
         (since, size),
     )
@@ -292,6 +298,10 @@ def _fold_blocks(connection: Connection, entry: StoredEntry) -> None:
                 str(block["root"]),
                 str(block["footer"]),
             ),
+        )
+        connection.execute(
+            "INSERT INTO row_block_size VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            (str(block["source"]), str(block["form"]), int(block["count"])),
         )
 
 

@@ -170,13 +170,24 @@ def in_order(links: Links) -> Links:
     same = owners[1:] == owners[:-1]
     if not np.any(same & (values[1:] <= values[:-1])) and not np.any(values < 0):
         return links
-    order = np.lexsort((values, owners))
-    owners, values = owners[order], values[order]
-    kept = values >= 0
-    kept[1:] &= (owners[1:] != owners[:-1]) | (values[1:] != values[:-1])
-    lengths = np.bincount(owners[kept], minlength=links.rows)
+    there = values >= 0
+    owners, values = owners[there], values[there]
+    span = int(values.max()) + 1 if len(values) else 1
+    if links.rows * span < 1 << 63:
+        # Both in one number: sorting those takes a fifth of sorting pairs.
+        both = np.sort(owners * span + values)
+        kept = np.ones(len(both), bool)
+        kept[1:] = both[1:] != both[:-1]
+        owners, values = np.divmod(both[kept], span)
+    else:
+        order = np.lexsort((values, owners))
+        owners, values = owners[order], values[order]
+        kept = np.ones(len(values), bool)
+        kept[1:] = (owners[1:] != owners[:-1]) | (values[1:] != values[:-1])
+        owners, values = owners[kept], values[kept]
+    lengths = np.bincount(owners, minlength=links.rows)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return Links(links.shape, values[kept], offsets)
+    return Links(links.shape, values, offsets)
 
 
 def shaped(links: Links) -> Links:
@@ -535,7 +546,9 @@ class Block:
             offsets = np.asarray(first.offsets, dtype=np.int64)
             inner = first.values.fill_null(-1) if first.values.null_count else first.values
             values = np.asarray(inner, dtype=np.int64)[offsets[0] : offsets[-1]]
-            return Links("csr", values, offsets - offsets[0])
+            links = Links("csr", values, offsets - offsets[0])
+            # Programs write lists as they gathered them; in a block they are in order.
+            return in_order(links) if self.shape == "lists" else links
         if not first.null_count:
             return Links(self.shape, np.asarray(first, dtype=np.int64))
         return Links(self.shape, np.asarray(first.fill_null(-1), dtype=np.int64))

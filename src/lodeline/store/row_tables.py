@@ -57,9 +57,15 @@ CREATE TABLE IF NOT EXISTS row_block(
     footer TEXT NOT NULL,
     PRIMARY KEY(source, form)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS row_block_size(
+    source TEXT NOT NULL,
+    form TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY(source, form)
+) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS row_step_input ON row_step(input_namespace, input_name, input_version);
 """
-TABLES: Final = ("row_state", "row_step", "row_key", "row_block")
+TABLES: Final = ("row_state", "row_step", "row_key", "row_block", "row_block_size")
 
 
 def create_row_tables(connection: Connection) -> None:
@@ -79,4 +85,4 @@ def drop_row_tables(connection: Connection) -> None:
 def has_row_tables(connection: Connection) -> bool:
     """Whether row steps were ever folded here."""
     # The youngest of the tables: a store of before is folded once more.
-    return has_table(connection, "row_key")
+    return has_table(connection, "row_block_size")

@@ -32,9 +32,9 @@ from lodeline.capture.row_steps import (
 from lodeline.errors import UnsupportedQueryError
 from lodeline.integrations.duckdb.catalog import ConnectionCatalog, Reading, quoted_text
 from lodeline.integrations.duckdb.databases import Content
+from lodeline.integrations.duckdb.links import keep_links, quoted
 from lodeline.limits import FRAME_LINKS_MAX
 from lodeline.sql import (
-    TAG,
     Identity,
     OperatorGap,
     Rewriting,
@@ -316,16 +316,13 @@ class RowRunner:
         operator: str,
         output: Anchor | None = None,
     ) -> bool:
-        (rows,) = run(f"SELECT count(*) FROM {table}").fetchone()
         grouped: dict[Anchor, list[Identity]] = {}
         for identity in identities:
             grouped.setdefault(made.plan.anchors[identity.source.key], []).append(identity)
-        repeats = may_repeat(made.rewriting) or output is not None
-        for anchor, some in grouped.items():
-            facts = _keep_links(table, rows, some, run, repeats=repeats or len(some) > 1)
+        for anchor, facts in keep_links(table, grouped, run, draft=blob_draft, keep=keep_blob):
             if facts is None:
                 return False
-            made.links.append((anchor, output, operator, facts | {"rows": rows}))
+            made.links.append((anchor, output, operator, facts))
         return True
 
     def finish(self, made: Materialised, output: Anchor) -> None:
@@ -391,84 +388,6 @@ def _frames_fit(rewriting: Rewriting, catalog: ConnectionCatalog) -> bool:
             return False
         total += links
     return total <= FRAME_LINKS_MAX
-
-
-def _keep_links(
-    table: str, rows: int, identities: Sequence[Identity], run: Run, *, repeats: bool
-) -> dict[str, Any] | None:
-    """Write the links to one input, in the smallest shape that holds them."""
-    query = links_query(table, identities, repeats=repeats)
-    if len(identities) == 1 and not identities[0].lists:
-        name = quoted(identities[0].name)
-        low, count, aligned = run(
-            f"SELECT min({name} - rowid), count({name}), min({name} - rowid) = max({name} - rowid) "
-            f"FROM {table}"
-        ).fetchone()
-        if count == rows and (aligned or not count):
-            shape = "identity" if not low else "range"
-            start = None if shape == "identity" else low
-            return {"shape": shape, "count": count, "start": start}
-        return _write(query, count, "array", run)
-    return _write(query, None, "lists", run)
-
-
-def may_repeat(rewriting: Rewriting) -> bool:
-    """Whether a group may hold an input row several times, or NULL in its place."""
-    words = (
-        *("join", "union", "window", "sub-query", "recursive", "intersect", "except"),
-        *("insert", "update", "delete", "merge"),  # Beside rows that were there before.
-    )
-    return any(word in operator for operator in rewriting.operators for word in words)
-
-
-def links_query(table: str, identities: Sequence[Identity], *, repeats: bool) -> str:
-    """Select the links to one input from a result with identities, a row for each output row.
-
-    Args:
-        table: the result's.
-        identities: the identity columns of that input.
-        repeats: one output row may have met an input row several times, or none.
-    """
-    if len(identities) == 1 and not identities[0].lists:
-        return f"SELECT {quoted(identities[0].name)} AS input FROM {table}"
-    parts = [_listed(one) for one in identities]
-    lists = parts[0] if len(parts) == 1 else f"flatten([{', '.join(parts)}])"
-    # DISTINCT also drops the NULLs that outer joins and unions leave, and counts need that; sorted,
-    # what it gives takes a tenth of the bytes. Other lists are left as they were gathered, almost
-    # in order: whoever makes a block of them sorts them, and not in the observed program.
-    kept = f"list_sort(list_distinct({lists}))" if repeats else lists
-    return f"SELECT {kept} AS inputs FROM {table}"
-
-
-def _listed(identity: Identity) -> str:
-    """Write the rows of one source in an identity column, as a list."""
-    name = quoted(identity.name)
-    if not identity.lists:
-        return f"[{name}]"
-    if identity.tag is None:
-        return f"coalesce({name}, [])"
-    return f"[r // {TAG} FOR r IN coalesce({name}, []) IF r % {TAG} = {identity.tag}]"
-
-
-def _write(query: str, count: int | None, shape: str, run: Run) -> dict[str, Any] | None:
-    path = blob_draft()
-    if path is None:
-        return None
-    run(
-        f"COPY ({query}) TO {quoted_text(str(path))} "
-        "(FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)"
-    )
-    if count is None:
-        (count,) = run(
-            "SELECT coalesce(sum(len(inputs)), 0)::BIGINT "
-            f"FROM read_parquet({quoted_text(str(path))})"
-        ).fetchone()
-    return {"shape": shape, "count": count, "blob": keep_blob(path)}
-
-
-def quoted(name: str) -> str:
-    """Write a name that is taken as it is."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _without_places(tree: Any) -> Any:

@@ -373,7 +373,8 @@ class RowStep(Part, frozen=True):
         input: the rows came from here.
         output: the rows came to be here.
         shape: how the links are written down.
-        count: of links, pairs of an output and an input row.
+        count: of links, pairs of an output and an input row; of `lists`, of their members, which
+            may repeat one; the block has them once, and counts them.
         rows: of output rows.
         start: first input row of a `range`.
         digest: of the blob that holds the links, where the shape has one.
