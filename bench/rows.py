@@ -33,6 +33,7 @@ import duckdb
 import duckdb_extension_tpch
 import pyarrow.parquet as pq
 
+from lodeline.integrations.duckdb.counting import EngineCounts
 from lodeline.integrations.duckdb.links import keep_links
 from lodeline.sql import Rewriting, Source, rewrite_rows
 from lodeline.sql.sources import parse_query
@@ -83,7 +84,7 @@ def count_links(folder: Path) -> int:
 def form_of(path: Path) -> str:
     """Name the form in which links were written."""
     (column,) = pq.read_schema(path).names
-    return {"input": "array", "inputs": "lists"}[column]
+    return {"input": "array", "inputs": "lists", "bitmaps": "bitmaps"}[column]
 
 
 def tables_of(rewriting: Rewriting) -> list[str]:
@@ -101,7 +102,14 @@ def make_rows(connection: Any, rewriting: Rewriting) -> None:
 def measure(connection: Any, sql: str, rounds: int) -> dict[str, Any]:
     """Measure one query in all its forms, in turns."""
     begin = time.process_time()
-    rewriting = rewrite_rows(parse_query(sql), Tables(connection))
+    asked: list[str] = []
+
+    def ask(text: str) -> Any:
+        asked.append(text)
+        return connection.execute(text).fetchall()
+
+    counts = EngineCounts(ask, sql.strip().rstrip(";"))
+    rewriting = rewrite_rows(parse_query(sql), Tables(connection), counts=counts)
     found: dict[str, Any] = {
         "gaps": [gap.operator for gap in rewriting.gaps],
         "rewriting_cpu_ms": round((time.process_time() - begin) * 1000, 1),
@@ -112,8 +120,13 @@ def measure(connection: Any, sql: str, rounds: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
 
-        def kept() -> None:
+        def rows() -> None:
+            for text in asked:  # By which bitmaps or lists were chosen.
+                connection.execute(text).fetchall()
             make_rows(connection, rewriting)
+
+        def kept() -> None:
+            rows()
             found["members"], found["bytes"] = write_links(connection, rewriting, Path(folder))
 
         def twice() -> None:
@@ -122,7 +135,7 @@ def measure(connection: Any, sql: str, rounds: int) -> dict[str, Any]:
 
         forms: dict[str, Callable[[], None]] = {
             "plain": lambda: make(sql),
-            "rows": lambda: make_rows(connection, rewriting),
+            "rows": rows,
             "rows_kept": kept,
             "two_queries": twice,
         }

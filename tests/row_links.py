@@ -44,7 +44,10 @@ def read(
     columns = dict(zip(names, values, strict=True))
     links: set[Link] = set()
     for identity in identities:
-        for tag, number in iter_rows(columns[identity.name], tagged=identity.tag is not None):
+        value = columns[identity.name]
+        if identity.bitmap:
+            value = [number for number, bit in enumerate(value or "") if bit == "1"]
+        for tag, number in iter_rows(value, tagged=identity.tag is not None):
             if number is None or tag not in {None, identity.tag}:
                 continue
             key = identity.source.key

@@ -685,6 +685,11 @@ ROW_BLOB_CACHE_BYTES = 512 * 1024 * 1024
 # Row groups of one block kept decoded: a question about single rows touches few of them.
 ROW_GROUPS_CACHED_MAX = 16
 
+# Of all bitmaps of one source that a query collects, in bytes, as estimated: the estimate is from
+# a sketch of a sample and may be ten times too low, each thread has bitmaps of its own, and the
+# program observed must not notice.
+ROW_BITMAPS_MAX = 16 * 1024 * 1024
+
 # Blocks of row steps kept open by one process, over all questions.
 ROW_BLOCKS_OPEN_MAX = 256
 

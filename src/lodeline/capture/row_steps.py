@@ -6,6 +6,7 @@ A *step* says which rows of an input went into which rows of an output, by shape
 - `range`: output row i is input row `start` + i.
 - `array`: a blob with one input row (or null) for each output row.
 - `lists`: a blob with a list of input rows for each output row, in any order, repeated or missing.
+- `bitmaps`: the same as a bit for each input row, from the first of the first byte.
 - `set`: a blob with the set of input rows that went into the whole output, as a fit does.
 
 Rows are numbered within an *anchor*: a dataset at one version, or something in memory that exists

@@ -25,7 +25,7 @@ from lodeline.rows.steps import StoredStep, fold_steps, iter_stored_steps
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_KEY: Final = re.compile(r"[0-9a-f]{64}-(array|lists|set)")
+_KEY: Final = re.compile(r"[0-9a-f]{64}-(array|lists|bitmaps|set)")
 
 
 def key_of(step: StoredStep) -> str | None:

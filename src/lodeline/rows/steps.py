@@ -46,7 +46,7 @@ class StoredStep:
         operator: in words.
         input: dataset at its version, or something in memory (namespace `memory`).
         output: dataset or model at its version, or something in memory.
-        shape: identity, range, array, lists or set.
+        shape: identity, range, array, lists, bitmaps or set.
         count: links; before the block is there, at least so many members of lists.
         rows: output rows.
         start: first input row of a range.

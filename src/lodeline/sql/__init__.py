@@ -1,5 +1,6 @@
 """What SQL says about lineage: column flow, rewriting to carry row identities, masking. Pure."""
 
+from lodeline.sql.bitmaps import Counts
 from lodeline.sql.carried import TAG, Identity, Shared
 from lodeline.sql.columns import (
     ColumnLineage,
@@ -21,6 +22,7 @@ __all__ = [
     "TAG",
     "Catalog",
     "ColumnLineage",
+    "Counts",
     "Identity",
     "InputField",
     "OperatorGap",

@@ -1,9 +1,10 @@
 """Identities of source rows as a rewritten query carries them, and how an engine spells that.
 
-An identity is, within a query, one of three: a *row* (one value, or NULL where an outer join found
-none), a *list* of them (once rows have been grouped), or *shared*: the one row of a query that does
-not depend on where it stands. What such a query is made of another query tells (`Shared`), so that
-it is not repeated for every row.
+An identity is, within a query, one of four: a *row* (one value, or NULL where an outer join found
+none), a *list* of them (once rows have been grouped), the same as a *bitmap*, whose bit n says
+whether row n is among them, where the outermost query groups; or *shared*: the one row of a query
+that does not depend on where it stands. What such a query is made of another query tells
+(`Shared`), so that it is not repeated for every row.
 
 A list may hold rows of several sources: each is then the row's number times `TAG`, plus the number
 of its source.
@@ -31,7 +32,7 @@ TAG = 1024
 # The column that numbers the rows of a shared query's table, from 0.
 NUMBER = f"{PREFIX}number"
 
-Form = Literal["row", "list", "shared"]
+Form = Literal["row", "list", "bitmap", "shared"]
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,14 @@ class Identity:
         source: whose rows it holds.
         lists: whether a list of rows, or one row, or NULL.
         tag: where the column holds rows of several sources: the number of this one.
+        bitmap: whether it holds a bitmap of rows, or NULL for none.
     """
 
     name: str
     source: Source
     lists: bool
     tag: int | None = None
+    bitmap: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,11 @@ class DuckdbSpelling:
     def gathered_form(self, form: Form) -> Form:
         """Say what `gather` gives."""
         return "shared" if form == "shared" else "list"
+
+    def bitmap(self, value: exp.Expr, bits: int) -> exp.Expr:
+        """Collect rows over a group, as a bitmap of so many bits; NULL of no row."""
+        ends = [exp.cast(exp.Literal.number(end), "BIGINT") for end in (0, bits - 1)]
+        return _call("bitstring_agg", value, *ends)
 
     def tagged(self, value: exp.Expr, form: Form, number: int) -> exp.Expr:
         """Write an identity as a list of rows that say which source they are of."""

@@ -25,6 +25,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from lodeline.errors import UnsupportedQueryError
+from lodeline.sql.bitmaps import Counts, choose_bitmaps, count_groups
 from lodeline.sql.carried import (
     FILE_ROW,
     NUMBER,
@@ -200,6 +201,8 @@ class Rewriter:
         windows: whether the rows of frames are linked.
         questions: whether the rows of sub-queries in expressions are linked.
         where: whether a group is linked to the rows that its values were taken from.
+        counts: of tables and of the query, by which bitmaps are chosen; without it there are none.
+        outermost: the query itself.
         projected: by id of the SELECT: the expression of each identity that it can project.
     """
 
@@ -208,6 +211,8 @@ class Rewriter:
     questions: bool = True
     where: bool = False
     spelling: Spelling = field(default_factory=Spelling)
+    counts: Counts | None = None
+    outermost: exp.Expr | None = None
     numbers: Iterator[int] = field(default_factory=itertools.count)
     gaps: list[OperatorGap] = field(default_factory=list)
     operators: list[str] = field(default_factory=list)
@@ -324,6 +329,7 @@ class Rewriter:
                 self.bindings.ordered[number],
                 one.form == "list",
                 number if one.tagged else None,
+                one.form == "bitmap",
             )
             for one in ids
             for number in one.sources
@@ -342,6 +348,7 @@ def rewrite_rows(
     windows: bool = True,
     questions: bool = True,
     where: bool = False,
+    counts: Counts | None = None,
 ) -> Rewriting:
     """Rewrite a query to carry row identities.
 
@@ -357,6 +364,8 @@ def rewrite_rows(
         where: where-provenance: a group all of whose aggregates take a value from a row (`min`,
             `max`, `arg_min`, `arg_max`, `first`, `last`) is linked to the rows that have it, and
             not to all rows of the group. DuckDB only.
+        counts: by which identities that the outermost grouping collects may be bitmaps. DuckDB
+            only.
 
     Raises:
         UnsupportedQueryError: naming the operator that is not followed.
@@ -378,8 +387,9 @@ def rewrite_rows(
         tree = _spelled_out(tree, bindings, dialect)
     holder = exp.Subquery(this=tree)  # So that even the outermost query can be replaced.
     rewriter = Rewriter(
-        bindings, windows=windows, questions=questions, where=where, spelling=spelling
-    )
+        bindings, windows=windows, questions=questions, where=where, spelling=spelling,
+        counts=counts, outermost=tree,
+    )  # fmt: skip
     ids = _rewrite_query(tree, Scope(bindings), rewriter)
     _project(holder.this, ids, rewriter)
     final = holder.this
@@ -743,6 +753,7 @@ def _rewrite_select(select: exp.Select, scope: Scope, rewriter: Rewriter) -> tup
     windows = list(windows_of(select))
     grouped = _is_grouped(select)
     surviving = _surviving_groups(select, scope, rewriter)
+    groups = _groups_to_map(select, scope, rewriter) if grouped and not windows else None
     if windows:
         rewriter.note("window")
         _count_frames(select, windows, scope, rewriter)
@@ -767,7 +778,11 @@ def _rewrite_select(select: exp.Select, scope: Scope, rewriter: Rewriter) -> tup
     ids += before
     if grouped:
         rewriter.note("group by")
-        ids = gathered(select, ids, rewriter)
+        bitmaps: Mapping[str, int] = {}
+        if groups is not None and rewriter.counts is not None:
+            sources = rewriter.bindings.ordered
+            bitmaps = choose_bitmaps(ids, after, groups[0], sources, rewriter.counts)
+        ids = gathered(select, ids, rewriter, bitmaps)
     ids += _looked_at(windows, ids, rewriter)
     ids += after
     plain = from_ is None or isinstance(from_.this, exp.Table) or bool(from_.this.meta.get(_SCAN))
@@ -789,6 +804,17 @@ def _rewrite_select(select: exp.Select, scope: Scope, rewriter: Rewriter) -> tup
         select.set("distinct", None)
         return _group_distinct(select, result, rewriter)
     return result
+
+
+def _groups_to_map(
+    select: exp.Select, scope: Scope, rewriter: Rewriter
+) -> tuple[int | None] | None:
+    """Estimate the groups of a SELECT that may collect bitmaps: of nothing that is composed on."""
+    if rewriter.counts is None or select is not rewriter.outermost or not rewriter.spelling.stars:
+        return None
+    if select.args.get("distinct"):
+        return None
+    return (count_groups(select, scope, rewriter.counts),)
 
 
 def _surviving_groups(select: exp.Select, scope: Scope, rewriter: Rewriter) -> exp.Expr | None:

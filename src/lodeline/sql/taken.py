@@ -8,7 +8,7 @@ with an aggregate that makes a value of many (`sum`, `count`) is linked to all o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -29,12 +29,18 @@ _ONE: Final = f"{PREFIX}one"
 _PLACED: Final = frozenset({"first", "last"})
 
 
-def gathered(select: exp.Select, ids: Sequence[Carried], rewriter: Rewriter) -> list[Carried]:
-    """Collect identities over the groups of a SELECT."""
+def gathered(
+    select: exp.Select, ids: Sequence[Carried], rewriter: Rewriter, bitmaps: Mapping[str, int]
+) -> list[Carried]:
+    """Collect identities over the groups of a SELECT, some of them in bitmaps of so many bits."""
     spelling = rewriter.spelling
     calls = _taking(select) if rewriter.where and spelling.stars else None
     found = []
     for one in ids:
+        if one.name in bitmaps and not calls:
+            made = spelling.bitmap(one.expression(), bitmaps[one.name])
+            found.append(replace(one, form="bitmap", made=made))
+            continue
         made = spelling.gather(one.expression(), one.form)
         if calls and one.form == "row":
             lists = [_rows_taken(call, one.expression(), rewriter) for call in calls]

@@ -14,10 +14,10 @@ where several shapes hold them, by size:
 | `roaring` | `container`, `kind`, `data` | a set, in containers of 65,536 |
 | `keys` | `key` | no links: the declared key of each row, as text |
 
-`identity` and `range` need no block. What programs write (`array`, `lists`, `set`: format 0,
-without metadata) is read all the same. From format 1 on the metadata under `lodeline` hold the
-version, the shape and the seals, that is what the salts of the rows' commitments derive from
-(`proof.row_blocks`); a *row* of a set is one of its members.
+`identity` and `range` need no block. What programs write (`array`, `lists`, `bitmaps`, `set`:
+format 0, without metadata) is read all the same. From format 1 on the metadata under `lodeline`
+hold the version, the shape and the seals, that is what the salts of the rows' commitments derive
+from (`proof.row_blocks`); a *row* of a set is one of its members.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def in_order(links: Links) -> Links:
     if links.rows * span < 1 << 63:
         # Both in one number: sorting those takes a fifth of sorting pairs.
         both = np.sort(owners * span + values)
-        kept = np.ones(len(both), bool)
+        kept: Array = np.ones(len(both), bool)
         kept[1:] = both[1:] != both[:-1]
         owners, values = np.divmod(both[kept], span)
     else:
@@ -445,7 +445,7 @@ class Block:
     Args:
         source: a file, or bytes.
         digest: names it.
-        shape: of a block of format 0, which does not say.
+        shape: of a block of format 0, which does not say: `bitmaps` are one, too.
         index_folder: where the index by input row is kept; `None` for memory alone.
 
     Attributes:
@@ -542,6 +542,8 @@ class Block:
         if self.shape == "window":
             second = table.column(1).combine_chunks()
             return Links("window", np.asarray(first), np.asarray(second))
+        if self.shape == "bitmaps":
+            return _unpacked(first)
         if self.shape in _LISTS:
             offsets = np.asarray(first.offsets, dtype=np.int64)
             inner = first.values.fill_null(-1) if first.values.null_count else first.values
@@ -705,6 +707,26 @@ class Block:
             self.groups_read += 1
             keys: list[str | None] = self._file.read_row_group(number).column("key").to_pylist()
         return keys
+
+
+def _unpacked(bitmaps: Any) -> Links:
+    """Read bitmaps, a row each, whose bit n (from the first of the first byte) says row n."""
+    import pyarrow as pa
+
+    if bitmaps.type != pa.binary():
+        raise ValueError("bitmaps that are no binary column")
+    if not len(bitmaps):
+        return Links("csr", np.empty(0, np.int64), np.zeros(1, np.int64))
+    ends = np.frombuffer(bitmaps.buffers()[1], np.int32)[bitmaps.offset :][: len(bitmaps) + 1]
+    data = np.frombuffer(bitmaps.buffers()[2] or b"", np.uint8)
+    parts: list[Array] = []
+    lengths: Array = np.zeros(len(bitmaps), np.int64)
+    for number, (start, end) in enumerate(pairwise(ends.tolist())):
+        part = np.flatnonzero(np.unpackbits(data[start:end]))
+        parts.append(part)
+        lengths[number] = len(part)
+    values = np.concatenate(parts).astype(np.int64)
+    return Links("csr", values, np.concatenate([[0], np.cumsum(lengths)]))
 
 
 def _mask(wanted: Array) -> Any:

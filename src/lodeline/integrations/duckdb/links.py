@@ -43,13 +43,17 @@ def keep_links(
     Yields:
         An input and the facts of its step; `None` where there is no place to write to.
     """
-    single = [some[0] for some in inputs.values() if len(some) == 1 and not some[0].lists]
+    single = [some[0] for some in inputs.values() if len(some) == 1 and _is_single(some[0])]
     asked = ["count(*)"]
     for one in single:
         name = quoted(one.name)
         asked += [f"min({name} - rowid)", f"max({name} - rowid)", f"count({name})"]
+    united_of = {anchor: _united(some) for anchor, some in inputs.items() if some[0].bitmap}
+    asked += [f"coalesce(sum(bit_count({united})), 0)::BIGINT" for united in united_of.values()]
     # One look at the table tells of all inputs.
     rows, *found = run(f"SELECT {', '.join(asked)} FROM {table}").fetchone()
+    members = dict(zip(united_of, found[3 * len(single) :], strict=True))
+    found = found[: 3 * len(single)]
     told = dict(
         zip([one.name for one in single], zip(*[iter(found)] * 3, strict=True), strict=True)
     )
@@ -58,12 +62,28 @@ def keep_links(
             told.get(some[0].name, (None, None, None)) if len(some) == 1 else (None,) * 3
         )
         facts: dict[str, Any] | None
-        if count == rows and low == high:
+        if anchor in members:
+            count = int(members[anchor])
+        if anchor not in members and count == rows and low == high:
             shape = "range" if low else "identity"
             facts = {"shape": shape, "count": count, "start": low or None}
         else:
-            facts = _write(links_query(table, some), count, run, draft=draft, keep=keep)
+            query, mapped = links_query(table, some), anchor in members
+            facts = _write(query, count, run, mapped=mapped, draft=draft, keep=keep)
         yield anchor, None if facts is None else facts | {"rows": rows}
+
+
+def _is_single(identity: Identity) -> bool:
+    """Whether an identity is one row, or none."""
+    return not identity.lists and not identity.bitmap
+
+
+def _united(identities: Sequence[Identity]) -> str:
+    """Write the bitmap of all rows of a source that is met several times."""
+    united, *others = (quoted(one.name) for one in identities)
+    for other in others:
+        united = f"coalesce({united} | {other}, {united}, {other})"
+    return united
 
 
 def _write(
@@ -71,6 +91,7 @@ def _write(
     count: int | None,
     run: Run,
     *,
+    mapped: bool,
     draft: Callable[[], Path | None],
     keep: Callable[[Path], str],
 ) -> dict[str, Any] | None:
@@ -78,7 +99,7 @@ def _write(
     if path is None:
         return None
     told = run(f"COPY ({query}) TO {quoted_text(str(path))} ({_OPTIONS})").fetchone()
-    shape = "lists" if count is None else "array"
+    shape = "bitmaps" if mapped else "lists" if count is None else "array"
     if count is None:
         count = _count_members(told, path, run)
     return {"shape": shape, "count": count, "blob": keep(path)}
@@ -103,6 +124,9 @@ def links_query(table: str, identities: Sequence[Identity]) -> str:
         table: the result's.
         identities: the identity columns of that input.
     """
+    if identities[0].bitmap:
+        # Rows are numbered from the first bit of the first byte.
+        return f"SELECT CAST({_united(identities)} AS BLOB) AS bitmaps FROM {table}"
     if len(identities) == 1 and not identities[0].lists:
         return f"SELECT {quoted(identities[0].name)} AS input FROM {table}"
     parts = [_listed(one) for one in identities]

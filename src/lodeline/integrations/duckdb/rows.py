@@ -13,6 +13,7 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from sqlglot import exp
@@ -31,6 +32,7 @@ from lodeline.capture.row_steps import (
 )
 from lodeline.errors import UnsupportedQueryError
 from lodeline.integrations.duckdb.catalog import ConnectionCatalog, Reading, quoted_text
+from lodeline.integrations.duckdb.counting import EngineCounts
 from lodeline.integrations.duckdb.databases import Content
 from lodeline.integrations.duckdb.links import keep_links, quoted
 from lodeline.limits import FRAME_LINKS_MAX
@@ -61,6 +63,7 @@ class Plan:
         anchors: of its sources, by key; of what stands for a shared sub-query, too.
         stats: how the files among them looked.
         columns: names and types of the original query.
+        listed: the first without bitmaps, where it has some: an input may have grown meanwhile.
     """
 
     rewriting: Rewriting
@@ -68,6 +71,7 @@ class Plan:
     anchors: dict[str, Anchor]
     stats: dict[str, Stat]
     columns: tuple[tuple[str, str], ...]
+    listed: Callable[[], Rewriting] | None = None
 
 
 @dataclass
@@ -171,7 +175,8 @@ class RowRunner:
             text: of the query, as written.
             columns: of its result, as DuckDB binds it.
             catalog: for its names.
-            constants: whether a query that reads no rows gets a plan, too.
+            constants: whether a query that reads no rows gets a plan, too, as those of changes
+                do; their identities are put together with others, so none is a bitmap.
         """
         try:
             _check_names(columns)
@@ -180,9 +185,11 @@ class RowRunner:
             tree = self._faithful(text)
             _refuse_macros(tree, catalog)
             where = self._recorder.rows_where
-            rewriting = rewrite_rows(tree, rows, where=where)
-            if rewriting.frames and not _frames_fit(rewriting, catalog):
-                rewriting = rewrite_rows(tree, rows, windows=False, where=where)
+            counts = None if constants else EngineCounts(catalog.ask, text.strip().rstrip(";"))
+            rewriting = rewrite_rows(tree, rows, where=where, counts=counts)
+            windows = not rewriting.frames or _frames_fit(rewriting, catalog)
+            if not windows:
+                rewriting = rewrite_rows(tree, rows, windows=False, where=where, counts=counts)
         except UnsupportedQueryError as error:
             self.gap(error.operator, error.detail)
             return None
@@ -194,6 +201,9 @@ class RowRunner:
             rows.anchors,
             rows.stats,
             columns,
+            partial(rewrite_rows, tree, rows, windows=windows, where=where)
+            if any(one.bitmap for one in rewriting.identities)
+            else None,
         )
 
     def gap(self, operator: str, detail: str) -> None:
@@ -230,6 +240,8 @@ class RowRunner:
             run: runs SQL in the program's connection and gives something with `fetchall`.
         """
         made = self.make(plan, plan.rewriting, run, tell=False)
+        if made is None and plan.listed is not None:
+            made = self.make(plan, plan.listed(), run, tell=False)
         if made is None:
             # Such places as DuckDB does not take sub-queries in: fewer links are better than none.
             made = self.make(plan, plan.simpler(), run, tell=True)
