@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from lodeline.integrations.duckdb.catalog import quoted_text
 from lodeline.sql import TAG, Identity
 
+_OPTIONS: Final = "FORMAT parquet, PARQUET_VERSION v2, RETURN_STATS"
 # The lowest level takes two thirds of the usual one's time, and links are as small with it.
-_OPTIONS: Final = (
-    "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION v2, RETURN_STATS"
-)
+_PACKED: Final = "COMPRESSION zstd, COMPRESSION_LEVEL 1"
+# To begin compressing takes longer than to write a small file as it is.
+_PLAIN: Final = "COMPRESSION uncompressed"
+_SMALL: Final = 4_096
 
 Run = Callable[[str], Any]
 _Input = TypeVar("_Input", bound=Hashable)
@@ -43,39 +45,68 @@ def keep_links(
     Yields:
         An input and the facts of its step; `None` where there is no place to write to.
     """
-    single = [some[0] for some in inputs.values() if len(some) == 1 and _is_single(some[0])]
-    asked = ["count(*)"]
-    for one in single:
-        name = quoted(one.name)
-        asked += [f"min({name} - rowid)", f"max({name} - rowid)", f"count({name})"]
-    united_of = {anchor: _united(some) for anchor, some in inputs.items() if some[0].bitmap}
-    asked += [f"coalesce(sum(bit_count({united})), 0)::BIGINT" for united in united_of.values()]
+    parts = [_Part(anchor, part) for anchor, some in inputs.items() for part in _split(some)]
+    asked = ["count(*)", *(one for part in parts for one in part.asked)]
     # One look at the table tells of all inputs.
     rows, *found = run(f"SELECT {', '.join(asked)} FROM {table}").fetchone()
-    members = dict(zip(united_of, found[3 * len(single) :], strict=True))
-    found = found[: 3 * len(single)]
-    told = dict(
-        zip([one.name for one in single], zip(*[iter(found)] * 3, strict=True), strict=True)
-    )
-    for anchor, some in inputs.items():
-        low, high, count = (
-            told.get(some[0].name, (None, None, None)) if len(some) == 1 else (None,) * 3
-        )
+    told = iter(found)
+    for part in parts:
         facts: dict[str, Any] | None
-        if anchor in members:
-            count = int(members[anchor])
-        if anchor not in members and count == rows and low == high:
-            shape = "range" if low else "identity"
-            facts = {"shape": shape, "count": count, "start": low or None}
+        count, *others = [next(told) for _ in part.asked]
+        if part.shape == "array" and count == rows and others[0] == others[1]:
+            shape = "range" if others[0] else "identity"
+            facts = {"shape": shape, "count": count, "start": others[0] or None}
         else:
-            query, mapped = links_query(table, some), anchor in members
-            facts = _write(query, count, run, mapped=mapped, draft=draft, keep=keep)
-        yield anchor, None if facts is None else facts | {"rows": rows}
+            small = (others[0] if part.shape == "bitmaps" else count) <= _SMALL
+            facts = _write(part, table, count, run, small=small, draft=draft, keep=keep)
+        yield part.input, None if facts is None else facts | {"rows": rows}
 
 
-def _is_single(identity: Identity) -> bool:
-    """Whether an identity is one row, or none."""
-    return not identity.lists and not identity.bitmap
+class _Part(Generic[_Input]):
+    """Identity columns that are written together.
+
+    Args:
+        input: whose rows they hold.
+        identities: all bitmaps of one source, or none of them a bitmap.
+
+    Attributes:
+        shape: that they are written in.
+        asked: what has to be known of them: of an array its rows, and how far they are from the
+            output's, at least and at most; of lists their members, with what is missing; of
+            bitmaps their members, and their words.
+    """
+
+    def __init__(self, input: _Input, identities: Sequence[Identity]) -> None:  # noqa: A002
+        self.input = input
+        self.identities = identities
+        first = quoted(identities[0].name)
+        if identities[0].bitmap:
+            self.shape, united = "bitmaps", _united(identities)
+            self.asked = [
+                f"coalesce(sum(bit_count({united})), 0)::BIGINT",
+                f"coalesce(sum(bit_length({united})), 0)::BIGINT // 64",
+            ]
+        elif len(identities) == 1 and not identities[0].lists:
+            self.shape = "array"
+            self.asked = [f"count({first})", f"min({first} - rowid)", f"max({first} - rowid)"]
+        else:
+            self.shape = "lists"
+            lengths = [
+                f"sum(len({quoted(one.name)}))" if one.lists else f"count({quoted(one.name)})"
+                for one in identities
+            ]
+            self.asked = [f"({' + '.join(f'coalesce({one}, 0)' for one in lengths)})::BIGINT"]
+
+
+def _split(identities: Sequence[Identity]) -> Iterator[list[Identity]]:
+    """Tell what cannot be written together: bitmaps, whose sizes are those of a source, and others.
+
+    One table may be several sources, under several names.
+    """
+    parts: dict[str | None, list[Identity]] = {}
+    for one in identities:
+        parts.setdefault(one.source.key if one.bitmap else None, []).append(one)
+    yield from parts.values()
 
 
 def _united(identities: Sequence[Identity]) -> str:
@@ -87,22 +118,24 @@ def _united(identities: Sequence[Identity]) -> str:
 
 
 def _write(
-    query: str,
-    count: int | None,
+    part: _Part[_Input],
+    table: str,
+    count: int,
     run: Run,
     *,
-    mapped: bool,
+    small: bool,
     draft: Callable[[], Path | None],
     keep: Callable[[Path], str],
 ) -> dict[str, Any] | None:
     path = draft()
     if path is None:
         return None
-    told = run(f"COPY ({query}) TO {quoted_text(str(path))} ({_OPTIONS})").fetchone()
-    shape = "bitmaps" if mapped else "lists" if count is None else "array"
-    if count is None:
+    options = f"{_OPTIONS}, {_PLAIN if small else _PACKED}"
+    query = links_query(table, part.identities)
+    told = run(f"COPY ({query}) TO {quoted_text(str(path))} ({options})").fetchone()
+    if part.shape == "lists":
         count = _count_members(told, path, run)
-    return {"shape": shape, "count": count, "blob": keep(path)}
+    return {"shape": part.shape, "count": count, "blob": keep(path)}
 
 
 def _count_members(told: Sequence[Any], path: Path, run: Run) -> int:
