@@ -10,6 +10,7 @@ import pytest
 duckdb = pytest.importorskip("duckdb")
 duckdb_extension_tpch = pytest.importorskip("duckdb_extension_tpch")
 
+from lodeline.integrations.duckdb.counting import EngineCounts  # noqa: E402
 from lodeline.sql import Source, rewrite_rows, trace_columns  # noqa: E402
 from lodeline.sql.sources import parse_query  # noqa: E402
 from row_links import links_of  # noqa: E402
@@ -61,6 +62,21 @@ def test_a_tpch_query_gives_the_same_result_when_it_carries_rows(tpch, number: i
     assert rounded(values for values, _ in found) == rounded(plain)
     assert not found or any(why for _, why in found) or number == 17  # Which finds nothing here.
     assert not rewriting.gaps
+
+
+@pytest.mark.parametrize("number", [1, 5, 6, 7, 8, 9, 11, 12, 14, 17, 19, 21])
+def test_a_tpch_query_has_the_same_links_in_bitmaps(tpch, number: int) -> None:
+    sql = text_of(tpch, number)
+    ask = lambda text: tpch.execute(text).fetchall()  # noqa: E731
+    counts = EngineCounts(ask, sql.strip().rstrip(";"))
+    listed = rewrite_rows(parse_query(sql), TpchCatalog(tpch))
+    mapped = rewrite_rows(parse_query(sql), TpchCatalog(tpch), counts=counts)
+    assert any(one.bitmap for one in mapped.identities)
+
+    def links(rewriting):
+        return sorted(sorted(map(str, why)) for _, why in links_of(rewriting, ask))
+
+    assert links(mapped) == links(listed)
 
 
 @pytest.mark.parametrize("number", range(1, 23))

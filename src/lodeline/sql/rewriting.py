@@ -370,12 +370,7 @@ def rewrite_rows(
     Raises:
         UnsupportedQueryError: naming the operator that is not followed.
     """
-    spellings: dict[str, type[Spelling]] = {
-        "duckdb": Spelling, "postgres": PostgresSpelling, "spark": SparkSpelling,
-    }  # fmt: skip
-    if dialect not in spellings:
-        raise UnsupportedQueryError("dialect", f"{dialect} is not written")
-    spelling = spellings[dialect]()
+    spelling = _spelling_of(dialect)
     reproduced = render(query, dialect)
     tree = query.copy()
     _refuse_what_cannot_be_repeated(tree)
@@ -404,6 +399,15 @@ def rewrite_rows(
         ordered=bool(final.args.get("order")),
         frames=tuple(rewriter.frames),
     )
+
+
+def _spelling_of(dialect: str) -> Spelling:
+    spellings: dict[str, type[Spelling]] = {
+        "duckdb": Spelling, "postgres": PostgresSpelling, "spark": SparkSpelling,
+    }  # fmt: skip
+    if dialect not in spellings:
+        raise UnsupportedQueryError("dialect", f"{dialect} is not written")
+    return spellings[dialect]()
 
 
 def _spelled_out(tree: exp.Query, bindings: Bindings, dialect: str) -> exp.Query:
@@ -778,11 +782,7 @@ def _rewrite_select(select: exp.Select, scope: Scope, rewriter: Rewriter) -> tup
     ids += before
     if grouped:
         rewriter.note("group by")
-        bitmaps: Mapping[str, int] = {}
-        if groups is not None and rewriter.counts is not None:
-            sources = rewriter.bindings.ordered
-            bitmaps = choose_bitmaps(ids, after, groups[0], sources, rewriter.counts)
-        ids = gathered(select, ids, rewriter, bitmaps)
+        ids = gathered(select, ids, rewriter, _bitmaps(groups, ids, after, rewriter))
     ids += _looked_at(windows, ids, rewriter)
     ids += after
     plain = from_ is None or isinstance(from_.this, exp.Table) or bool(from_.this.meta.get(_SCAN))
@@ -815,6 +815,17 @@ def _groups_to_map(
     if select.args.get("distinct"):
         return None
     return (count_groups(select, scope, rewriter.counts),)
+
+
+def _bitmaps(
+    groups: tuple[int | None] | None,
+    ids: Sequence[Carried],
+    others: Sequence[Carried],
+    rewriter: Rewriter,
+) -> Mapping[str, int]:
+    if groups is None or rewriter.counts is None:
+        return {}
+    return choose_bitmaps(ids, others, groups[0], rewriter.bindings.ordered, rewriter.counts)
 
 
 def _surviving_groups(select: exp.Select, scope: Scope, rewriter: Rewriter) -> exp.Expr | None:
