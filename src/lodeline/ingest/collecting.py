@@ -1,6 +1,7 @@
 """The cyclic collector, kept out of batches: their many objects form no cycles.
 
-It would walk them again and again, and find nothing.
+It would walk them again and again, and find nothing. Between the batches of a service it would walk
+what is left of them once more for every few requests.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from lodeline.limits import COLLECTED_OBJECTS_MIN
 
 
 @contextmanager
@@ -24,3 +27,9 @@ def collector_paused() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def collect_seldom() -> None:
+    """For a process that serves from here on: what it was made of is not walked again."""
+    gc.freeze()
+    gc.set_threshold(COLLECTED_OBJECTS_MIN, *gc.get_threshold()[1:])

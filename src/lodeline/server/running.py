@@ -22,6 +22,7 @@ from typing import Final
 import uvicorn
 
 from lodeline.errors import AddressInUseError, LodelineError, UnprotectedAddressError
+from lodeline.ingest.collecting import collect_seldom
 from lodeline.limits import DESCRIPTORS_RESERVED, IDLE_SECONDS_MAX
 from lodeline.server.assembly import build_application
 from lodeline.server.configuration import ServerConfiguration
@@ -30,7 +31,7 @@ from lodeline.server.key_gate import KeyGate
 from lodeline.server.pages.service import LookAtSpool
 from lodeline.server.tls import Tls, find_tls
 
-_TURN_SECONDS: Final = 0.001
+_TURN_SECONDS: Final = 0.0002
 
 _logger: Final = logging.getLogger("lodeline.serve")
 
@@ -88,8 +89,9 @@ def serve(
             server_header=False,
         )
         # The loop and the writer take turns: at Python's 5 ms a commit waits as long for its turn
-        # as for the disk.
+        # as for the disk, and the loop for one at each answer that it sends while events are folded.
         sys.setswitchinterval(_TURN_SECONDS)
+        collect_seldom()
         settings.load()
         settings.ssl = None if tls is None else tls.context
         _Server(settings, tls, application.begin_stopping).run(sockets=[listener])
