@@ -89,7 +89,7 @@ def serve(
             server_header=False,
         )
         # The loop and the writer take turns: at Python's 5 ms a commit waits as long for its turn
-        # as for the disk, and the loop for one at each answer that it sends while events are folded.
+        # as for the disk, and each answer that the loop sends for one while events are folded.
         sys.setswitchinterval(_TURN_SECONDS)
         collect_seldom()
         settings.load()
