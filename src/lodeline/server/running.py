@@ -88,15 +88,19 @@ def serve(
             ws="none",
             server_header=False,
         )
-        # The loop and the writer take turns: at Python's 5 ms a commit waits as long for its turn
-        # as for the disk, and each answer that the loop sends for one while events are folded.
-        sys.setswitchinterval(_TURN_SECONDS)
-        collect_seldom()
+        _tune_interpreter()
         settings.load()
         settings.ssl = None if tls is None else tls.context
         _Server(settings, tls, application.begin_stopping).run(sockets=[listener])
     finally:
         listener.close()
+
+
+def _tune_interpreter() -> None:
+    # The loop and the writer take turns: at Python's 5 ms a commit waits as long for its turn as
+    # for the disk, and each answer that the loop sends for one while events are folded.
+    sys.setswitchinterval(_TURN_SECONDS)
+    collect_seldom()
 
 
 def _grant(bounds: Bounds) -> Bounds:
