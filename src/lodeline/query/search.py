@@ -130,7 +130,8 @@ def _find(inquiry: Inquiry, question: SearchQuestion, text: str, words: list[str
     view = inquiry.view
     state = index_state(view.connection)
     newest = inquiry.moment.newest and inquiry.moment.valid_us is None
-    matches = Matches(view, inquiry.authoriser, newest=newest)
+    changed = state.changed or not state.usable
+    matches = Matches(view, inquiry.authoriser, newest=newest, changed=changed)
     groups: list[list[str]] = [[word] for word in words]
     found = Found([], groups)
     if not words:
@@ -269,11 +270,12 @@ def _count_facets(matches: Sequence[Match]) -> dict[str, dict[str, int]]:
 def _updated(view: View, matches: Sequence[Match]) -> dict[NodeId, int]:
     """Give the event time of each match's last mention, write or run; of a column its dataset's."""
     homes = {number: match.node for match in matches for number in match.numbers}
+    columns = [number for number, node in homes.items() if node.part]
     rows = view.select_among(
         "SELECT n.node_id, h.node_id FROM node n JOIN node h ON h.kind = 'dataset'"
         " AND h.namespace = n.namespace AND h.name = n.name AND h.part = ''"
         f" WHERE n.part <> '' AND n.node_id {_AMONG}",
-        homes,
+        columns,
     )
     asked: dict[int, list[NodeId]] = {number: [node] for number, node in homes.items()}
     for column, home in rows:

@@ -70,9 +70,22 @@ def find_candidates(
         marks: filters that all must hold.
         limit: documents at most.
     """
+    with search_tables(connection).searching(connection):
+        return _find(connection, text, words, said=said, marks=marks, limit=limit)
+
+
+def _find(
+    connection: Connection,
+    text: str,
+    words: Sequence[str],
+    *,
+    said: bool,
+    marks: Sequence[str],
+    limit: int,
+) -> Candidates:
     found = Candidates(limit)
     # What a filter does not let through is taken out later; 2 finds what this leaves out.
-    found.add(_iter_keys(connection, text, limit // 4))
+    found.add(_find_keys(connection, text, limit // 4))
     fields = ("own", "around", "said") if said else ("own", "around")
 
     tables = search_tables(connection)
@@ -82,14 +95,24 @@ def find_candidates(
             return []
         return tables.find(connection, groups, fields=columns, marks=marks, limit=limit + 1)
 
-    expansions = [_Expansion(connection, word) for word in words]
+    read = tables.find_words(
+        connection, words, pieces_from=PIECE_CHARACTERS_MIN, limit=SEARCH_WORDS_READ_MAX
+    )
+    expansions = [
+        _Expansion(connection, word, *some) for word, some in zip(words, read, strict=True)
+    ]
     groups = [one.words for one in expansions]
     found.cut = any(one.cut for one in expansions)
-    everywhere = find(groups, fields)
-    if len(everywhere) > limit:
-        # Otherwise all are ranked, whichever step finds them.
-        found.add(find(groups, fields[:1]))
-    found.add(everywhere)
+    # Of one word many names may have enough; of several, few documents have them all.
+    own = find(groups, fields[:1]) if len(words) == 1 else None
+    if own is not None and len(own) > limit:
+        found.add(own)
+    else:
+        everywhere = find(groups, fields)
+        if len(everywhere) > limit:
+            # Otherwise all are ranked, whichever step finds them.
+            found.add(find(groups, fields[:1]) if own is None else own)
+        found.add(everywhere)
     if not found.numbers:
         tried = [list(dict.fromkeys([*one.words, *one.corrections])) for one in expansions]
         found.add(find(tried, fields))
@@ -97,41 +120,29 @@ def find_candidates(
     return found
 
 
-def _iter_keys(connection: Connection, text: str, limit: int) -> Iterable[int]:
+def _find_keys(connection: Connection, text: str, limit: int) -> list[int]:
     """Find names that are the question, then those that begin with it."""
-    exact = connection.execute(
-        "SELECT document_id FROM search_key WHERE name = ? ORDER BY document_id LIMIT ?",
-        (text, limit),
-    )
-    yield from [row[0] for row in exact.fetchall()]
-    longer = connection.execute(
-        "SELECT document_id FROM search_key WHERE name > ? AND name < ? ORDER BY name LIMIT ?",
-        (text, text + _LAST, limit),
-    )
-    yield from [row[0] for row in longer.fetchall()]
+    rows = connection.execute(
+        "SELECT 0 AS place, document_id, name FROM (SELECT document_id, name FROM search_key"
+        " WHERE name = :text ORDER BY document_id LIMIT :limit) AS same UNION ALL"
+        " SELECT 1 AS place, document_id, name FROM (SELECT document_id, name FROM search_key"
+        " WHERE name > :text AND name < :last ORDER BY name LIMIT :limit) AS longer",
+        {"text": text, "last": text + _LAST, "limit": limit},
+    ).fetchall()
+    return [number for _, number, _ in sorted(rows, key=lambda row: (row[0], row[2]))]
 
 
 class _Expansion:
     """The words of the vocabulary that one word asked for may stand for."""
 
-    def __init__(self, connection: Connection, word: str) -> None:
+    def __init__(
+        self, connection: Connection, word: str, beginning: list[str], holding: list[str]
+    ) -> None:
         self.asked = word
         self.cut = False
         self._connection = connection
-        found = {
-            row[0]: None
-            for row in connection.execute(
-                "SELECT word FROM search_word WHERE word >= ? AND word < ? ORDER BY word LIMIT ?",
-                (word, word + _LAST, SEARCH_WORDS_READ_MAX),
-            )
-        }
-        words = self._shortest(found)
-        if len(word) >= PIECE_CHARACTERS_MIN:
-            containing = search_tables(connection).find_words(
-                connection, word, SEARCH_WORDS_READ_MAX
-            )
-            words += self._shortest(set(containing) - found.keys())
-        self.words = words
+        self.words = self._shortest(beginning)
+        self.words += self._shortest(set(holding) - set(beginning))
 
     def _shortest(self, words: Iterable[str]) -> list[str]:
         ranked = sorted(words, key=lambda word: (len(word), word))

@@ -72,19 +72,20 @@ class IndexState(NamedTuple):
 
 def index_state(connection: Connection) -> IndexState:
     """Read how far the index reaches in a snapshot."""
-    (newest,) = connection.execute("SELECT coalesce(max(node_id), 0) FROM node").fetchone()
+    newest = "(SELECT coalesce(max(node_id), 0) FROM node)"
     if not has_search_tables(connection):
-        return IndexState(usable=False, indexed_node=0, behind=newest, changed=False)
-    state = connection.execute("SELECT epoch, version, indexed_node FROM search_state").fetchone()
-    (epoch,) = connection.execute("SELECT epoch FROM fold_state").fetchone()
-    if state is None or tuple(state[:2]) != (epoch, TERMS_VERSION):
-        return IndexState(usable=False, indexed_node=0, behind=newest, changed=False)
-    changed = connection.execute("SELECT 1 FROM search_pending LIMIT 1").fetchone()
+        (behind,) = connection.execute(f"SELECT {newest}").fetchone()
+        return IndexState(usable=False, indexed_node=0, behind=behind, changed=False)
+    last, changed, epoch, version, indexed = connection.execute(
+        f"SELECT {newest}, EXISTS (SELECT 1 FROM search_pending), s.epoch, s.version,"
+        " s.indexed_node FROM (SELECT 1 AS one) AS always LEFT JOIN (SELECT search_state.*"
+        " FROM search_state JOIN fold_state ON search_state.epoch = fold_state.epoch) AS s ON one"
+        " = 1"
+    ).fetchone()
+    if epoch is None or version != TERMS_VERSION:
+        return IndexState(usable=False, indexed_node=0, behind=last, changed=False)
     return IndexState(
-        usable=True,
-        indexed_node=state[2],
-        behind=newest - state[2],
-        changed=changed is not None,
+        usable=True, indexed_node=indexed, behind=last - indexed, changed=bool(changed)
     )
 
 

@@ -105,13 +105,14 @@ class Matches:
         view: the graph at the moment.
         reader: from whom nodes may be hidden.
         newest: whether the moment is the newest, which the index tells the facets of.
+        changed: whether the index may lag behind what is said of some nodes.
 
     Attributes:
         found: by canonical node.
         cut: whether the index had more than are ranked.
     """
 
-    def __init__(self, view: View, reader: Authoriser, *, newest: bool) -> None:
+    def __init__(self, view: View, reader: Authoriser, *, newest: bool, changed: bool) -> None:
         self.found: dict[NodeId, Match] = {}
         self.cut = False
         self._reader = reader
@@ -119,7 +120,7 @@ class Matches:
         self._newest = newest
         self._unread = False
         self._stale: set[int] = set()
-        if has_search_tables(view.connection):
+        if changed and has_search_tables(view.connection):
             rows = view.select("SELECT DISTINCT node_id FROM search_pending")
             self._stale = {row[0] for row in rows}
 
@@ -188,10 +189,12 @@ class Matches:
             f" WHERE n.node_id {_AMONG} AND {self._view.known('n')}",
             ids=json.dumps(list(numbers)),
         )
-        return {number: NodeId(*name) for number, *name in rows}
+        found = {number: NodeId(*name) for number, *name in rows}
+        self._view.learn(found)
+        return found
 
     def _canonical(self, known: Mapping[int, NodeId]) -> dict[int, NodeId]:
-        if not self._view.select("SELECT 1 FROM alias LIMIT 1"):
+        if not self._view.has_aliases:
             return dict(known)
         # Only what has aliases, or whose dataset has, goes by another name.
         aliased = {

@@ -8,7 +8,7 @@ leave the query package.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -157,6 +157,10 @@ class View:
             # Kinds and namespaces are few, and each row brings its own copy.
             known[number] = NodeId(whole(kind), whole(namespace), name, part)
         return {number: known[number] for number in wanted}
+
+    def learn(self, names: Mapping[int, NodeId]) -> None:
+        """Take up names that were read on the way."""
+        self._names.update(names)
 
     def name(self, number: int) -> NodeId:
         """Look up the name of one node number."""

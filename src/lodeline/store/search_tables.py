@@ -23,9 +23,9 @@ Notes for readers:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Final, NamedTuple, Protocol, cast
 
 from lodeline.store.connections import Connection, exclude_readers, has_table
 
@@ -102,8 +102,23 @@ class SearchTables(Protocol):
     def add_words(self, connection: Connection, words: Sequence[tuple[int, str]]) -> None:
         """Make new words of the vocabulary findable by a piece of them."""
 
-    def find_words(self, connection: Connection, piece: str, limit: int) -> list[str]:
-        """Find words that have a piece of at least three characters in them."""
+    def searching(self, connection: Connection) -> AbstractContextManager[object]:
+        """Have the database plan as searches need it, while a block finds words and documents."""
+
+    def find_words(
+        self, connection: Connection, asked: Sequence[str], *, pieces_from: int, limit: int
+    ) -> list[tuple[list[str], list[str]]]:
+        """Find, for each word asked for, words that begin with it, and words that have it in them.
+
+        All in one statement.
+
+        Args:
+            connection: to the store.
+            asked: words.
+            pieces_from: characters from which on words are looked for that have it in them; three
+                or more.
+            limit: words at most, of each sort.
+        """
 
     def find(
         self,
@@ -189,6 +204,49 @@ def search_tables(connection: Connection) -> SearchTables:
     return _Lexemes()
 
 
+# Above every character of a word.
+_LAST: Final = "\U0010ffff"
+
+
+def _find_words(
+    connection: Connection,
+    asked: Sequence[str],
+    holding: Callable[[str], tuple[str, str]],
+    *,
+    pieces_from: int,
+    limit: int,
+) -> list[tuple[list[str], list[str]]]:
+    """Find words; see `SearchTables`.
+
+    Args:
+        connection: to the store.
+        asked: words.
+        holding: gives what finds words that hold one, and the value that it takes.
+        pieces_from: characters from which on it is used.
+        limit: words at most, of each sort.
+    """
+    parts: list[str] = []
+    values: list[str | int] = []
+    for at, word in enumerate(asked):
+        parts.append(
+            f"SELECT {2 * at} AS place, word FROM search_word WHERE word >= ? AND word < ?"
+            " ORDER BY word LIMIT ?"
+        )
+        values += [word, word + _LAST, limit]
+        if len(word) >= pieces_from:
+            found, value = holding(word)
+            parts.append(f"SELECT {2 * at + 1} AS place, word {found} LIMIT ?")
+            values += [value, limit]
+    # Each bounded by itself, which a compound's own parts cannot be.
+    whole = " UNION ALL ".join(
+        f"SELECT place, word FROM ({part}) AS part{number}" for number, part in enumerate(parts)
+    )
+    words: list[list[str]] = [[] for _ in range(2 * len(asked))]
+    for place, word in connection.execute(whole, values).fetchall():
+        words[place].append(word)
+    return list(zip(words[::2], words[1::2], strict=True))
+
+
 class _FullText:
     """SQLite: FTS5, one table for documents and one, of trigrams, for words.
 
@@ -227,12 +285,16 @@ class _FullText:
     def add_words(self, connection: Connection, words: Sequence[tuple[int, str]]) -> None:
         connection.executemany("INSERT INTO search_piece (rowid, word) VALUES (?, ?)", words)
 
-    def find_words(self, connection: Connection, piece: str, limit: int) -> list[str]:
-        rows = connection.execute(
-            "SELECT word FROM search_piece WHERE search_piece MATCH ? LIMIT ?",
-            (_quoted(piece), limit),
-        )
-        return [row[0] for row in rows]
+    def searching(self, connection: Connection) -> AbstractContextManager[object]:  # noqa: ARG002
+        return nullcontext()
+
+    def find_words(
+        self, connection: Connection, asked: Sequence[str], *, pieces_from: int, limit: int
+    ) -> list[tuple[list[str], list[str]]]:
+        def holding(word: str) -> tuple[str, str]:
+            return "FROM search_piece WHERE search_piece MATCH ?", _quoted(word)
+
+        return _find_words(connection, asked, holding, pieces_from=pieces_from, limit=limit)
 
     def find(
         self,
@@ -258,6 +320,13 @@ def _quoted(word: str) -> str:
     return '"' + word.replace('"', '""') + '"'
 
 
+class _Commands(Protocol):
+    """What a connection to PostgreSQL has beside."""
+
+    def command(self, statement: str) -> None:
+        """Run statements of PostgreSQL's own in one round trip."""
+
+
 class _Lexemes:
     """PostgreSQL: a `tsvector` a document, and trigrams of words where `pg_trgm` is to be had.
 
@@ -267,8 +336,11 @@ class _Lexemes:
     - A letter before each says where the word stands, alone or in fields that are asked for
       together. Weights would say it, too, but the index does not keep them: every document that
       matches would be read.
-    - Each word is a condition of its own, so that the lists of its documents are united and cut as
-      bitmaps. One query of many words is tried as a whole on every document of every list.
+    - The words that one word asked for may stand for are conditions of their own, so that the
+      lists of their documents are united as bitmaps: as one query they are tried as a whole on
+      every document of every list. Where several words were asked for it is the other way round:
+      the planner takes one word's lists for the index and looks the others up in the documents
+      themselves, while queries of several words are walked together, from the rarest on.
     - Documents and columns have an index each: where a bound cuts an answer short, the lists of
       columns, which are most, are not walked.
     """
@@ -305,11 +377,21 @@ class _Lexemes:
     def add_words(self, connection: Connection, words: Sequence[tuple[int, str]]) -> None:
         pass  # The index over the vocabulary has them.
 
-    def find_words(self, connection: Connection, piece: str, limit: int) -> list[str]:
-        rows = connection.execute(
-            "SELECT word FROM search_word WHERE word LIKE ? LIMIT ?", (f"%{piece}%", limit)
-        )
-        return [row[0] for row in rows.fetchall()]
+    @contextmanager
+    def searching(self, connection: Connection) -> Iterator[object]:
+        run = cast("_Commands", connection).command
+        run(_PLANNED)
+        yield None
+        # Not where a statement failed: the transaction is over then, and so is what was set in it.
+        run(_AS_BEFORE)
+
+    def find_words(
+        self, connection: Connection, asked: Sequence[str], *, pieces_from: int, limit: int
+    ) -> list[tuple[list[str], list[str]]]:
+        def holding(word: str) -> tuple[str, str]:
+            return "FROM search_word WHERE word LIKE ?", f"%{word}%"
+
+        return _find_words(connection, asked, holding, pieces_from=pieces_from, limit=limit)
 
     def find(
         self,
@@ -323,38 +405,39 @@ class _Lexemes:
         place = _PLACES[tuple(fields)]
         lists = [[place + word for word in group] for group in words]
         lists += [[_MARKS + mark] for mark in marks]
+        asked = [[_lexeme(word) for word in group] for group in lists]
+        if len(lists) > 1:
+            asked = [[" | ".join(group)] for group in asked]
         condition = " AND ".join(
-            f"({' OR '.join(['words @@ CAST(? AS TSQUERY)'] * len(group))})" for group in lists
+            f"({' OR '.join(['words @@ CAST(? AS TSQUERY)'] * len(group))})" for group in asked
         )
-        asked = [_lexeme(word) for group in lists for word in group]
+        values = [query for group in asked for query in group]
         found: list[int] = []
-        connection.execute(_PLANNED)
         # Datasets and jobs before columns, without sorting all that match.
         for part in _PARTS.values():
             if len(found) < limit:
                 rows = connection.execute(
                     f"SELECT document_id FROM search_document WHERE {part} AND {condition} LIMIT ?",
-                    (*asked, limit - len(found)),
+                    (*values, limit - len(found)),
                 )
                 found += sorted(row[0] for row in rows.fetchall())
-        connection.execute(_AS_BEFORE)
         return found
 
 
 # Name of an index, and the documents that are in it; literal, so that the planner knows.
 _PARTS: Final = {"search_document_wholes": "NOT part", "search_document_parts": "part"}
 # The planner takes the comparison of a document's words for as cheap as one of numbers, and would
-# read every document; and it would compile, and start helpers for, what takes a millisecond.
-_PLANNED: Final = (
-    "SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),"
-    " set_config('max_parallel_workers_per_gather', '0', true),"
-    " set_config('cpu_operator_cost', '0.1', true)"
-)
-_AS_BEFORE: Final = (
-    "SELECT set_config(name, reset_val, true) FROM pg_settings"
-    " WHERE name IN ('enable_seqscan', 'jit', 'max_parallel_workers_per_gather',"
-    " 'cpu_operator_cost')"
-)
+# read every document; and it would compile, and start helpers for, what takes a millisecond. A plan
+# for any piece of a word reads the vocabulary through; one for the piece asked for does not.
+_SETTINGS: Final = {
+    "enable_seqscan": "off",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "cpu_operator_cost": "0.1",
+    "plan_cache_mode": "force_custom_plan",
+}
+_PLANNED: Final = "; ".join(f"SET LOCAL {name} TO {value}" for name, value in _SETTINGS.items())
+_AS_BEFORE: Final = "; ".join(f"SET LOCAL {name} TO DEFAULT" for name in _SETTINGS)
 # Fields asked for together -> letter of their lexemes.
 _PLACES: Final = {("own",): "o", ("own", "around"): "n", ("own", "around", "said"): "e"}
 _MARKS: Final = "m"
