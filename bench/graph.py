@@ -141,9 +141,9 @@ def fill(segment: Segment, nodes: int, source: Any, target: Any) -> None:
     }  # fmt: skip
     with segment.writing(durable=False) as connection:
         for table, values in rows.items():
-            first = next(values)
-            marks = ", ".join("?" * len(first))
-            connection.executemany(f"INSERT INTO {table} VALUES ({marks})", [first])
+            one = next(values)
+            marks = ", ".join("?" * len(one))
+            connection.executemany(f"INSERT INTO {table} VALUES ({marks})", [one])
             connection.executemany(f"INSERT INTO {table} VALUES ({marks})", values)
         create_search_tables(connection)
         connection.execute(

@@ -310,8 +310,7 @@ def main() -> None:
             fill(segment, options.entities, options.seed)
         with segment.reading() as connection:
             (entities,) = connection.execute("SELECT count(*) FROM node").fetchone()
-        built = build(segment, entities)
-        print(json.dumps(built))
+        print(json.dumps(built := build(segment, entities)))
         asked = questions(segment, options.seed, options.questions)
         server = server_of(segment)
         results = []

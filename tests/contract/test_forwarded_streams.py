@@ -80,6 +80,40 @@ def test_a_folder_sent_to_a_service_gives_the_graph_of_a_plain_import(
     assert held(store) == imported(tmp_path, events) | {"refused": 3}
 
 
+def test_what_one_stream_brings_lands_in_the_segments_where_it_belongs(
+    folder: Path, tmp_path: Path, forwarding: Forwarding
+) -> None:
+    def of(namespace: str, number: int) -> bytes:
+        job = {"namespace": namespace, "name": f"load_{number}"}
+        run = {"runId": f"00000000-0000-4000-8000-{number:012d}"}
+        outputs = [{"namespace": "warehouse", "name": f"table_{number}"}]
+        said = {"eventType": "COMPLETE", "eventTime": "2026-11-01T00:00:00Z", "outputs": outputs}
+        return json.dumps(
+            said
+            | {"run": run, "job": job, "producer": "https://example.org/p"}
+            | {"schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json"}
+        ).encode()
+
+    stores = {name: tmp_path / name / "s.db" for name in ("service", "payments")}
+    stores["payments"].parent.mkdir()
+    configuration = tmp_path / "lodeline.toml"
+    configuration.write_text(
+        '[[segments]]\nname = "payments"\nnamespaces = ["pay*"]\n'
+        f'store = "sqlite:///{stores["payments"]}"\n'
+    )
+    events = [of(("payroll", "etl", "payouts")[number % 3], number) for number in range(30)]
+    (folder / "a.jsonl").write_bytes(b"".join(one + b"\n" for one in events))
+    with serving(stores["service"], "--config", str(configuration)) as service:
+        status, counts = forwarding.run(service.url, str(folder))
+        assert (status, counts["accepted"], counts["refused"]) == (0, len(events), 0)
+        assert service.stop() == 0
+    assert {name: events_in(store) for name, store in stores.items()} == {
+        "service": 10,
+        "payments": 20,
+    }
+    assert held(stores["payments"])["faults"] == held(stores["service"])["faults"] == []
+
+
 class Receiver(ThreadingHTTPServer):
     """A service that answers as a test says, and looks how far the offsets are at each request."""
 

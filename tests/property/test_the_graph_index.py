@@ -105,6 +105,7 @@ def test_pages_and_narrowed_answers_are_the_same_with_and_without_the_index(
                         {"kinds": "dataset"},
                         {"edge_kinds": "reads"},
                         {"status": "stale"},
+                        {"status": "current"},
                     ]
                 ),
             }
@@ -116,6 +117,49 @@ def test_pages_and_narrowed_answers_are_the_same_with_and_without_the_index(
             assert [pages(segment, question) for question in asked_of] == by_sql
             # A job's own derivations come from SQL.
             assert swept or not any(one["id"].startswith("dataset") for one in asked_of)
+
+
+def test_what_is_stale_is_passed_over_and_found_on_the_index_as_in_sql() -> None:
+    def made(day: int, job: int, source: str, target: str) -> bytes:
+        def named(name: str) -> list[dict[str, str]]:
+            return [{"namespace": "w", "name": name}]
+
+        event = {
+            "eventTime": format_time(BEGIN_US + day * DAY_US + job),
+            "eventType": "COMPLETE",
+            "producer": "https://example.org/p",
+            "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json",
+            "run": {"runId": f"00000000-0000-0000-0000-{day * 1000 + job:012d}"},
+            "job": {"namespace": "etl", "name": f"job_{job}"},
+            "inputs": named(source),
+            "outputs": named(target),
+        }
+        return raw(event)
+
+    wide = range(20)
+    with a_segment() as segment:
+        accept(segment, [made(1, n, "hub", f"mid_{n}") for n in wide])
+        accept(segment, [made(1, 100 + n, f"mid_{n}", f"end_{n}") for n in wide])
+        # Some jobs have since read something else, on so many days that their edges are stale.
+        later = [made(day, n, "other", f"mid_{n}") for n in wide[::5] for day in range(2, 14)]
+        accept(segment, later)
+        asked_of = [
+            {"id": f"dataset:w:{name}", "direction": "both", "status": status}
+            for name in ("hub", "mid_0", "mid_1", "end_5")
+            for status in ("current", "stale")
+        ]
+        by_sql = [pages(segment, question) for question in asked_of]
+        from_hub, stale = ({n["name"] for n in one[0]["nodes"]} for one in by_sql[:2])
+        assert {"end_0", "end_5"}.isdisjoint(from_hub)
+        assert {"end_1", "end_6"} <= from_hub
+        assert stale == {"hub", *(f"mid_{n}" for n in wide[::5]), *(f"job_{n}" for n in wide[::5])}
+        assert build_snapshot(segment) is not None
+        accept(segment, [made(14, 0, "hub", "mid_0")])
+        after = [pages(segment, question) for question in asked_of]
+        with every_level_swept() as swept:
+            assert [pages(segment, question) for question in asked_of] == after
+            assert len(swept) >= len(asked_of)
+        assert "end_0" in {node["name"] for node in after[0][0]["nodes"]}
 
 
 def pages(segment: Segment, question: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from lodeline.fold.currency import CompletedRun, is_stale
 from lodeline.model import NodeId
@@ -26,6 +26,7 @@ class Currency:
         self.view = groups.view
         self._known: dict[DerivationKey, bool] = {}
         self._newest = self.view.memory.newest_ends
+        self._oldest = self.view.memory.oldest_runs
         self._targets: dict[NodeId, list[int]] = {}
         self._has_endings = self.view.has_endings
 
@@ -105,14 +106,47 @@ class Currency:
         """Fetch as `look_ahead` does, for jobs by number."""
         missing = {job for job in jobs if job is not None and job not in self._newest}
         sql = (
-            "SELECT s.job_node, max(s.end_us) FROM run_state s JOIN run_group g USING (group_id)"
-            f" WHERE s.job_node {_AMONG} AND s.completed = 1 AND g.future = 0"
-            f" AND {self.view.rectangle('s')} GROUP BY s.job_node"
+            "SELECT s.job_node, max(CASE WHEN s.completed = 1 AND g.future = 0 THEN s.end_us END),"
+            " min(s.last_us) FROM run_state s JOIN run_group g USING (group_id)"
+            f" WHERE s.job_node {_AMONG} AND {self.view.rectangle('s')} GROUP BY s.job_node"
         )
-        found = dict.fromkeys(missing, _NEVER)
-        found.update(self.view.select_among(sql, missing))
-        # Whole: other questions judge by it, too.
-        self._newest.update(found)
+        ends, oldest = dict.fromkeys(missing, _NEVER), {}
+        for job, end_us, oldest_us in self.view.select_among(sql, missing):
+            ends[job] = _NEVER if end_us is None else end_us
+            oldest[job] = oldest_us
+        # Whole, and what is looked for last: other questions judge by it, too.
+        self._oldest.update(oldest)
+        self._newest.update(ends)
+
+    @property
+    def has_endings(self) -> bool:
+        """Whether anything is known to have ended; every derivation is looked at then."""
+        return self._has_endings
+
+    def suspects(self, jobs: Collection[int]) -> set[int]:
+        """Give the jobs of which anything may be stale: one of their runs is behind another.
+
+        Only where nothing is known to have ended.
+        """
+        self.look_ahead_numbers(jobs)
+        newest, oldest = self._newest, self._oldest
+        return {job for job in jobs if oldest.get(job, _NEVER) < newest[job]}
+
+    def older_than_their_jobs(self, jobs: Mapping[int, int]) -> set[int]:
+        """Give the derivations that no run asserts as late as their job last completed.
+
+        Args:
+            jobs: derivation -> job, which were looked up.
+        """
+        sql = (
+            "SELECT a.derivation_id, max(s.last_us) FROM assertion a"
+            " JOIN run_state s USING (group_id) JOIN run_group g USING (group_id)"
+            f" WHERE a.derivation_id {_AMONG} AND g.future = 0 AND {self.view.rectangle('a')}"
+            f" AND {self.view.rectangle('s')} GROUP BY a.derivation_id"
+        )
+        newest = self._newest
+        rows = self.view.select_among(sql, jobs)
+        return {number for number, last_us in rows if last_us < newest[jobs[number]]}
 
     def _newest_end(self, job: int) -> int:
         if job not in self._newest:

@@ -39,6 +39,7 @@ class Memory:
         said: by derivation, what is asserted of it.
         entries: by group, the positions of its events.
         newest_ends: by job, when its last completed run ended.
+        oldest_runs: by job, when its oldest run was last heard of.
         told: by all rows of a derivation, what they contribute to an edge.
         alone: the same where one row tells all, by job, group, basis and detail.
         described: what such a contribution reads like.
@@ -49,6 +50,7 @@ class Memory:
     said: dict[int, list[Said]] = field(default_factory=dict)
     entries: dict[int, list[int]] = field(default_factory=dict)
     newest_ends: dict[int, int] = field(default_factory=dict)
+    oldest_runs: dict[int, int] = field(default_factory=dict)
     told: dict[tuple[int, ...], Told] = field(default_factory=dict)
     alone: dict[tuple[int | None, int, str, int | None], Told] = field(default_factory=dict)
     described: dict[Told, Description] = field(default_factory=dict)

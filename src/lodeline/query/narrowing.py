@@ -36,7 +36,8 @@ def narrow(
     if not isinstance(question, ClosureQuestion):
         return closure
     if question.status == "stale":
-        closure = _only_stale(closure.to_graph(), describe)
+        part = closure.around_stale() if isinstance(closure, Reach) else closure.to_graph()
+        closure = _only_stale(part, describe)
     if isinstance(closure, Reach):
         nodes = None
         if question.kinds or question.namespaces or question.tags:

@@ -22,7 +22,7 @@ from lodeline.query.view import View
 
 if TYPE_CHECKING:
     from lodeline.query.graph_index import IndexedGraph
-    from lodeline.query.sweep import Sweep
+    from lodeline.query.sweep import Filtering, Sweep
 
 _AMONG = "IN (SELECT value FROM json_each(:ids))"
 # Nodes of a level from which on it is walked on the index: for fewer, one statement costs less than
@@ -133,6 +133,8 @@ class Reach:
         self._spelled = self.steps
         self._parts = self.parts
         self._spelled_to: tuple[int | None, bool] = (None, False)
+        # Whether what is spelled was chosen, and is not all.
+        self._chosen = False
         self.narrowing = Narrowing()
         self.judge = Judge(groups)
 
@@ -194,7 +196,9 @@ class Reach:
 
     def to_graph(self) -> Graph:
         """Give the whole closure with names."""
-        depths = self.depths if self.sweep is None else self.sweep.nodes()
+        return self._named(self.depths if self.sweep is None else self.sweep.nodes())
+
+    def _named(self, depths: Mapping[int, int]) -> Graph:
         names = self.view.names(depths)
         nodes = {names[number]: depth for number, depth in depths.items()}
         rank = {number: i for i, number in enumerate(depths)}
@@ -211,6 +215,24 @@ class Reach:
     def describe(self, edges: Sequence[Edge]) -> None:
         """Fill edges in."""
         self.judge.describe(edges, self._spelled)
+
+    def around_stale(self) -> Graph:
+        """Give, with names, the part in which stale edges are: whole edges, and all that are."""
+        steps = self.all_steps()
+        stale = self.judge.find_stale(steps)
+        tied = {(steps[number][place], steps[number].job) for number in stale for place in (0, 1)}
+        near = {
+            number: step
+            for number, step in steps.items()
+            if number in stale or (step.source, step.job) in tied or (step.target, step.job) in tied
+        }
+        self._spelled, self._spelled_to, self._chosen = near, (None, True), True
+        self._parts = {number: self.parts.get(number, WHOLE) for number in near}
+        depths = self.depths if self.sweep is None else self.sweep.nodes()
+        root = next(iter(self.depths))
+        ends_of = [(*step[:2], step.job) for step in near.values()]
+        shown = {end for ends in ends_of for end in ends if end is not None} & depths.keys()
+        return self._named({number: depths[number] for number in (root, *sorted(shown - {root}))})
 
     def _kept(self) -> set[int] | None:
         """Give the nodes that the narrowing leaves, None for all."""
@@ -264,7 +286,7 @@ class Reach:
     ) -> list[Edge]:
         """Make the edges whose later end is ranked from `start` to `stop`, in order."""
         plain = self.narrowing.edge_kinds is None and not self.parents
-        if self.sweep is None or not plain:
+        if self.sweep is None or self._chosen or not plain:
             return self._make(self._group(rank, start, stop, last), names)
         order = list(rank)
         found = self.sweep.edges(
@@ -410,7 +432,7 @@ class ReachWalk:
     def _sweep(self, level: set[int], seen: set[int], direction: str, depth: int) -> bool:
         """Walk the rest of a direction on the index; False where there is none to use."""
         reach = self.reach
-        if self._only_current:
+        if self._only_current and reach.judge.currency.has_endings:
             return False
         if reach.sweep is None:
             graph = self._index()
@@ -433,9 +455,22 @@ class ReachWalk:
             depth_max=self._depth,
             take_steps=take,
             passed=self._is_exhausted,
+            filtering=self._filtering(),
         )
         self._note_depth(beyond)
         return True
+
+    def _filtering(self) -> Filtering | None:
+        """Give what passes stale derivations over on the index, where that is asked for."""
+        from lodeline.query.sweep import Filtering
+
+        if not self._only_current:
+            return None
+
+        def keep(found: Iterable[tuple[int, Step]]) -> list[tuple[int, Step]]:
+            return self._current(self._canonically(found))
+
+        return Filtering(self.reach.judge.currency.suspects, keep)
 
     def _incident(self, level: set[int], end: str, direction: str) -> list[tuple[int, Step]]:
         """Find the derivations that enter (up) or leave (down) a level, under canonical ends."""
@@ -446,11 +481,14 @@ class ReachWalk:
             # A job is a near end only as the root, and half-derivations lead nowhere from it.
             far = 0 if direction == "up" else 1
             found = [one for one in found if one[1][far] is not None]
-        found = self._canonically(found)
-        if self._only_current:
-            stale = self.reach.judge.find_stale(dict(found))
-            found = [one for one in found if one[0] not in stale]
-        return found
+        return self._current(self._canonically(found))
+
+    def _current(self, found: list[tuple[int, Step]]) -> list[tuple[int, Step]]:
+        """Leave out what is stale, where that is asked for."""
+        if not self._only_current:
+            return found
+        stale = self.reach.judge.find_stale(dict(found))
+        return [one for one in found if one[0] not in stale]
 
     def _canonically(self, found: Iterable[tuple[int, Step]]) -> list[tuple[int, Step]]:
         """Put canonical nodes in place of derivations' ends."""
@@ -584,10 +622,20 @@ class Judge:
     def find_stale(self, steps: Mapping[int, Step]) -> set[int]:
         """Tell which of some derivations are stale."""
         same = self.same_steps(steps)
-        keys = same.of(steps)
+        keys = same.of(self._suspects(steps))
         said, groups = self._load(keys.values(), steps)
         told = self._tell_all(keys, steps, said, groups)
         return {number for number, one in told.items() if one.stale}
+
+    def _suspects(self, steps: Mapping[int, Step]) -> Iterable[int]:
+        """Leave out what is surely current, without reading who asserts it."""
+        if self.currency.has_endings:
+            return steps
+        jobs = {step.job for step in steps.values() if step.job is not None}
+        behind = self.currency.suspects(jobs)
+        return self.currency.older_than_their_jobs(
+            {number: step.job for number, step in steps.items() if step.job in behind}
+        )
 
     def newest_of(self, numbers: tuple[int, ...]) -> Group:
         """Give the newest group that asserts a derivation, known by all its rows."""

@@ -40,6 +40,18 @@ class _Derivations(NamedTuple):
     kinds: Sequence[str]
 
 
+class Filtering(NamedTuple):
+    """What of a walk is passed over.
+
+    Attributes:
+        suspects: gives those of some jobs of whose derivations any may be.
+        keep: gives those of some derivations that are not.
+    """
+
+    suspects: Callable[[set[int]], set[int]]
+    keep: Callable[[Iterable[tuple[int, Step]]], list[tuple[int, Step]]]
+
+
 class Sweep:
     """Nodes with their depths, and derivations, that were reached on the index.
 
@@ -90,6 +102,7 @@ class Sweep:
         depth_max: int | None,
         take_steps: Callable[[Iterable[tuple[int, Step]], int], None],
         passed: Callable[[int, int], bool],
+        filtering: Filtering | None = None,
     ) -> set[int]:
         """Walk on from a level.
 
@@ -101,11 +114,12 @@ class Sweep:
             depth_max: derivations to walk in all; `None` for all there are.
             take_steps: takes in what the snapshot does not have.
             passed: tells, by nodes and derivations, whether a bound is passed.
+            filtering: tells what is passed over; `None` where nothing is.
 
         Returns:
             Nodes from which more leads on, beyond the depth.
         """
-        if self._graph.is_plain:
+        if self._graph.is_plain and filtering is None:
             remaining = None if depth_max is None else depth_max - depth
             return self._walk_plain(level, seen, direction, depth, remaining, passed)
         graph = self._graph
@@ -117,6 +131,8 @@ class Sweep:
             if passed(self.node_count, self.edge_count):
                 break
             edges, steps = graph.hop(graph.members(nodes), direction)
+            if filtering is not None:
+                edges, steps = self._filtered(edges, steps, filtering)
             if depth == depth_max:
                 return self._near_ends(edges, steps, direction)
             depth += 1
@@ -134,6 +150,21 @@ class Sweep:
             nodes = self._distinct(ahead[~marks[ahead] & (ahead > 0)])
             marks[nodes] = True
         return set()
+
+    def _filtered(
+        self, edges: Array, steps: list[tuple[int, Step]], filtering: Filtering
+    ) -> tuple[Array, list[tuple[int, Step]]]:
+        """Leave out what is passed over; most jobs have nothing that may be."""
+        jobs = self._graph.level.job[edges]
+        behind = filtering.suspects({*jobs.tolist(), *(step.job or 0 for _, step in steps)} - {0})
+        if not behind:
+            return edges, steps
+        doubtful = np.isin(jobs, list(behind))
+        # Together: one may be another under other names.
+        asked = [*self._graph.steps_at(edges[doubtful]), *steps]
+        kept = {number for number, _ in filtering.keep(asked)}
+        doubtful[doubtful] = ~np.isin(self._graph.level.number[edges[doubtful]], list(kept))
+        return edges[~doubtful], [one for one in steps if one[0] in kept]
 
     def _walk_plain(  # noqa: PLR0917  # as `walk`
         self,
