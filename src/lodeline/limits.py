@@ -678,6 +678,13 @@ FRAME_LINKS_MAX = 20_000_000
 POSTGRES_LINK_ROWS_MAX = 200_000
 POSTGRES_LINK_MS_MAX = 10_000
 
+# Files of a folder whose values are read for an answer: each is digested first, and someone waits.
+FOLDER_VALUES_FILES_MAX = 1_000
+
+# Rows of what a program writes with Spark, or of what their query gives: they are compared in the
+# program's process. A gap says where it is passed.
+SPARK_LINK_ROWS_MAX = 200_000
+
 # Statements of one connection whose links are asked for: each costs several questions, and a
 # program that runs thousands is one that asks for single rows.
 POSTGRES_LINK_STATEMENTS_MAX = 200

@@ -154,6 +154,41 @@ def check_tables(shop: Shop) -> None:
     assert ahead == {"totals:1", "filtered:0", "grouped:0"}
 
 
+def test_what_another_connection_commits_meanwhile_makes_a_gap_and_no_wrong_link(
+    tmp_path: Path, postgres_of: Callable[[str], Server], capsys: Any
+) -> None:
+    server = postgres_of("18")
+    interpreter = interpreter_of("newest")
+    shutil.copy(PROGRAM.with_name("sql_races.py"), tmp_path / "script.py")
+    told = {"DSN": server.conninfo("races")}
+    renew({"races": server})
+    plain = run_plain(tmp_path, interpreter, "script.py", **told)
+    renew({"races": server})
+    seen = run_observed(
+        tmp_path, interpreter, "script.py", interpreter=interpreter, options=("--rows",), **told
+    )
+    assert (seen.status, seen.stdout) == (0, plain.stdout), seen.stderr
+    with psycopg.connect(server.conninfo("races"), autocommit=True) as connection:
+        shop = Shop(tmp_path, "races", connection, seen.gaps, capsys)
+        place = f"row:{SERVER}:races.public"
+        for customer, mask in connection.execute("SELECT customer, mask FROM asked").fetchall():
+            own = {f"orders:{n}" for n in range(1, 10) if mask >> n & 1}
+            key = f"[0,{customer}]"
+            # The program wrote the orders, too, by values that come from no row.
+            assert shop.rows(f"{place}.asked:{key}", complete=False) == own
+        for customer, turn, mask in connection.execute("TABLE seen").fetchall():
+            key = f"[{turn},{customer}]"
+            own = {f"orders:{n}" for n in range(1, 10) if mask >> n & 1}
+            if turn == 0:
+                # Other rows came into the table later, which are not linked.
+                assert shop.rows(f"{place}.seen:{key}", complete=False) == own
+            else:
+                with pytest.raises(AssertionError):
+                    shop.rows(f"{place}.seen:{key}", complete=False)
+    said = {gap["at"].removeprefix("rows: "): gap["detail"] for gap in seen.gaps}
+    assert {"snapshot", "insert", "create table", "update", "delete", "merge"} <= said.keys(), said
+
+
 @pytest.mark.parametrize("version", ["15", "18"])
 def test_snapshots_tell_which_transactions_ended_between_them(
     postgres_of: Callable[[str], Server], version: str

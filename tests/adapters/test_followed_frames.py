@@ -129,9 +129,9 @@ CASES = {
     "`pivot`, `pivot_table`, `unstack`": ("pivot pivot_table unstack", "pivot"),
     "`melt`, `unpivot`, `stack`": ("melt stack", "unpivot"),
     "`explode`": ("explode", "explode"),
-    "windows: `rolling`, `expanding`, `ewm`, `cumsum`; polars `rolling(…).agg`": (
+    "windows: `rolling`, `expanding`, `ewm`, `cumsum`; polars `rolling(…)`, `group_by_dynamic(…)`": (
         "rolling rolling_centred expanding ewm cumulated",
-        "rolling",
+        "rolling dynamic",
     ),
     "`shift` of a frame; `diff`": ("shift shift_whole diff", "shift"),
     "`ffill`, `bfill`; `rank`": ("ffill bfill ranked", ""),
@@ -151,7 +151,7 @@ CASES = {
     "`to_numpy` and back, unchanged": ("through_numpy", ""),
     "arrays that numpy computed, put into a column": ("array_reversed", ""),
     "`interpolate`": ("interpolate", "interpolate"),
-    "`combine_first`, `update`": ("combined", ""),
+    "`combine_first`, `update`": ("combined updated", ""),
     "functions over whole frames (`map_batches`), frames made of lists": (
         "rebuilt",
         "map_batches",

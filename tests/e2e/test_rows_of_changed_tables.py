@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from test_rows_of_queries import CLI, run
 
+from lodeline.store import open_segment
+
 pytest.importorskip("duckdb")
 
 PROGRAM = """
@@ -84,3 +86,24 @@ def test_a_group_can_be_linked_to_the_row_that_its_greatest_value_was_taken_from
     observed: Path,
 ) -> None:
     assert behind(observed, "g = 3", "most") == {"a98"}
+
+
+def test_a_table_that_an_earlier_run_made_has_no_rows_to_name_and_that_is_said(
+    observed: Path,
+) -> None:
+    text = "COPY (SELECT * FROM t) TO 'later.parquet'"
+    text = f'import duckdb; duckdb.connect("w.db").execute("{text}")'
+    (observed / "later.py").write_text(text)
+    run(observed, *CLI, "run", "--rows", "--", sys.executable, "later.py")
+    file = f"dataset:file:{observed / 'later.parquet'}"
+    words = ("rows", file, "--back", "--json")
+    assert "no row provenance is recorded for it" in run(observed, *CLI, *words, status=1)
+    # The table itself is known as what the file was made of, and its rows as what is missing.
+    trace = json.loads(run(observed, *CLI, "trace", file, "--up", "--json"))
+    assert any(node["id"].endswith("w.db:w.main.t") for node in trace["nodes"]), trace["nodes"]
+    gaps = []
+    with open_segment(f"sqlite:///{observed / 'lodeline.db'}", create=False) as segment:
+        for entry in segment.iter_entries(kinds=("event",)):
+            facets = json.loads(entry.payload or b"{}").get("run", {}).get("facets", {})
+            gaps += facets.get("lodeline_capture", {}).get("gaps", [])
+    assert {"rows: source"} == {gap["at"] for gap in gaps if "of an earlier run" in gap["detail"]}

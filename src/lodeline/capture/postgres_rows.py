@@ -56,6 +56,7 @@ _OF_THE_MOMENT: Final = frozenset(
 )
 # The operator of the error by which a server refuses a query.
 REFUSED: Final = "server"
+_CHANGES: Final = frozenset({"update", "delete", "merge"})
 _MOMENTS: Final = frozenset({"now", "today", "tomorrow", "yesterday"})
 
 _RELATION: Final = """
@@ -227,6 +228,10 @@ class PostgresRows:
             server: that it will run on.
         """
         reads = self.recorder.local.sql_rows is not None
+        word = (text.split(maxsplit=1) or [""])[0].lower()
+        if word in _CHANGES:
+            self.gap(word, "what the rows that it changed were before is told by nothing")
+            return None
         if not may_link(text, reads=reads):
             return None
         self._count += 1

@@ -202,6 +202,36 @@ def file_anchor(path: str) -> tuple[Anchor, Stat] | None:
     return Anchor("file", path, digest), before
 
 
+def folder_anchor(path: str) -> tuple[Anchor, list[str]] | None:
+    """Bind the rows of a file, or of a folder's files one after another, to their bytes.
+
+    Files are those of the folder's manifest, in its order: by their names within the folder,
+    without markers and checksums.
+
+    Returns:
+        The anchor and the files; `None` where one is gone, or changed meanwhile.
+    """
+    if not os.path.isdir(path):
+        bound = file_anchor(path)
+        return None if bound is None else (bound[0], [path])
+    from lodeline.wire.canonical import canonical_bytes
+
+    listed = []
+    for one in Path(path).rglob("*"):
+        inside = one.relative_to(path)
+        if any(part.startswith((".", "_")) for part in inside.parts) or not one.is_file():
+            continue
+        bound = file_anchor(str(one))
+        if bound is None:
+            return None
+        digest = bound[0].version.removeprefix("sha256:")
+        listed.append((inside.as_posix(), digest, one.stat().st_size))
+    manifest = [{"key": key, "digest": value, "bytes": size} for key, value, size in sorted(listed)]
+    digest = hashlib.sha256(canonical_bytes(manifest)).hexdigest()
+    files = [str(Path(path) / key) for key, _, _ in sorted(listed)]
+    return Anchor("file", path, f"sha256:{digest}"), files
+
+
 def dataset_of(anchor: Anchor) -> Dataset:
     """Give the dataset that an anchor is a version of."""
     return Dataset(anchor.namespace, anchor.name)

@@ -30,6 +30,7 @@ class _Written:
         self.flow = 0
         self.fields: dict[str, tuple[InputField, ...]] = {}
         self.indirect: tuple[InputField, ...] = ()
+        self.rows: RowsFacet = None
 
 
 class SqlSession:
@@ -220,6 +221,8 @@ class SqlSession:
         written = _WRITTEN.get(dataset)
         if written is None or write.replaces:
             written = _WRITTEN[dataset] = _Written()
+        # What was linked before stays told when something else is told of the table.
+        written.rows = linked or written.rows
         before = (written.flow, dict(written.fields), written.indirect)
         written.flow |= flow
         if write.lineage is not None:
@@ -244,7 +247,7 @@ class SqlSession:
             dataset,
             flow=written.flow,
             facets=facets or None,
-            output_facets=None if linked is None else {"lodeline_rows": linked},
+            output_facets=None if written.rows is None else {"lodeline_rows": written.rows},
             appends=not write.replaces,
         )
 

@@ -17,8 +17,13 @@ from typing import Any, Final
 from zipfile import BadZipFile, ZipFile
 
 from lodeline.errors import FileChangedError, UsageError
-from lodeline.limits import WHERE_CHARACTERS_MAX, ZIPPED_ROWS_BYTES_MAX
+from lodeline.limits import (
+    FOLDER_VALUES_FILES_MAX,
+    WHERE_CHARACTERS_MAX,
+    ZIPPED_ROWS_BYTES_MAX,
+)
 from lodeline.model import NodeId
+from lodeline.wire import canonical_bytes
 
 _DIGESTS: Final[dict[tuple[str, int, int, int], str]] = {}
 
@@ -33,7 +38,7 @@ _READERS: Final = {
 
 
 class ValueReader:
-    """Reads rows of one version of one file.
+    """Reads rows of one version of one file, or of one folder of Parquet.
 
     Args:
         node: the dataset, with version.
@@ -42,10 +47,18 @@ class ValueReader:
         FileChangedError: its bytes are not at hand.
     """
 
+    _source: str | None = None
+
     def __init__(self, node: NodeId) -> None:
         if node.namespace != "file":
             raise FileChangedError(node.name, f"values of {node.namespace} are not read")
         path = Path(node.name)
+        if path.is_dir():
+            version, self._files = folder_of(path)
+            if version != node.version:
+                raise FileChangedError(node.name, "its bytes are no longer those of the version")
+            return
+        self._files = [path]
         endings = [ending.lower() for ending in path.suffixes]
         # DuckDB reads gzip by itself; of a ZIP the one file in it is unpacked.
         packed = endings.pop() if endings[-1:] in ([".gz"], [".zip"]) else ""
@@ -54,7 +67,8 @@ class ValueReader:
             raise FileChangedError(node.name, "not a format whose rows can be read by number")
         if digest_of(path) != node.version:
             raise FileChangedError(node.name, "its bytes are no longer those of the version")
-        self._path = str(self._unpack(path, endings[-1]) if packed == ".zip" else path)
+        if packed == ".zip":
+            self._files = [self._unpack(path, endings[-1])]
 
     def _unpack(self, path: Path, ending: str) -> Path:
         """Unpack the one file of a ZIP beside nothing else; it goes with this reader."""
@@ -116,15 +130,24 @@ class ValueReader:
         return int(count)
 
     def _from(self) -> str:
-        assert self._source is not None
-        return self._source.format(path="'" + self._path.replace("'", "''") + "'")
+        if self._source is not None:
+            return self._source.format(path=_literal(str(self._files[0])))
+        # Rows of a folder are numbered through its files, in the order of their names.
+        parts, start = [], 0
+        for file in self._files:
+            path = _literal(str(file))
+            number = f"file_row_number + {start} AS lodeline_row"
+            parts.append(f"SELECT {number}, * FROM read_parquet({path})")
+            counted = self._run(f"SELECT sum(num_rows) FROM parquet_file_metadata({path})")
+            start += int(counted[0][0] or 0)
+        return " UNION ALL ".join(parts)
 
     def _run(self, sql: str) -> list[tuple[Any, ...]]:
         import duckdb
 
         with duckdb.connect(":memory:") as connection:
-            quoted = self._path.replace("'", "''")
-            connection.execute(f"SET allowed_paths = ['{quoted}']")
+            paths = ", ".join(_literal(str(file)) for file in self._files)
+            connection.execute(f"SET allowed_paths = [{paths}]")
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
             try:
@@ -191,6 +214,28 @@ def digest_of(path: Path) -> str | None:
     except OSError:
         return None
     return _DIGESTS[key]
+
+
+def folder_of(path: Path) -> tuple[str | None, list[Path]]:
+    """Digest the manifest of a folder of Parquet; its files, in the order of their names.
+
+    Without markers and checksums, as the deliverer does. No digest where one is not Parquet.
+    """
+    listed: list[tuple[str, str, Path]] = []
+    for one in path.rglob("*"):
+        inside = one.relative_to(path)
+        if any(part.startswith((".", "_")) for part in inside.parts) or not one.is_file():
+            continue
+        digest = digest_of(one) if one.suffix == ".parquet" else None
+        if digest is None or len(listed) >= FOLDER_VALUES_FILES_MAX:
+            return None, []
+        listed.append((inside.as_posix(), digest.removeprefix("sha256:"), one))
+    listed.sort()
+    manifest = [
+        {"key": key, "digest": digest, "bytes": one.stat().st_size} for key, digest, one in listed
+    ]
+    version = "sha256:" + hashlib.sha256(canonical_bytes(manifest)).hexdigest()
+    return version, [one for _, _, one in listed]
 
 
 def checked_condition(where: str) -> str:

@@ -822,6 +822,16 @@ def combined(s: State) -> Any:
 
 
 @operation
+def updated(s: State) -> Any:
+    need(s.table)
+    need(s.frame.index.is_unique)
+    frame = s.frame.copy()
+    frame.update(s.frame[["a"]].iloc[:1] + 1)
+    first = s.table[0]
+    return frame.astype(s.frame.dtypes), [first.but(a=first.values["a"] + 1), *s.table[1:]]
+
+
+@operation
 def rebuilt(s: State) -> Any:
     frame = pd.DataFrame({name: list(s.frame[name]) for name in COLUMNS}).astype(s.frame.dtypes)
     return frame, s.table

@@ -445,6 +445,25 @@ def rolling(s: State) -> Any:
 
 
 @operation
+def dynamic(s: State) -> Any:
+    need(s.table)
+    frame = s.frame.with_row_index("n").with_columns(pl.col("n").cast(pl.Int64))
+    frame = frame.group_by_dynamic("n", every="3i", include_boundaries=False).agg(
+        pl.col("k").last(),
+        pl.col("a").last(),
+        pl.col("a").sum().cast(pl.Float64).alias("x"),
+        pl.col("s").last(),
+        pl.col("u").last(),
+    )
+    made = []
+    for start in range(0, len(s.table), 3):
+        rows = s.table[start : start + 3]
+        x = float(sum(r.values["a"] for r in rows))
+        made.append(rows[-1].but(x=x).also(*rows))
+    return shaped(frame), made
+
+
+@operation
 def shift_column(s: State) -> Any:
     made = []
     for number, row in enumerate(s.table):

@@ -17,17 +17,22 @@ Source: `org.apache.spark.sql.util.QueryExecutionListener`; OpenLineage's naming
 from __future__ import annotations
 
 import atexit
+import functools
 import json
 import re
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lodeline.capture.datasets import Dataset, find_dataset
 from lodeline.capture.patches import Patches
 from lodeline.capture.recorder import Recorder
 from lodeline.integrations.spark.plan import PlanLineage, trace_plan
+from lodeline.integrations.spark.queries import MARK
 from lodeline.limits import SPARK_LISTENER_MS_MAX, SPARK_PLAN_CHARACTERS_MAX
+
+if TYPE_CHECKING:
+    from lodeline.integrations.spark.rows import SparkRows
 
 # Leaves that hold no data from outside the plan's own text.
 _MADE_UP: Final = frozenset({"Range", "OneRowRelation", "CTERelationRef"})
@@ -72,8 +77,15 @@ class SparkIntegration:
         patches.door(SparkSession, "createDataFrame", observer.after_create)
         for name in _COLLECTING:
             patches.door(frame_class, name, observer.after_collect)
+        rows = None
+        if recorder.rows:
+            from lodeline.integrations.spark.rows import SparkRows
+
+            rows = observer.rows = SparkRows(recorder)
+            rows.install(patches, frame_class)
         for name in _WRITERS:
-            patches.door(DataFrameWriter, name, observer.after_write)
+            after = functools.partial(observer.after_frame_write, name)
+            patches.door(DataFrameWriter, name, observer.after_write if rows is None else after)
         patches.door(SparkSession, "sql", observer.after_write)
         for name in _RDD_READERS:
             patches.door(SparkContext, name, observer.after_rdd_read)
@@ -127,6 +139,9 @@ class _Observer:
         # Column id -> what was known of rows that Python gave to Spark.
         self._given: dict[int, int] = {}
         self._lock = threading.Lock()
+        # Follows rows, where they are recorded; and what was told of the last write of each.
+        self.rows: SparkRows | None = None
+        self._told: dict[Dataset, dict[str, Any]] = {}
 
     # Sessions
 
@@ -185,6 +200,8 @@ class _Observer:
 
     def after_collect(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del kwargs
+        if self.rows is not None and self.rows.busy:
+            return
         action = _Action(args[0]._jdf.queryExecution(), self._given)
         self._recorder.tag(result, self._read(action))
         self._settle()
@@ -206,6 +223,29 @@ class _Observer:
         del result, args, kwargs
         self._settle()
 
+    def after_frame_write(
+        self, name: str, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """A frame was written: beside what the listener tells of it, which rows are whose."""
+        del result
+        self._settle()
+        rows = self.rows
+        target = args[1] if len(args) > 1 else kwargs.get("path")
+        if rows is None or rows.busy:
+            return
+        if name not in {"parquet", "save"} or not isinstance(target, str):
+            detail = "spark: only rows that are written as Parquet to a folder have numbers"
+            self._recorder.gap(f"rows: {name}", "capture", detail)
+            return
+        facet = rows.find_facet(args[0], target)
+        dataset = find_dataset(target)
+        if facet is None or dataset is None:
+            return
+        self.finish()
+        told = self._told.get(dataset)
+        if told is not None:
+            self._recorder.write(dataset, output_facets={"lodeline_rows": facet}, **told)
+
     def _settle(self) -> None:
         run = self._recorder.run
         if run is not None and run is not self._recorder.process_run:
@@ -216,6 +256,8 @@ class _Observer:
     def hear(self, action: str, execution: Any, *, failed: bool = False) -> None:
         """Record one action. Never raises: Spark would log it into the program's output."""
         try:
+            if self.rows is not None and MARK in execution.analyzed().toJSON():
+                return  # Our own question.
             told = _Action(execution, self._given)
             if _SILENT.search(told.command or ""):
                 return
@@ -252,9 +294,11 @@ class _Observer:
             detail = f"columns are not followed through {operator}"
             self._recorder.gap(dataset.name, "capture", detail)
         facets = {"schema": {"fields": action.schema}} if action.schema else None
-        self._recorder.write(
-            dataset, flow=flow, facets=facets, fields=action.find_fields(), appends=appends
-        )
+        told: dict[str, Any] = {"flow": flow, "facets": facets, "appends": appends}
+        told["fields"] = action.find_fields()
+        if self.rows is not None:
+            self._told[dataset] = told
+        self._recorder.write(dataset, **told)
 
 
 class _Leaf:
