@@ -17,6 +17,7 @@ that of the manifest whose digest is the folder's version.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -187,6 +188,9 @@ class SparkRows:
         query = self._queries.find(writer._df)
         # Files that are looked at here are no business of the program's.
         local = self._recorder.local
+        # What Spark refuses of ours it would write into the program's output.
+        logger = logging.getLogger("DataFrameQueryContextLogger")
+        disabled, logger.disabled = logger.disabled, True
         self.busy, local.suspended = True, 1
         try:
             if query.gap is not None:
@@ -196,8 +200,11 @@ class SparkRows:
             return _Linked(writer._df, query, path).find()
         except UnsupportedQueryError as error:
             self._recorder.gap(f"rows: {error.operator}", "capture", f"spark: {error.detail}"[:500])
+        except Exception as error:  # Spark's errors have no common root; the program has its own
+            detail = f"spark: it took no question about the rows: {type(error).__name__}"
+            self._recorder.gap("rows: engine", "capture", detail)
         finally:
-            self.busy, local.suspended = False, 0
+            self.busy, local.suspended, logger.disabled = False, 0, disabled
         return None
 
 
@@ -348,6 +355,8 @@ class _Linked:
         if found is None:
             _refuse("write", "what was written cannot be named by its bytes")
         anchor, files = found
+        if any(not name.endswith(".parquet") for name in files):
+            _refuse("write", "in another format than Parquet")
         offsets = _offsets(files)
         frame = self._session.read.parquet(self._path)
         if frame.columns != self._frame.columns:
