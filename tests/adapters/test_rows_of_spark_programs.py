@@ -14,6 +14,7 @@ pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 
 from frameworks import interpreter_of  # noqa: E402
+from lodeline.cli.main import main  # noqa: E402
 from lodeline.query import ask  # noqa: E402
 from lodeline.store import open_segment  # noqa: E402
 from observing import Observed, run_observed, run_plain  # noqa: E402
@@ -73,7 +74,10 @@ class Run:
 
     def __init__(self, folder: Path, seen: Observed) -> None:
         self.folder, self.seen = folder, seen
-        self.segment = open_segment(f"sqlite:///{folder / 'store' / 'lodeline.db'}", create=False)
+        store = f"sqlite:///{folder / 'store' / 'lodeline.db'}"
+        # Whatever waits in the spool still, on a busy machine.
+        assert main(["stats", "--store", store]) == 0
+        self.segment = open_segment(store, create=False)
 
     def behind(self, name: str, row: int) -> tuple[set[str], list[dict[str, Any]]]:
         told = ask(

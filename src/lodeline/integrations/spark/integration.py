@@ -265,7 +265,8 @@ class _Observer:
             if told.command is not None and not failed:
                 self._write(told, flow)
         except Exception as error:  # capture's outermost door
-            self._recorder.trouble(f"spark.{action}", error)
+            if MARK not in str(error):  # Else it is what Spark refused of our own questions.
+                self._recorder.trouble(f"spark.{action}", error)
 
     def _read(self, action: _Action) -> int:
         flow = 0
