@@ -15,6 +15,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+from services import Reply
+
 
 def event(name: str, **members: Any) -> dict[str, Any]:
     """A run that wrote one dataset."""
@@ -28,17 +30,6 @@ def event(name: str, **members: Any) -> dict[str, Any]:
         "outputs": [{"namespace": "n", "name": name}],
         **members,
     }
-
-
-@dataclass
-class Reply:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 @dataclass

@@ -7,15 +7,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -26,75 +22,19 @@ from lodeline.proof.packs import decode_pack
 from lodeline.questions import connect
 from lodeline.spool import Spool, spool_directory
 from lodeline.store import open_segment
-
-
-def event(
-    *, run: str | None = None, kind: str = "COMPLETE", inputs: str = "", outputs: str = ""
-) -> dict[str, Any]:
-    return {
-        "eventType": kind,
-        "eventTime": "2026-11-01T10:00:00Z",
-        "producer": "https://example.org/p",
-        "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json",
-        "run": {"runId": run or str(uuid.uuid4())},
-        "job": {"namespace": "n", "name": "j"},
-        "inputs": [{"namespace": "n", "name": name} for name in inputs.split()],
-        "outputs": [{"namespace": "n", "name": name} for name in outputs.split()],
-    }
-
-
-@dataclass
-class Reply:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-@dataclass
-class Service:
-    process: subprocess.Popen[str]
-    host: str
-    port: int
-    store: Path
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
-
-    def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
-        connection = HTTPConnection(self.host, self.port, timeout=60)
-        try:
-            named = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, body, named)
-            response = connection.getresponse()
-            found = {name.lower(): value for name, value in response.getheaders()}
-            return Reply(response.status, found, response.read())
-        finally:
-            connection.close()
-
-    def post(self, stated: object, path: str = "/api/v1/lineage") -> Reply:
-        return self.send("POST", path, json.dumps(stated).encode())
-
-
-def start(store: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "lodeline.cli.main", "serve", "--store", str(store)]
-    return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
+from services import Service, command, event, serving
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    store = tmp_path_factory.mktemp("service") / "lodeline.db"
-    process = start(store, "--port", "0")
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    host, _, port = line.strip().rpartition("http://")[2].partition(":")
-    yield Service(process, host, int(port), store)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    with serving(tmp_path_factory.mktemp("service") / "lodeline.db") as one:
+        yield one
+        assert one.stop() == 0
+
+
+def status_of(*options: str) -> int:
+    """The exit status of a service that does not come to serve."""
+    return subprocess.run(command("serve", *options), timeout=60, check=False).returncode
 
 
 def test_an_accepted_event_is_answered_by_a_receipt_and_an_empty_body(service: Service) -> None:
@@ -297,8 +237,8 @@ def test_the_store_may_be_written_by_another_process_meanwhile(
     service: Service, tmp_path: Path
 ) -> None:
     (tmp_path / "events.jsonl").write_text(json.dumps(event(inputs="elsewhere", outputs="here")))
-    command = [sys.executable, "-m", "lodeline.cli.main", "import", "--store", str(service.store)]
-    subprocess.run([*command, str(tmp_path / "events.jsonl")], check=True, capture_output=True)
+    words = command("import", "--store", str(service.store), str(tmp_path / "events.jsonl"))
+    subprocess.run(words, check=True, capture_output=True)
     reply = service.send("GET", "/api/v2/trace?id=dataset:n:here")
     assert "dataset:n:elsewhere" in {node["id"] for node in reply.json["nodes"]}
 
@@ -330,28 +270,22 @@ def test_what_is_not_served_is_said_as_an_error_object(service: Service, path: s
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "", "::"])
 def test_the_open_network_is_refused(tmp_path: Path, host: str) -> None:
-    process = start(tmp_path / "s.db", "--host", host, "--port", "0")
-    assert process.wait(30) == 2
+    assert status_of("--store", str(tmp_path / "s.db"), "--host", host, "--port", "0") == 2
 
 
 def test_a_check_serves_nothing(tmp_path: Path) -> None:
-    process = start(tmp_path / "s.db", "--port", "0", "--check")
-    assert process.wait(30) == 0
+    assert status_of("--store", str(tmp_path / "s.db"), "--port", "0", "--check") == 0
 
 
 def test_a_taken_port_is_said(service: Service) -> None:
-    process = start(service.store, "--port", str(service.port))
-    assert process.wait(30) == 3
+    assert status_of("--store", str(service.store), "--port", str(service.port)) == 3
 
 
 def test_acknowledged_events_survive_a_kill(tmp_path: Path) -> None:
     store = tmp_path / "s.db"
-    process = start(store, "--port", "0")
-    assert process.stdout is not None
-    port = int(process.stdout.readline().rpartition(":")[2])
-    doomed = Service(process, "127.0.0.1", port, store)
-    for number in range(5):
-        assert doomed.post(event(outputs=f"kept_{number}")).status == 201
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait(20)
+    with serving(store) as doomed:
+        for number in range(5):
+            assert doomed.post(event(outputs=f"kept_{number}")).status == 201
+        os.kill(doomed.process.pid, signal.SIGKILL)
+        doomed.process.wait(20)
     assert connect(store=f"sqlite:///{store}").ask("search", q="kept_")["total"] == 5

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from row_programs import Skip, State, begin, need
 from row_reference import (
     COLUMNS,
     Row,
@@ -32,32 +33,11 @@ from row_reference import (
 )
 
 from lodeline.capture.frame_rows import follow_pandas
-from lodeline.capture.journal import Journal
-from lodeline.capture.patches import Patches
-from lodeline.capture.recorder import RECORDER, RunContext
+from lodeline.capture.recorder import RECORDER
 from lodeline.capture.row_tracking import LOCAL, TRACKING, find_origins
 
 warnings.simplefilter("ignore")
 MAJOR = int(pd.__version__.partition(".")[0])
-
-
-class Skip(Exception):
-    """The program so far left nothing that this could be done to."""
-
-
-class State:
-    """A frame, the reference's table of it, and the second of both."""
-
-    def __init__(self, rng: random.Random, pairs: list[tuple[Any, Table]]) -> None:
-        self.rng = rng
-        self.pairs = pairs
-        self.frame, self.table = pairs[0]
-        self.other, self.other_table = pairs[1]
-
-
-def need(condition: object) -> None:
-    if not condition:
-        raise Skip
 
 
 def select(table: Table, chosen: Any) -> Table:
@@ -840,12 +820,6 @@ def rebuilt(s: State) -> Any:
 # Running
 
 
-def begin(folder: Path) -> None:
-    journal = Journal(str(folder / "spool" / "journals"), "run", {"run_id": "run"})
-    RECORDER.process_run, RECORDER.rows = RunContext("run", "default", "job", journal), True
-    follow_pandas(Patches("pandas"))
-
-
 def read(folder: Path, name: str, table: Table, kind: str) -> Any:
     """A frame of a reference's table, read from a file."""
     plain = pd.DataFrame([row.values for row in table], columns=list(COLUMNS))
@@ -961,7 +935,7 @@ def cells(folder: Path) -> dict[str, str]:
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    begin(folder)
+    begin(folder, follow_pandas, "pandas")
     if sys.argv[2] == "cells":
         print(json.dumps(cells(folder)))
         return

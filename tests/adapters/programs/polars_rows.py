@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from row_programs import Skip, State, begin, need
 from row_reference import (
     COLUMNS,
     Row,
@@ -31,10 +32,8 @@ from row_reference import (
     windowed,
 )
 
-from lodeline.capture.journal import Journal
-from lodeline.capture.patches import Patches
 from lodeline.capture.polars_rows import TWINS, follow_polars
-from lodeline.capture.recorder import RECORDER, RunContext
+from lodeline.capture.recorder import RECORDER
 from lodeline.capture.row_tracking import TRACKING, find_origins
 
 warnings.simplefilter("ignore")
@@ -47,24 +46,6 @@ LAZY = False
 # Operations whose result has no order of its own.
 UNORDERED: set[str] = set()
 OPERATIONS: dict[str, Any] = {}
-
-
-class Skip(Exception):
-    """The program so far left nothing that this could be done to."""
-
-
-class State:
-    """A frame, the reference's table of it, and the second of both."""
-
-    def __init__(self, rng: random.Random, pairs: list[tuple[Any, Table]]) -> None:
-        self.rng = rng
-        self.frame, self.table = pairs[0]
-        self.other, self.other_table = pairs[1]
-
-
-def need(condition: object) -> None:
-    if not condition:
-        raise Skip
 
 
 def operation(function: Any) -> Any:
@@ -631,12 +612,6 @@ def map_batches(s: State) -> Any:
 # Running
 
 
-def begin(folder: Path) -> None:
-    journal = Journal(str(folder / "spool" / "journals"), "run", {"run_id": "run"})
-    RECORDER.process_run, RECORDER.rows = RunContext("run", "default", "job", journal), True
-    follow_polars(Patches("polars"))
-
-
 def load(folder: Path, name: str, table: Table, kind: str) -> Any:
     """A frame of a reference's table, read from a file."""
     columns = {n: [row.values[n] for row in table] for n in COLUMNS}
@@ -766,7 +741,7 @@ def cells(folder: Path) -> dict[str, str]:
 def main() -> None:
     global LAZY
     folder, LAZY = Path(sys.argv[1]), sys.argv[2] == "lazy"
-    begin(folder)
+    begin(folder, follow_polars, "polars")
     if sys.argv[3] == "cells":
         print(json.dumps(cells(folder)))
         return
