@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from lodeline import wire
 from lodeline.fold import Entry
 from lodeline.model import format_time
+from lodeline.store import Segment, SqliteSegment
 
 HOUR_US = 3600 * 1_000_000
 DAY_US = 24 * HOUR_US
@@ -251,3 +255,34 @@ def dataset(name: str, *, output_facets: Any = None, **facets: Any) -> dict[str,
     if output_facets is not None:
         stated["outputFacets"] = output_facets
     return stated
+
+
+@contextmanager
+def a_segment() -> Iterator[Segment]:
+    """A real SQLite segment whose clock stands still at the histories' log time."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lodeline.db"
+        segment = SqliteSegment(
+            path,
+            url=f"sqlite:///{path}",
+            create=True,
+            clock_us=lambda: LOG_TIME_US,
+        )
+        try:
+            yield segment
+        finally:
+            segment.close()
+
+
+def entries_of(segment: Segment) -> list[Entry]:
+    """Give the segment's events as the reference takes them."""
+    return [
+        Entry(
+            stored.position,
+            stored.log_time_us,
+            wire.decode_event(stored.payload),
+            wire.content_digest(stored.payload),
+        )
+        for stored in segment.iter_entries(kinds=["event"])
+        if stored.payload is not None
+    ]

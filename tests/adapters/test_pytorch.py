@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from frameworks import interpreter_of
-from observing import environment, python, run_observed, run_plain
+from observing import Observed, environment, python, run_observed, run_plain
 
 TABLE = "a,b,y\n" + "".join(f"{i},{i % 7},{int(i % 3 == 0)}\n" for i in range(60))
 START = (
@@ -58,10 +59,20 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
-def test_saved_weights_name_what_they_learned_from_and_how(folder: Path, interpreter: str) -> None:
-    seen = python(folder, TRAIN, interpreter)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Observed]:
+    """A folder in which a network was trained, and what was told of it."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "in.csv").write_text(TABLE)
+    (folder / "other.csv").write_text(TABLE)
+    seen = python(folder, TRAIN, interpreter_of("torch"))
     assert seen.status == 0, seen.stderr
+    return folder, seen
+
+
+@pytest.mark.slow
+def test_saved_weights_name_what_they_learned_from_and_how(trained: tuple[Path, Observed]) -> None:
+    folder, seen = trained
     for name in ("net", "check", "tensors.pt", "last"):
         assert seen.flowed(name) == {"in.csv"}, name
     renamed = seen.output("last")["facets"]["lodeline_model"]
@@ -103,10 +114,9 @@ def test_saved_weights_name_what_they_learned_from_and_how(folder: Path, interpr
 
 @pytest.mark.slow
 def test_weights_that_are_tuned_come_from_the_model_before_and_the_new_data(
-    folder: Path, interpreter: str
+    folder: Path, interpreter: str, trained: tuple[Path, Observed]
 ) -> None:
-    (folder / "script.py").write_text(TRAIN)
-    run_plain(folder, interpreter, "script.py")
+    shutil.copy(trained[0] / "net.pt", folder)
     # Compiled and scripted code knows PyTorch's functions by identity; and native code warns where
     # the program calls it.
     (folder / "script.py").write_text(

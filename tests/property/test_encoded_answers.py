@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_the_questions import a_segment, entries_of, roots_of
+from test_the_questions import roots_of
 
-from histories import histories, raw
+from histories import a_segment, entries_of, histories, raw
 from lodeline.fold import fold
 from lodeline.ingest import accept
 from lodeline.query import ask

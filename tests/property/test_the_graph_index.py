@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_the_questions import a_segment, asked, entries_of, expected, roots_of
+from test_the_questions import asked, expected, roots_of
 
-from histories import BEGIN_US, DAY_US, histories, raw
+from histories import BEGIN_US, DAY_US, a_segment, entries_of, histories, raw
 from lodeline.fold import fold
 from lodeline.ingest import accept
 from lodeline.model import NodeId, format_time

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import random
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
-from histories import LOG_TIME_US, histories, raw
+from histories import a_segment, histories, raw
 from lodeline.ingest import accept
 from lodeline.model import NodeId, parse_identifier
 from lodeline.query import ask
@@ -22,20 +19,7 @@ from lodeline.query.consulting import consult
 from lodeline.server.marquez import datasets, events, jobs, lineage, search, spaces
 from lodeline.server.marquez.calls import Call
 from lodeline.server.marquez.shapes import node_id
-from lodeline.store import Segment, SqliteSegment
-
-
-@contextmanager
-def a_segment() -> Iterator[Segment]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "lodeline.db"
-        segment = SqliteSegment(
-            path, url=f"sqlite:///{path}", create=True, clock_us=lambda: LOG_TIME_US
-        )
-        try:
-            yield segment
-        finally:
-            segment.close()
+from lodeline.store import Segment
 
 
 def answered(segment: Segment, answer: Any, path: Any = None, **query: Any) -> Any:

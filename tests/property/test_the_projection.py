@@ -4,54 +4,29 @@ from __future__ import annotations
 
 import json
 import random
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histories import BEGIN_US, DAY_US, LOG_TIME_US, RUNS, histories, log_of, raw
-from lodeline import wire
-from lodeline.fold import Entry, Graph, fold
+from histories import (
+    BEGIN_US,
+    DAY_US,
+    LOG_TIME_US,
+    RUNS,
+    a_segment,
+    entries_of,
+    histories,
+    log_of,
+    raw,
+)
+from lodeline.fold import Graph, fold
 from lodeline.fold.graph import group_line
 from lodeline.ingest import accept
 from lodeline.ingest.graph_reading import GraphReader
 from lodeline.ingest.projection import fold_pending, rebuild
 from lodeline.store import Segment, SqliteSegment
-
-
-@contextmanager
-def a_segment() -> Iterator[Segment]:
-    """A real SQLite segment whose clock stands still at the histories' log time."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "lodeline.db"
-        segment = SqliteSegment(
-            path,
-            url=f"sqlite:///{path}",
-            create=True,
-            clock_us=lambda: LOG_TIME_US,
-        )
-        try:
-            yield segment
-        finally:
-            segment.close()
-
-
-def entries_of(segment: Segment) -> list[Entry]:
-    """Give the segment's events as the reference takes them."""
-    return [
-        Entry(
-            stored.position,
-            stored.log_time_us,
-            wire.decode_event(stored.payload),
-            wire.content_digest(stored.payload),
-        )
-        for stored in segment.iter_entries(kinds=["event"])
-        if stored.payload is not None
-    ]
 
 
 def said(graph: Graph) -> dict[str, Any]:

@@ -3,58 +3,23 @@
 from __future__ import annotations
 
 import random
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histories import BEGIN_US, DAY_US, LOG_TIME_US, histories, raw
-from lodeline import wire
+from histories import BEGIN_US, DAY_US, a_segment, entries_of, histories, raw
 from lodeline.errors import UnknownNodeError
 from lodeline.fold import Entry, Graph, fold, trace
 from lodeline.fold.answer import versions_of
 from lodeline.ingest import accept
 from lodeline.model import NodeId, format_time
 from lodeline.query import ask
-from lodeline.store import Segment, SqliteSegment
+from lodeline.store import Segment
 
 # What a store's answer has beyond the oracle's.
 ONLY_OURS = {"as_of", "trees", "next"}
-
-
-@contextmanager
-def a_segment() -> Iterator[Segment]:
-    """A real SQLite segment whose clock stands still at the histories' log time."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "lodeline.db"
-        segment = SqliteSegment(
-            path,
-            url=f"sqlite:///{path}",
-            create=True,
-            clock_us=lambda: LOG_TIME_US,
-        )
-        try:
-            yield segment
-        finally:
-            segment.close()
-
-
-def entries_of(segment: Segment) -> list[Entry]:
-    """Give the segment's events as the reference takes them."""
-    return [
-        Entry(
-            stored.position,
-            stored.log_time_us,
-            wire.decode_event(stored.payload),
-            wire.content_digest(stored.payload),
-        )
-        for stored in segment.iter_entries(kinds=["event"])
-        if stored.payload is not None
-    ]
 
 
 def roots_of(graph: Graph) -> list[NodeId]:

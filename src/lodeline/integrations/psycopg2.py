@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lodeline.capture.patches import Patches
 from lodeline.capture.postgres_rows import REFUSED, Linking, PostgresRows, Rows, may_link
 from lodeline.capture.recorder import Recorder
+from lodeline.capture.subclassing import Subclasses, named_as, tell
 from lodeline.errors import UnsupportedQueryError
 
 if TYPE_CHECKING:
@@ -32,9 +33,17 @@ class Psycopg2Integration:
     def install(self, recorder: Recorder) -> Callable[[], None]:
         """Have `connect` make connections that tell."""
         import psycopg2
+        from psycopg2 import extensions
 
         patches = Patches("psycopg2")
-        factories = _Factories(recorder)
+        factories = Subclasses(
+            recorder,
+            "psycopg2",
+            connections=object,
+            cursors=object,
+            make_connection=_connection_class,
+            make_cursor=_cursor_class,
+        )
 
         def make(original: Any) -> Any:
             def lodeline(
@@ -43,7 +52,7 @@ class Psycopg2Integration:
                 cursor_factory: Any = None,
                 **kwargs: Any,
             ) -> Any:
-                wanted = factories.connection(connection_factory)
+                wanted = factories.connection(connection_factory or extensions.connection)
                 return original(dsn, wanted, cursor_factory, **kwargs)
 
             return lodeline
@@ -52,42 +61,7 @@ class Psycopg2Integration:
         return patches.undo
 
 
-class _Factories:
-    """Subclasses of the program's classes, one for each."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-        self._connections: dict[Any, Any] = {}
-        self._cursors: dict[Any, Any] = {}
-
-    def connection(self, base: Any) -> Any:
-        """The subclass of a connection class."""
-        from psycopg2 import extensions
-
-        base = base or extensions.connection
-        if not isinstance(base, type):
-            self._recorder.gap("psycopg2", "capture", "a factory that is no class is not observed")
-            return base
-        if base not in self._connections:
-            self._connections[base] = _connection_class(base, self, self._recorder)
-        return self._connections[base]
-
-    def cursor(self, base: Any) -> Any:
-        """The subclass of a cursor class."""
-        if not isinstance(base, type):
-            return base
-        if base not in self._cursors:
-            self._cursors[base] = _cursor_class(base)
-        return self._cursors[base]
-
-
-def _named_as(kind: type, base: type) -> type:
-    kind.__name__, kind.__qualname__ = base.__name__, base.__qualname__
-    kind.__module__, kind.__doc__ = base.__module__, base.__doc__
-    return kind
-
-
-def _connection_class(base: Any, factories: _Factories, recorder: Recorder) -> Any:
+def _connection_class(base: Any, factories: Subclasses, recorder: Recorder) -> Any:
     from psycopg2 import extensions
 
     class Connection(base):  # type: ignore[misc]
@@ -122,7 +96,7 @@ def _connection_class(base: Any, factories: _Factories, recorder: Recorder) -> A
             _tell(self, "ended", committed=args[0] is None)
             return result
 
-    return _named_as(Connection, base)
+    return named_as(Connection, base)
 
 
 def _cursor_class(base: Any) -> Any:
@@ -156,18 +130,10 @@ def _cursor_class(base: Any) -> Any:
             _tell(self.connection, "ran", f'COPY "{table}" TO STDOUT')
             return result
 
-    return _named_as(Cursor, base)
+    return named_as(Cursor, base)
 
 
-def _tell(connection: Any, act: str, *args: Any, **kwargs: Any) -> Any:
-    watched: _Watched | None = getattr(connection, "_lodeline", None)
-    if watched is None:
-        return None
-    try:
-        return getattr(watched, act)(*args, **kwargs)
-    except Exception as error:  # capture's outermost door
-        watched.recorder.trouble("psycopg2", error)
-        return None
+_tell = partial(tell, "psycopg2")
 
 
 class _Watched:

@@ -17,11 +17,13 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from lodeline.capture.datasets import Dataset, readable
 from lodeline.capture.patches import Patches
 from lodeline.capture.recorder import Recorder
+from lodeline.capture.subclassing import Subclasses, named_as, tell
 
 if TYPE_CHECKING:
     from lodeline.capture.relations import Relation
@@ -47,7 +49,14 @@ class Sqlite3Integration:
     def install(self, recorder: Recorder) -> Callable[[], None]:
         """Have `connect` make connections that tell."""
         patches = Patches("sqlite3")
-        factories = _Factories(recorder)
+        factories = Subclasses(
+            recorder,
+            "sqlite3",
+            connections=sqlite3.Connection,
+            cursors=sqlite3.Cursor,
+            make_connection=_connection_class,
+            make_cursor=_cursor_class,
+        )
 
         def make(original: Any) -> Any:
             def lodeline(*args: Any, **kwargs: Any) -> Any:
@@ -72,39 +81,7 @@ class Sqlite3Integration:
         return patches.undo
 
 
-class _Factories:
-    """Subclasses of the program's classes, one for each."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-        self._connections: dict[Any, Any] = {}
-        self._cursors: dict[Any, Any] = {}
-
-    def connection(self, base: Any) -> Any:
-        """The subclass of a connection class; a function that makes connections stays."""
-        if not isinstance(base, type) or not issubclass(base, sqlite3.Connection):
-            self._recorder.gap("sqlite3", "capture", "a factory that is no class is not observed")
-            return base
-        if base not in self._connections:
-            self._connections[base] = _connection_class(base, self, self._recorder)
-        return self._connections[base]
-
-    def cursor(self, base: Any) -> Any:
-        """The subclass of a cursor class."""
-        if not isinstance(base, type) or not issubclass(base, sqlite3.Cursor):
-            return base
-        if base not in self._cursors:
-            self._cursors[base] = _cursor_class(base)
-        return self._cursors[base]
-
-
-def _named_as(kind: type, base: type) -> type:
-    kind.__name__, kind.__qualname__ = base.__name__, base.__qualname__
-    kind.__module__, kind.__doc__ = base.__module__, base.__doc__
-    return kind
-
-
-def _connection_class(base: Any, factories: _Factories, recorder: Recorder) -> Any:
+def _connection_class(base: Any, factories: Subclasses, recorder: Recorder) -> Any:
     class Connection(base):  # type: ignore[misc]
         _lodeline: _Watched | None = None
 
@@ -154,7 +131,7 @@ def _connection_class(base: Any, factories: _Factories, recorder: Recorder) -> A
             if self._lodeline is not None:
                 self._lodeline.guarded = True
 
-    return _named_as(Connection, base)
+    return named_as(Connection, base)
 
 
 def _cursor_class(base: Any) -> Any:
@@ -176,17 +153,10 @@ def _cursor_class(base: Any) -> Any:
             _tell(self.connection, "ran", args[0])
             return result
 
-    return _named_as(Cursor, base)
+    return named_as(Cursor, base)
 
 
-def _tell(connection: Any, act: str, *args: Any, **kwargs: Any) -> None:
-    watched: _Watched | None = getattr(connection, "_lodeline", None)
-    if watched is None:
-        return
-    try:
-        getattr(watched, act)(*args, **kwargs)
-    except Exception as error:  # capture's outermost door
-        watched.recorder.trouble("sqlite3", error)
+_tell = partial(tell, "sqlite3")
 
 
 class _Watched:
