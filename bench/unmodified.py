@@ -170,7 +170,9 @@ def recorded(here: Path) -> dict[str, Any]:
     answer = json.loads(
         subprocess.run(trace, env=kept, capture_output=True, text=True, check=True).stdout
     )
-    facts = [event["run"]["facets"].get("lodeline_parameters", {}) for event in events]
+    facts = [
+        event.get("run", {}).get("facets", {}).get("lodeline_parameters", {}) for event in events
+    ]
     own = {
         name
         for fact in facts
