@@ -428,6 +428,8 @@ def rolling(s: State) -> Any:
 @operation
 def dynamic(s: State) -> Any:
     need(s.table)
+    # In plans of polars 1.0 the numbers get lost on the way, with capture and without.
+    need(not LAZY or VERSION >= (1, 10))
     frame = s.frame.with_row_index("n").with_columns(pl.col("n").cast(pl.Int64))
     frame = frame.group_by_dynamic("n", every="3i", include_boundaries=False).agg(
         pl.col("k").last(),
