@@ -535,7 +535,14 @@ def test_predictions_are_found_and_rebuilt(segment: SqlSegment) -> None:
 
 # Columns of texts with a bound far below what an index entry of PostgreSQL holds.
 SHORT = {"kind", "key_id", "run_id", "parent_run", "vkey", "facet", "word", "source", "output_kind"}
-SHORT |= {"prediction_id", "trace_id", "meta.name", "search_key.name", "row_block.form"}
+SHORT |= {
+    "prediction_id",
+    "trace_id",
+    "meta.name",
+    "search_key.name",
+    "row_block.form",
+    "row_block_size.form",
+}
 
 
 @pytest.mark.parametrize("place", ["postgres18"], indirect=True)
