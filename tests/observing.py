@@ -59,8 +59,12 @@ class Observed:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """A clean environment in which the source tree is importable."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("LODELINE_", "OPENLINEAGE_"))}
+    """A clean environment in which the source tree is importable; our own tests' options are not in it."""
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("LODELINE_", "OPENLINEAGE_", "PYTEST_"))
+    }
     return {**kept, "PYTHONPATH": str(SOURCES), **extra}
 
 

@@ -124,8 +124,10 @@ def observe(folder: Path) -> Run:
     if shutil.which("java") is None:
         pytest.skip("Spark needs Java")
     interpreter = interpreter_of("spark")
-    if subprocess.run([interpreter, "-c", "import pyarrow"], check=False).returncode:
-        pytest.skip("the environment of Spark is older than tests/adapters/spark.txt: no pyarrow")
+    if subprocess.run([interpreter, "-c", "import numpy, pyarrow"], check=False).returncode:
+        pytest.skip(
+            "the environment of Spark is older than tests/adapters/spark.txt: no NumPy or PyArrow"
+        )
     (folder / "script.py").write_text(PROGRAM)
     plain = run_plain(folder, interpreter, "script.py", **QUIET)
     names = [path.parent.name for path in folder.glob("*/_SUCCESS")]

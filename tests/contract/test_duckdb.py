@@ -256,7 +256,7 @@ def test_a_program_under_row_capture_prints_and_writes_what_it_does_without(fold
         if step["output"]["namespace"] == "file"
     }
     assert steps == {
-        ("sums.parquet", "filter, group by", "lists"),
+        ("sums.parquet", "filter, group by", "bitmaps"),
         ("some.parquet", "filter, sort, columns", "array"),
         ("names.csv", "filter", "range"),
     }

@@ -444,9 +444,11 @@ def _look(path: str) -> tuple[tuple[str, int, int, int], ...]:
 
 def _counts(files: list[str]) -> list[int]:
     try:
+        import numpy as np  # noqa: F401  # what follows needs both, and PyArrow comes without
         import pyarrow.parquet as pq
-    except ImportError:
-        _refuse("pyarrow", "is not installed where the program runs; links are written with it")
+    except ImportError as error:
+        detail = "is not installed where the program runs; links are written with it"
+        _refuse(str(error.name).partition(".")[0], detail)
     return [int(pq.read_metadata(name).num_rows) for name in files]
 
 
