@@ -887,9 +887,9 @@ OBJECT_VERSIONS_MAX = 10_000
 # one held is a gap.
 FOLDERS_LISTED_MAX = 100
 
-# Sketches that one answer merges, 5 us each: a thousand batches of a hundred columns in half a
-# second. Of the batches beyond, the exact figures count all the same.
-SKETCHES_MERGED_MAX = 100_000
+# Sketches that one answer checks and merges, some 50 us each: two hundred batches of a hundred
+# columns in a second. Of the batches beyond, the exact figures count all the same.
+SKETCHES_MERGED_MAX = 20_000
 
 # A form of the pages: a key, and an address to come back to, which a request line bounds.
 SIGN_IN_BYTES_MAX = 64 * 1024

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import random
+import subprocess
+import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from pathlib import Path
@@ -137,3 +139,37 @@ def test_an_answer_puts_the_sketches_of_all_batches_together(tmp_path: Path) -> 
     told = output["distribution"]
     assert (told["values"], told["windows"]) == (5_000, 5)
     assert _worst(told, sorted(values[1_000:])) <= 2 * told["rankError"]
+
+
+HOSTILE = """
+import base64, math, random, struct
+from datasketches import kll_doubles_sketch
+from lodeline.ingest.sketches import MergedSketches
+
+drawn = random.Random(5)
+for count in (1, 3, 50, 5_000, 100_000):
+    sketch = kll_doubles_sketch(200)
+    for _ in range(count):
+        sketch.update(drawn.gauss(0, 1))
+    whole = sketch.serialize()
+    told = {"numbers": count, "min": sketch.get_min_value(), "max": sketch.get_max_value()}
+    for _ in range(600):
+        data = bytearray(whole)
+        for _ in range(drawn.choice((1, 1, 2, 8))):
+            data[drawn.randrange(min(len(data), drawn.choice((32, len(data)))))] = drawn.randrange(256)
+        if len(data) > 48 and drawn.random() < 0.1:
+            at = 8 * drawn.randrange(5, len(data) // 8)
+            data[at : at + 8] = struct.pack("<d", drawn.choice((math.nan, math.inf, 1e308)))
+        merged = MergedSketches()
+        for one in (data, whole, data):
+            merged.add("x", {**told, "kll": base64.b64encode(one).decode()})
+        found = merged.distribution("x")
+        assert found and all(map(math.isfinite, found["quantiles"].values())), data.hex()
+print("survived")
+"""
+
+
+def test_bytes_that_are_no_sketch_never_reach_native_code() -> None:
+    # A process of its own: what goes wrong there ends it.
+    done = subprocess.run([sys.executable, "-c", HOSTILE], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "survived\n"), done.stderr

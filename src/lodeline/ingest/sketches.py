@@ -10,12 +10,28 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
+import struct
+from functools import cache
+from itertools import pairwise
 from typing import Any, Final
 
 from lodeline.limits import SKETCH_BYTES_MAX, SKETCHES_MERGED_MAX
 
 # The tails and the quarters: what a box plot, and a bound of latency, are drawn from.
 _RANKS: Final = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+# Parameters of the sketches that capture makes.
+_K: Final = 200
+_M: Final = 8
+# Weights double by the level: thirty of them hold 10^11 values.
+_LEVELS_MAX: Final = 30
+# Of a sketch of two values and more: what it is, flags, k, m, unused, n, least k of all that were
+# merged, levels, unused.
+_HEAD: Final = struct.Struct("<3sBHBBQHBB")
+_FULL: Final = b"\x05\x01\x0f"
+_SORTED: Final = 2
+_SINGLE: Final = b"\x02\x02\x0f\x04" + struct.pack("<HBB", _K, _M, 0)
+_SINGLE_BYTES: Final = 16
 # What the package raises of bytes that are no sketch.
 _UNREADABLE: Final = (IndexError, MemoryError, RuntimeError, TypeError, ValueError, binascii.Error)
 
@@ -75,6 +91,49 @@ class MergedSketches:
         }
 
 
+def is_sound(data: bytes) -> bool:
+    """Tell whether bytes are a sketch as our capture writes them, in every place.
+
+    Asked before the package sees them: it is native code, and believes what it reads of levels and
+    their places. The layout is that of Apache DataSketches' `kll_sketch` (`kll_sketch_impl.hpp`,
+    `compute_total_capacity` of `kll_helper`).
+    """
+    if len(data) == _SINGLE_BYTES:
+        return data[:8] == _SINGLE and math.isfinite(struct.unpack_from("<d", data, 8)[0])
+    if len(data) < _HEAD.size or data[:3] != _FULL:
+        return False
+    _, flags, k, m, _, n, least_k, level_count, _ = _HEAD.unpack_from(data)
+    if (k, m, least_k) != (_K, _M, _K) or flags not in {0, _SORTED}:
+        return False
+    if not 1 <= level_count <= _LEVELS_MAX:
+        return False
+    top = sum(_capacity(level_count - height - 1) for height in range(level_count))
+    at = _HEAD.size + 4 * level_count
+    if len(data) < at:
+        return False
+    begins = [*struct.unpack_from(f"<{level_count}I", data, _HEAD.size), top]
+    if begins != sorted(begins) or len(data) != at + 8 * (2 + top - begins[0]):
+        return False
+    levels = list(pairwise(begins))
+    if sum((end - begin) << height for height, (begin, end) in enumerate(levels)) != n:
+        return False
+    least, most, *items = struct.unpack_from(f"<{2 + top - begins[0]}d", data, at)
+    if not all(map(math.isfinite, (least, most, *items))):
+        return False
+    if min(items) < least or max(items) > most:
+        return False
+    in_order = levels if flags else levels[1:]
+    parts = [items[begin - begins[0] : end - begins[0]] for begin, end in in_order]
+    return all(part == sorted(part) for part in parts)
+
+
+@cache
+def _capacity(depth: int) -> int:
+    """How many items a level holds, so many levels below the top one."""
+    capacity: int = max(_M, (((2 * _K << depth) // 3**depth) + 1) >> 1)
+    return capacity
+
+
 def read_sketch(text: str) -> Any | None:
     """Read a KLL sketch of doubles in base 64; `None` when it is none, or without the package."""
     if len(text) > SKETCH_BYTES_MAX:
@@ -84,6 +143,7 @@ def read_sketch(text: str) -> Any | None:
     except ImportError:
         return None
     try:
-        return kll_doubles_sketch.deserialize(base64.b64decode(text, validate=True))
+        data = base64.b64decode(text, validate=True)
+        return kll_doubles_sketch.deserialize(data) if is_sound(data) else None
     except _UNREADABLE:
         return None
