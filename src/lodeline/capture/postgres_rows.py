@@ -753,23 +753,14 @@ def _pending(
     rows: int,
     gaps: tuple[tuple[str, str], ...],
 ) -> list[Any]:
-    import numpy as np
+    from lodeline.capture.row_tracking import pending_of_pairs
 
-    from lodeline.capture.row_tracking import Pending, lists_of_pairs
-
-    made = []
-    for source, pairs in sources:
-        unique = np.array(sorted(set(pairs)), np.int64).reshape(-1, 2)
-        outputs, inputs = unique[:, 0], unique[:, 1]
-        mapping: Any
-        if len(np.unique(outputs)) == len(outputs):
-            mapping = np.full(rows, -1, np.int64)
-            mapping[outputs] = inputs
-        else:
-            mapping = lists_of_pairs(outputs, inputs, rows)
-        made.append(Pending(operator, source, None, mapping, rows, len(unique), gaps))
-        gaps = ()
-    return made
+    # A gap is told once, not for each source.
+    told = [gaps, *[()] * len(sources)]
+    return [
+        pending_of_pairs(operator, source, pairs, rows, beside)
+        for (source, pairs), beside in zip(sources, told, strict=False)
+    ]
 
 
 def _iter_identities(text: str | None) -> Iterator[tuple[int, list[Any]]]:

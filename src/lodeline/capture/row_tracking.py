@@ -568,6 +568,27 @@ def lists_of_pairs(outputs: Any, inputs: Any, rows: int) -> Lists:
     return _sorted_lists(Lists(offsets, inputs[order]))
 
 
+def pending_of_pairs(
+    operator: str,
+    source: Source,
+    pairs: Iterable[tuple[int, int]],
+    rows: int,
+    gaps: tuple[tuple[str, str], ...],
+) -> Pending:
+    """Make a step of pairs of an output and an input row, in any order, some perhaps twice."""
+    import numpy as np
+
+    unique = np.array(sorted(set(pairs)), np.int64).reshape(-1, 2)
+    outputs, inputs = unique[:, 0], unique[:, 1]
+    mapping: Any
+    if len(np.unique(outputs)) == len(outputs):
+        mapping = np.full(rows, -1, np.int64)
+        mapping[outputs] = inputs
+    else:
+        mapping = lists_of_pairs(outputs, inputs, rows)
+    return Pending(operator, source, None, mapping, rows, len(unique), gaps)
+
+
 def _joined(one: tuple[Any, ...], two: Iterable[Any]) -> tuple[Any, ...]:
     return (*one, *(word for word in two if word not in one))
 

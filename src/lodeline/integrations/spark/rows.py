@@ -225,7 +225,7 @@ class _Linked:
         Raises:
             UnsupportedQueryError: nothing can be claimed, and why.
         """
-        from lodeline.capture.row_tracking import Source, tell_steps
+        from lodeline.capture.row_tracking import Source, pending_of_pairs, tell_steps
         from lodeline.sql import rewrite_rows
         from lodeline.sql.found import is_choosing
         from lodeline.sql.sources import parse_query
@@ -253,7 +253,7 @@ class _Linked:
         operator = ", ".join(rewriting.operators)
         for source, pairs in links:
             moved = [(places[row], number) for row, number in pairs if row in places]
-            made.pending += _pending(operator, source, moved, len(written), gaps)
+            made.pending.append(pending_of_pairs(operator, source, moved, len(written), gaps))
             gaps = ()
         return ROW_STEPS.find_facet(output) if made.pending and tell_steps(made) else None
 
@@ -298,7 +298,7 @@ class _Linked:
         """Run the rewritten query: what the program sees, and the links by source."""
         from pyspark.sql import functions
 
-        from lodeline.capture.row_tracking import Source
+        from lodeline.capture.row_tracking import Source, pending_of_pairs
 
         for base in self._query.bases.values():
             file, row = functions.col("_metadata.file_path"), functions.col("_metadata.row_index")
@@ -312,7 +312,7 @@ class _Linked:
             rows = self._rows(f"SELECT {names} FROM ({one.sql}) AS shared")
             made = Source(memory_anchor())
             for source, pairs in self._pairs(one.identities, one.columns, rows, shared):
-                made.pending += _pending("sub-query", source, pairs, len(rows), ())
+                made.pending.append(pending_of_pairs("sub-query", source, pairs, len(rows), ()))
             shared[one.source.key] = made
         rows = self._rows(rewriting.sql)
         wide = (len(rows[0]) if rows else 0) - len(rewriting.columns)
@@ -392,28 +392,6 @@ def _matched(given: list[str], links: Links, written: list[str]) -> dict[int, in
             _refuse("result", "rows that are equal in all columns cannot be told apart")
         found[number] = places[row].pop()
     return found
-
-
-def _pending(
-    operator: str,
-    source: Any,
-    pairs: list[tuple[int, int]],
-    rows: int,
-    gaps: tuple[tuple[str, str], ...],
-) -> list[Any]:
-    import numpy as np
-
-    from lodeline.capture.row_tracking import Pending, lists_of_pairs
-
-    unique = np.array(sorted(set(pairs)), np.int64).reshape(-1, 2)
-    outputs, inputs = unique[:, 0], unique[:, 1]
-    mapping: Any
-    if len(np.unique(outputs)) == len(outputs):
-        mapping = np.full(rows, -1, np.int64)
-        mapping[outputs] = inputs
-    else:
-        mapping = lists_of_pairs(outputs, inputs, rows)
-    return [Pending(operator, source, None, mapping, rows, len(unique), gaps)]
 
 
 def _identities(text: str | None) -> Iterator[tuple[int, list[Any]]]:
