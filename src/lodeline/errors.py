@@ -356,11 +356,13 @@ class ForbiddenError(CouldNotTellError):
     Attributes:
         reason: what is missing.
         scope: the scope that would do, where one would.
+        path: the parameter that names what the caller may not bring, where it is but one record's.
     """
 
     code: ClassVar[str] = "could_not_tell.forbidden"
     reason: str
     scope: str = ""
+    path: str = ""
 
     def __str__(self) -> str:
         return f"not allowed: {self.reason}"

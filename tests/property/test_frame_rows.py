@@ -5,6 +5,7 @@ Random programs of them, in both releases, are in `adapters/test_followed_frames
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -157,10 +158,24 @@ def test_a_split_follows_both_sides_of_every_table() -> None:
 def test_a_blob_of_row_numbers_reads_back_as_written(tmp_path: Path) -> None:
     from lodeline.capture.row_steps import blob_directory
     from lodeline.capture.row_tracking import write_rows
+    from lodeline.spool import open_drain
 
     digest = write_rows(np.array([5, 3, 9]), "input")
     directory = blob_directory()
     assert directory is not None
     assert digest is not None
-    frame = pd.read_parquet(directory / digest.removeprefix("sha256:"))
+    [path] = directory.glob(f"{digest.removeprefix('sha256:')}-*")
+    frame = pd.read_parquet(path)
     assert list(frame["input"]) == [5, 3, 9]
+    # It is delivered to the segment of the job's namespace, and a second writer has a file apart.
+    assert write_rows(np.array([5, 3, 9]), "input") == digest
+    with open_drain(directory.parent) as drain:
+        assert drain is not None
+        found = [
+            json.loads(record.body)
+            for segment in drain.iter_segments()
+            for record in drain.iter_records(segment)
+        ]
+    alike = [one for one in found if one["digest"] == digest]
+    assert [one["namespace"] for one in alike] == ["default", "default"]
+    assert len({one["path"] for one in alike}) == 2

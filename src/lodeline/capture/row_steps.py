@@ -253,18 +253,25 @@ def keep_blob(path: Path) -> str:
     Args:
         path: a file in `blob_directory()`; it is renamed.
 
+    The record names the namespace of the run's job: a service of several segments keeps the bytes
+    in that of the event that will refer to them.
+
     Returns:
         `sha256:<hex>`.
     """
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    target = path.with_name(digest)
+    # One file a record: what two runs wrote alike may go to different segments, and each record's
+    # file goes once it is delivered.
+    target = path.with_name(f"{digest}-{uuid.uuid4().hex[:8]}")
     path.replace(target)
     spool = str(target.parent.parent)
     writer = _SPOOLS.get(spool)
     if writer is None:
         writer = _SPOOLS[spool] = Spool(spool)
     record = {"type": "blob", "digest": f"sha256:{digest}", "path": str(target)}
+    if RECORDER.run is not None:
+        record["namespace"] = RECORDER.run.namespace
     writer.append(json.dumps(record).encode())
     return f"sha256:{digest}"
 

@@ -28,6 +28,7 @@ from lodeline.server.entry_events import EntryEvents
 from lodeline.server.exporting import Exports
 from lodeline.server.hosting import (
     EachSegment,
+    RoutedBlobs,
     RoutedPredictions,
     RoutedWriter,
     segment_named,
@@ -163,13 +164,15 @@ def _groups_of(segments: Segments, writers: Mapping[str, Writer]) -> list[Endpoi
     """Give the endpoints that every segment has of its own, or takes its part of."""
     named = segments.by_name.items()
     predictions = RoutedPredictions(segments)
+    blobs = RoutedBlobs(segments)
     choose = partial(segment_of_request, segments.router)
     seen = segments.authoriser
     return [
         Deposits(
             take_predictions=predictions.take,
-            keep_blob=segments.by_name[DEFAULT_SEGMENT].put_blob,
+            keep_blob=blobs.keep,
             segment_of=predictions.segment_of,
+            segment_of_blob=blobs.segment_of,
         ),
         EachSegment({name: Exports(one) for name, one in named}, choose, seen),
         LogFiles(segments.by_name),

@@ -83,6 +83,24 @@ def find_forbidden_record(
     return _forbidden(caller, str(namespace))
 
 
+def check_blob(caller: Caller, namespace: str | None, *, segment: str = "default") -> None:
+    """Check that a caller may bring a blob.
+
+    Args:
+        caller: who brings it.
+        namespace: of the job whose event will refer to it; `None` where nobody said so.
+        segment: where it would go.
+
+    Raises:
+        ForbiddenError: the event would be refused, too.
+    """
+    if caller.segments is not None and segment not in caller.segments:
+        raise ForbiddenError(_elsewhere(caller).reason, path="namespace")
+    if caller.namespaces is None or namespace is None or namespace in caller.namespaces:
+        return
+    raise ForbiddenError(_forbidden(caller, namespace).reason, path="namespace")
+
+
 def require_whole_sight(caller: Caller, because: str) -> None:
     """Check that nothing is hidden from a caller, where an answer cannot leave anything out.
 

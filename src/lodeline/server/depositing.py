@@ -16,13 +16,13 @@ from starlette.responses import JSONResponse, Response
 
 from lodeline.errors import DigestMismatchError, InvalidEventError
 from lodeline.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
-from lodeline.server.confinement import find_forbidden_record
+from lodeline.server.confinement import check_blob, find_forbidden_record
 from lodeline.server.endpoints import Caller, Endpoint, Permission
 from lodeline.server.taking import read_body
 from lodeline.store.senders import Sender
 
 TakePredictions = Callable[[Sequence[dict[str, Any]], Sender | None], list[str | None]]
-KeepBlob = Callable[[bytes], str]
+KeepBlob = Callable[[bytes, str], str]
 
 
 class Deposits:
@@ -31,8 +31,10 @@ class Deposits:
     Args:
         take_predictions: makes records durable with their sender, and tells for each why it
             cannot.
-        keep_blob: makes bytes durable.
+        keep_blob: makes bytes durable in a segment.
         segment_of: tells where a record of predictions goes.
+        segment_of_blob: tells where a blob goes, by the namespace of the job whose event will
+            refer to it.
     """
 
     def __init__(
@@ -40,11 +42,13 @@ class Deposits:
         *,
         take_predictions: TakePredictions,
         keep_blob: KeepBlob,
-        segment_of: Callable[[dict[str, Any]], str] = lambda _record: "default",
+        segment_of: Callable[[dict[str, Any]], str],
+        segment_of_blob: Callable[[str | None], str],
     ) -> None:
         self._take_predictions = take_predictions
         self._keep_blob = keep_blob
         self._segment_of = segment_of
+        self._segment_of_blob = segment_of_blob
 
     def endpoints(self) -> Sequence[Endpoint]:
         """Give the two endpoints."""
@@ -87,14 +91,17 @@ class Deposits:
         status = "failure" if len(failed) == len(outcomes) else "partial_success"
         return JSONResponse({"status": status, "summary": summary, "failed_events": failed})
 
-    async def blob(self, request: Request, _: Caller) -> Response:
-        """Keep a blob under the digest that the path states."""
+    async def blob(self, request: Request, caller: Caller) -> Response:
+        """Keep a blob under the digest that the path states, in the segment of a namespace."""
         stated = request.path_params["digest"]
+        namespace = request.query_params.get("namespace")
+        segment = self._segment_of_blob(namespace)
+        check_blob(caller, namespace, segment=segment)
         body = await read_body(request.scope, request.receive, bytes_max=BATCH_BYTES_MAX)
         digest = f"sha256:{sha256(body).hexdigest()}"
         if digest != stated:
             raise DigestMismatchError(stated, digest)
-        await asyncio.to_thread(self._keep_blob, body)
+        await asyncio.to_thread(self._keep_blob, body, segment)
         return Response(status_code=204)
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lodeline.errors import ForbiddenError, LodelineError, UnknownSegmentError
+from lodeline.errors import ForbiddenError, LodelineError, UnknownSegmentError, UsageError
 from lodeline.ingest.predictions import accept_predictions, has_block
 from lodeline.ingest.projection import fold_pending
 from lodeline.limits import BLOCKS_REMEMBERED_MAX
@@ -159,6 +159,32 @@ class RoutedPredictions:
             # Answers stop at what is folded, and no event may follow to have it folded.
             fold_pending(segment)
         return outcomes
+
+
+class RoutedBlobs:
+    """Keeps each blob in the segment of the event that will refer to it.
+
+    The event comes later, so that who brings a blob names the namespace of its job.
+    """
+
+    def __init__(self, segments: Segments) -> None:
+        self._segments = segments
+
+    def segment_of(self, namespace: str | None) -> str:
+        """Give the segment of a namespace.
+
+        Raises:
+            UsageError: none was named, and there are several.
+        """
+        if len(self._segments.by_name) == 1:
+            return DEFAULT_SEGMENT
+        if namespace is None:
+            raise UsageError("of several segments: name the `namespace` of the blob's job")
+        return self._segments.router.of_namespace(namespace)
+
+    def keep(self, data: bytes, segment: str) -> str:
+        """Make bytes durable beside a segment's store; give their digest."""
+        return self._segments.by_name[segment].put_blob(data)
 
 
 class _Group(Protocol):

@@ -205,6 +205,14 @@ _WAIT: Final = {
     "description": "Answer only when the event is in the graph, or is proven to be in the log.",
     "schema": {"enum": ["folded", "sequenced"]},
 }
+_BLOB_NAMESPACE: Final = {
+    "name": "namespace",
+    "in": "query",
+    "required": False,
+    "description": "Of the job whose event refers to the blob: it is kept in that segment. "
+    "Where there are several, it must be named.",
+    "schema": {"type": "string"},
+}
 _RECEIPT: Final = {
     "Lodeline-Receipt": {
         "description": "The signed receipt of the event.",
@@ -250,6 +258,7 @@ _KNOWN: Final[dict[tuple[str, str], dict[str, Any]]] = {
         },
     },
     ("PUT", "/api/v2/blobs/{digest}"): {
+        "parameters": [_BLOB_NAMESPACE],
         "requestBody": {
             "required": True,
             "content": {"application/octet-stream": {"schema": {"type": "string"}}},

@@ -31,7 +31,7 @@ RETRY_AFTER_SECONDS = 1
 def error_object(error: LodelineError) -> dict[str, Any]:
     """Give the JSON object of an error: `code`, `message`, and what else it knows."""
     body: dict[str, Any] = {"code": error.code, "message": str(error), "next": error.next_step}
-    if isinstance(error, InvalidEventError):
+    if isinstance(error, InvalidEventError) or (isinstance(error, ForbiddenError) and error.path):
         body["path"] = error.path
     if isinstance(error, AmbiguousIdentifierError):
         body["candidates"] = list(error.candidates)

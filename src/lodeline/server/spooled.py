@@ -1,16 +1,14 @@
-"""The spool beside the default segment's store, delivered to all segments as events over HTTP are.
-
-Blobs go to the default segment: nothing tells whose they are before an event names them.
-"""
+"""The spool beside the default store, delivered to all segments as what comes over HTTP is."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 
+from lodeline.errors import UsageError
 from lodeline.ingest.delivery import EmbeddedTransport
-from lodeline.server.hosting import RoutedPredictions
-from lodeline.server.segments import DEFAULT_SEGMENT, Router, Segments
+from lodeline.server.hosting import RoutedBlobs, RoutedPredictions
+from lodeline.server.segments import Router, Segments
 
 
 class RoutedTransport:
@@ -26,6 +24,7 @@ class RoutedTransport:
         self._transports = {name: EmbeddedTransport(url) for name, url in stores.items()}
         segments = {name: one.segment for name, one in self._transports.items()}
         self._predictions = RoutedPredictions(Segments(segments, router))
+        self._blobs = RoutedBlobs(Segments(segments, router))
 
     def close(self) -> None:
         """Close the stores."""
@@ -41,7 +40,12 @@ class RoutedTransport:
         outcomes: list[str | None] = [None] * len(records)
         places: dict[str, list[int]] = {}
         for index, (kind, payload) in enumerate(records):
-            places.setdefault(self._segment_of(kind, payload), []).append(index)
+            try:
+                place = self._segment_of(kind, payload)
+            except UsageError as error:
+                outcomes[index] = str(error)
+            else:
+                places.setdefault(place, []).append(index)
         for name, indexes in places.items():
             told = self._transports[name].deliver([records[index] for index in indexes])
             for index, one in zip(indexes, told, strict=True):
@@ -52,5 +56,5 @@ class RoutedTransport:
         if kind == "event":
             return self._router.of_event(payload)
         if kind == "blob":
-            return DEFAULT_SEGMENT
+            return self._blobs.segment_of(json.loads(payload).get("namespace"))
         return self._predictions.segment_of(json.loads(payload))

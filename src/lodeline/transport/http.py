@@ -18,6 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import quote
 
 from lodeline.errors import DeliveryError
 from lodeline.limits import HTTP_TIMEOUT_SECONDS
@@ -31,6 +32,7 @@ _RETRY_LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NO_ROUTE: Final = frozenset({404, 405})
 # The request itself is at fault, so that sending its parts alone can tell which.
 _AT_FAULT: Final = frozenset({400, 413, 415, 422})
+_FORBIDDEN: Final = 403
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -125,8 +127,10 @@ class HttpTransport:
         except FileNotFoundError:
             return "the blob is gone"
         path = f"/api/v2/blobs/{blob['digest']}"
+        if "namespace" in blob:
+            path += f"?namespace={quote(str(blob['namespace']), safe='')}"
         status, answer = self._request("PUT", path, data, "application/octet-stream")
-        return _message_of(answer) if status in _AT_FAULT | _NO_ROUTE else None
+        return _message_of(answer) if status >= 400 else None
 
     def _request(
         self,
@@ -151,6 +155,9 @@ class HttpTransport:
             with error:
                 answer = _body_of(error)
             if error.code in _AT_FAULT or (error.code in _NO_ROUTE and path != _EVENTS):
+                return error.code, answer
+            if error.code == _FORBIDDEN and _path_of(answer):
+                # This record is not for the key to bring; others may be.
                 return error.code, answer
             raise DeliveryError(
                 self.url,
@@ -190,6 +197,15 @@ def _message_of(answer: bytes) -> str:
         return str(body["message"])
     except (ValueError, KeyError, TypeError):
         return answer[:200].decode("utf-8", "replace") or "refused"
+
+
+def _path_of(answer: bytes) -> object:
+    """Give the path of what an answer finds fault with; without one it is not of one record."""
+    try:
+        body = json.loads(answer)
+    except ValueError:
+        return None
+    return body.get("path") if isinstance(body, dict) else None
 
 
 def _failed_events(answer: bytes) -> list[dict[str, Any]]:

@@ -39,7 +39,8 @@ class Transport(Protocol):
 
     A record is a kind and its JSON:
     `event` an OpenLineage event; `reservation`, `predictions` and `end` as
-    `docs/reference/predictions.md` describes them; `blob` `{"digest", "path"}`.
+    `docs/reference/predictions.md` describes them; `blob` `{"digest", "path", "namespace"}`, the
+    last of the job whose event refers to it.
     """
 
     def deliver(self, records: Sequence[tuple[str, bytes]]) -> Sequence[str | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -15,6 +17,8 @@ import pytest
 from starlette.requests import Request
 
 from lodeline.errors import UsageError
+from lodeline.evidence import build_pack
+from lodeline.fold.evidence import verify_pack
 from lodeline.ingest.predictions import find_prediction
 from lodeline.model import PredictionId, ticks_of
 from lodeline.server.assembly import build_application
@@ -25,6 +29,10 @@ from lodeline.server.segments import Router, SegmentRule, read_segments, segment
 from lodeline.server.spooled import RoutedTransport
 from lodeline.store import open_segment
 from lodeline.store.api_keys import create_api_key
+from lodeline.store.backups import Backup, write_backup
+from lodeline.store.expiring import expire_blocks
+from lodeline.store.restoring import restore
+from lodeline.store.verification import verify_segment
 
 pytestmark = pytest.mark.anyio
 ONE, BATCH = "/api/v1/lineage?wait=folded", "/api/v1/lineage/batch?wait=folded"
@@ -453,6 +461,92 @@ async def test_what_is_spooled_goes_to_its_segments_too(world: World) -> None:
     again.close()
     with open_segment(world.urls["pay"]) as segment:
         assert find_prediction(segment, str(later)).status == "record"
+
+
+def joined(source: str, target: str, digest: str, job: str = "pay-eu/score") -> dict[str, Any]:
+    """A run whose step has its links in a blob."""
+    made = with_rows(job, source, target, "gold")
+    [step] = made["outputs"][0]["outputFacets"]["lodeline_rows"]["steps"]
+    step |= {"operator": "join", "shape": "array", "digest": digest}
+    return made
+
+
+def links(*rows: int) -> bytes:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    data = io.BytesIO()
+    pq.write_table(pa.table({"input": pa.array(rows, pa.int64())}), data)
+    return data.getvalue()
+
+
+def digest_of(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def blobs_of(world: World, name: str) -> list[str]:
+    with open_segment(world.urls[name]) as segment:
+        return segment.blobs.list_digests()
+
+
+async def test_a_blob_lies_in_the_segment_of_the_event_that_refers_to_it(world: World) -> None:
+    data = links(1, 0)
+    digest = digest_of(data)
+    url = f"/api/v2/blobs/{digest}"
+    async with world.client() as client:
+        key, pay, law = world.key(), world.key("pay"), world.key("law")
+        unnamed = await client.put(url, headers=key, content=data)
+        assert (unnamed.status_code, unnamed.json()["code"]) == (400, "usage")
+        forbidden = await client.put(f"{url}?namespace=pay-eu", headers=law, content=data)
+        assert (forbidden.status_code, forbidden.json()["path"]) == (403, "namespace")
+        eu = world.key("pay", namespaces=("pay-eu",))
+        others = await client.put(f"{url}?namespace=pay-us", headers=eu, content=data)
+        assert others.status_code == 403
+        assert [blobs_of(world, name) for name in world.urls] == [[], [], []]
+        kept = await client.put(f"{url}?namespace=pay-eu", headers=pay, content=data)
+        assert kept.status_code == 204
+        assert [blobs_of(world, name) for name in world.urls] == [[], [digest], []]
+        sent = await client.post(ONE, headers=pay, json=joined("w/orders", "pay-eu/risk", digest))
+        assert sent.status_code == 201
+        pytest.importorskip("duckdb")
+        question = f"/api/v2/rows?id=row:pay-eu:risk:0%23{V1}"
+        answer = (await client.get(question, headers=key)).json()
+        assert [row["id"] for row in answer["rows"]] == [f"row:w:orders:1#{V1}"]
+        assert (await client.get(question, headers=law)).status_code == 404
+
+
+async def test_a_segments_blobs_are_verified_backed_up_and_expired_with_it(
+    world: World, tmp_path: Path
+) -> None:
+    pytest.importorskip("duckdb")
+    data = links(1, 0)
+    path = tmp_path / "links"
+    path.write_bytes(data)
+    blob = {"digest": digest_of(data), "path": str(path), "namespace": "pay-eu"}
+    unnamed = {"digest": digest_of(data), "path": str(path)}
+    event = joined("w/orders", "pay-eu/risk", digest_of(data))
+    stores = segment_stores(world.urls["default"], world.configuration.tables["segments"])
+    transport = RoutedTransport(
+        stores, Router(read_segments(world.configuration.tables["segments"]))
+    )
+    records = [("blob", unnamed), ("blob", blob), ("event", event)]
+    told = transport.deliver([(kind, json.dumps(one).encode()) for kind, one in records])
+    transport.close()
+    assert [outcome is None for outcome in told] == [False, True, True]
+    # The block that took the blob's place is of the same segment, and the others have nothing.
+    [block] = blobs_of(world, "pay")
+    assert [blobs_of(world, name) for name in ("default", "law")] == [[], []]
+    with open_segment(world.urls["pay"]) as segment:
+        assert write_backup(segment, tmp_path / "backup").blobs == (block,)
+        assert verify_pack(build_pack(segment, {"id": f"dataset:pay-eu:risk#{V1}"})).failures == []
+        assert verify_segment(segment).failures == []
+        _, doomed = expire_blocks(segment, 2_000_000_000_000_000)
+        assert (doomed, segment.blobs.list_digests()) == ([block], [])
+        assert verify_segment(segment).failures == []
+    restored = f"sqlite:///{tmp_path}/restored.db"
+    with restore(restored, Backup(tmp_path / "backup")) as segment:
+        assert segment.blobs.list_digests() == [block]
+        assert verify_segment(segment).failures == []
+        segment.blobs.remove(block)
+        assert {one.code for one in verify_segment(segment).failures} == {"blob.missing"}
 
 
 async def test_what_is_ignored_beside_an_events_job_does_not_send_it_elsewhere() -> None:
