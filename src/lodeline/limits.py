@@ -38,6 +38,10 @@ NAME_BYTES_MAX = 8 * 1024
 # many times over. A store that was killed reads this much when it is opened.
 WAL_PAGES_MAX = 8 * 1024
 
+# How long a busy service's commits may be ahead of their checkpoint. Signing and storing one costs
+# a single event's commit a fifth; a receipt promises a second.
+CHECKPOINT_BEHIND_SECONDS = 0.1
+
 # Events of one group-committed transaction. More lengthens the wait of the first without
 # measurably raising throughput.
 COMMIT_EVENTS_MAX = 512

@@ -153,17 +153,24 @@ class TakenIn:
     letters: Sequence[DeadLetter] = ()
 
 
-def take_in(segment: Segment, inputs: Sequence[Submission | Refusal]) -> TakenIn:
+def take_in(
+    segment: Segment, inputs: Sequence[Submission | Refusal], *, sign: bool = True
+) -> TakenIn:
     """Validate inputs; append events, keep refusals and count both, in one durable transaction.
+
+    Args:
+        segment: where to.
+        inputs: events to be, and what is refused already.
+        sign: as `Segment.append` has it.
 
     Raises:
         StoreFullError: no room; nothing of it was stored.
     """
     with collector_paused():
-        return _take_in(segment, inputs)
+        return _take_in(segment, inputs, sign=sign)
 
 
-def _take_in(segment: Segment, inputs: Sequence[Submission | Refusal]) -> TakenIn:
+def _take_in(segment: Segment, inputs: Sequence[Submission | Refusal], *, sign: bool) -> TakenIn:
     events: list[AcceptedEvent] = []
     senders: list[Sender | None] = []
     correlations: list[Correlation | None] = []
@@ -206,7 +213,7 @@ def _take_in(segment: Segment, inputs: Sequence[Submission | Refusal]) -> TakenI
         if any(correlations):
             _write_correlations(connection, appended, correlations)
 
-    taken.appended = segment.append(events, beside=beside)
+    taken.appended = segment.append(events, beside=beside, sign=sign)
     return taken
 
 

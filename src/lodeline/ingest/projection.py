@@ -70,6 +70,8 @@ def fold_pending(segment: Segment, *, progress: Callable[[int], None] | None = N
         StoreFullError: no room; the log is whole, and folding goes on where it stopped.
         StoreUnreachableError: the store cannot be written.
     """
+    # What the view shows stands under a checkpoint.
+    segment.sign_pending()
     _log_fold_version(segment)
     while True:
         folded_to, unnumbered = _fold_batches(segment, progress)

@@ -301,11 +301,11 @@ def _work_behind(
 
 
 def append_events(segment: Segment, inputs: Sequence[Input]) -> list[Outcome]:
-    """Take inputs in, in one durable transaction.
+    """Take inputs in, in one durable transaction; the checkpoint over them may follow.
 
     Returns:
         For each input, in order, how it fared; refused ones are in the dead-letter list.
     """
-    taken = take_in(segment, inputs)
+    taken = take_in(segment, inputs, sign=False)
     appended = iter(taken.appended)
     return [Outcome(error, None if error else next(appended)) for error in taken.errors]

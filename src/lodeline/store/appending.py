@@ -4,16 +4,18 @@
 2. Under the writer's lock the right edge of the tree is taken up again if another process moved it.
 3. One transaction holds leaves, payloads, secrets, identifiers, full tiles and the edge.
 4. The checkpoint over them is signed and stored in the same transaction: nobody sees a signature
-   over entries that did not become durable with it, and a group costs one commit.
+   over entries that did not become durable with it, and a group costs one commit. Where callers say
+   that it may wait, as a busy service's do, it is left out while the last one is young.
 5. It is committed with fsync: from here on the entries are acknowledged.
 6. Where the entries name keys, the checkpoint follows in a transaction of its own, without fsync:
-   which keys sign is read of entries that are there. Signatures are deterministic, so one that a
-   crash loses comes back the same when the store is opened.
+   which keys sign is read of entries that are there. So does one that was left out. Signatures are
+   deterministic, so one that a crash loses is made again by whoever needs it.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +24,7 @@ from typing import NamedTuple
 import msgspec
 
 from lodeline.errors import LodelineError, StoreCorruptError, StoreLostError
-from lodeline.limits import COMMIT_ATTEMPTS, COMMIT_EVENTS_MAX
+from lodeline.limits import CHECKPOINT_BEHIND_SECONDS, COMMIT_ATTEMPTS, COMMIT_EVENTS_MAX
 from lodeline.proof import (
     SECRET_BYTES,
     Field,
@@ -83,6 +85,7 @@ Beside = Callable[[Connection, Sequence[Outcome]], None]
 class _Ticket:
     records: Sequence[NewRecord]
     beside: Beside | None = None
+    sign: bool = True
     outcomes: list[Outcome] = field(default_factory=list)
     error: LodelineError | None = None
     done: bool = False
@@ -188,12 +191,14 @@ class LogWriter:
         self._tree = GrowingTree()
         self._attempt: _Attempt | None = None
         self._log_time_us = 0
+        # When this process last signed; long ago at first.
+        self._signed_at = float("-inf")
         self._waiting: deque[_Ticket] = deque()
         self._waiting_lock = threading.Lock()
         self._leading = threading.Lock()
 
     def append(
-        self, records: Sequence[NewRecord], *, beside: Beside | None = None
+        self, records: Sequence[NewRecord], *, beside: Beside | None = None, sign: bool = True
     ) -> list[Outcome]:
         """Append records, together with those of calls that wait beside this one.
 
@@ -201,8 +206,10 @@ class LogWriter:
             records: may be none when there is something to write beside them.
             beside: what else the transaction holds; the log's tables are not its to write. If it
                 raises, nothing is stored of all that shared the transaction.
+            sign: whether the checkpoint over them is to be stored with them. Without, it may come
+                `CHECKPOINT_BEHIND_SECONDS` later: by a next commit, or by `sign_pending`.
         """
-        ticket = _Ticket(records, beside)
+        ticket = _Ticket(records, beside, sign)
         with self._waiting_lock:
             self._waiting.append(ticket)
         # 1. Whoever gets the lock leads; those it served find their ticket done.
@@ -235,7 +242,8 @@ class LogWriter:
 
         try:
             records = [record for ticket in group for record in ticket.records]
-            self._commit_surely(lambda _: records, beside=beside)
+            sign = any(ticket.sign for ticket in group)
+            self._commit_surely(lambda _: records, beside=beside, sign=sign)
         except LodelineError as error:
             for ticket in group:
                 ticket.error = error
@@ -249,6 +257,7 @@ class LogWriter:
         *,
         sign_first: bool = False,
         beside: Beside | None = None,
+        sign: bool = True,
     ) -> list[Outcome]:
         """Commit, and where the connection was lost meanwhile, find out what became of it.
 
@@ -264,7 +273,7 @@ class LogWriter:
                 with self._database.locked() as connection:
                     if sign_first:
                         self.sign_locked(connection)
-                    return self._commit_locked(connection, prepare, beside)
+                    return self._commit_locked(connection, prepare, beside, sign=sign)
             except StoreLostError:
                 # 1.
                 outcomes = self._find_attempt()
@@ -293,7 +302,10 @@ class LogWriter:
         connection: Connection,
         prepare: Callable[[Connection], Sequence[NewRecord]],
         beside: Beside | None,
+        *,
+        sign: bool,
     ) -> list[Outcome]:
+        sign = sign or time.monotonic() >= self._signed_at + CHECKPOINT_BEHIND_SECONDS
         with self._database.transaction(connection):
             # 2.
             self._take_up(connection)
@@ -307,11 +319,13 @@ class LogWriter:
                 if beside is not None:
                     beside(connection, outcomes)
                 # 4.
-                signed = self._sign_within(connection, tree, log_time_us)
+                signed = sign and self._sign_within(connection, tree, log_time_us)
         # 5.
         self._tree, self._log_time_us = tree, log_time_us
+        if signed:
+            self._signed_at = time.monotonic()
         # 6.
-        if not signed:
+        elif sign or self._names_keys:
             self._sign(connection)
         return outcomes
 
@@ -362,12 +376,12 @@ class LogWriter:
         self._sequence(connection, records, tree.size, self._keys())[2].insert(connection, tree)
 
     def sign_pending(self) -> None:
-        """Sign what a crash left unsigned."""
+        """Sign what is not signed yet."""
         with self._database.locked() as connection:
             self.sign_locked(connection)
 
     def sign_locked(self, connection: Connection) -> None:
-        """Sign what a crash left unsigned, on the locked writer's connection."""
+        """Sign what is not signed yet, on the locked writer's connection."""
         self._take_up(connection)
         self._sign(connection)
 
@@ -455,6 +469,7 @@ class LogWriter:
         checkpoint = sign_checkpoint(head, log_time_us=log_time_us, signers=signers)
         with self._database.transaction(connection, durable=False):
             insert_checkpoint(connection, checkpoint)
+        self._signed_at = time.monotonic()
 
 
 def insert_checkpoint(connection: Connection, checkpoint: Checkpoint) -> None:

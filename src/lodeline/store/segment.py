@@ -148,6 +148,7 @@ class Segment(Protocol):
         events: Sequence[AcceptedEvent],
         *,
         beside: Callable[[Connection, Sequence[Appended]], None] | None = None,
+        sign: bool = True,
     ) -> list[Appended]:
         """Append events in one durable transaction; calls that overlap share one.
 
@@ -155,6 +156,9 @@ class Segment(Protocol):
             events: may be none when there is something to write beside them.
             beside: what else is written in that transaction, such as how far a stream was taken.
                 It gets the writer's connection and the outcomes; the log is not its to write.
+            sign: whether the checkpoint over them is stored with them. Without, it may follow up
+                to `CHECKPOINT_BEHIND_SECONDS` later, when more is appended; who appends no more
+                calls `sign_pending`.
 
         Raises:
             StoreFullError: no room; none of the events was stored.
@@ -190,6 +194,9 @@ class Segment(Protocol):
 
     def checkpoint(self) -> Checkpoint:
         """The signed tree head of the whole log."""
+
+    def sign_pending(self) -> None:
+        """Sign what `append` left unsigned, if it is; what nobody can sign stays as it is."""
 
     def checkpoint_at(self, time_us: int) -> Checkpoint | None:
         """The last checkpoint whose log time is at or before a time."""

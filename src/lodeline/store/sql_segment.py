@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from lodeline.errors import (
+    CouldNotTellError,
     InvalidEventError,
     LodelineError,
     StoreCorruptError,
@@ -320,16 +321,19 @@ class SqlSegment:
         events: Sequence[AcceptedEvent],
         *,
         beside: Callable[[Connection, Sequence[Appended]], None] | None = None,
+        sign: bool = True,
     ) -> list[Appended]:
         """Append events in one durable transaction; calls that overlap share one."""
         if not events and beside is None:
             return []
-        return self._append_records(to_records(events, self.personal_rules), beside)
+        return self._append_records(to_records(events, self.personal_rules), beside, sign=sign)
 
     def _append_records(
         self,
         records: Sequence[NewRecord],
         beside: Callable[[Connection, Sequence[Appended]], None] | None,
+        *,
+        sign: bool = True,
     ) -> list[Appended]:
         appended: list[Appended] = []
 
@@ -339,7 +343,8 @@ class SqlSegment:
             if beside is not None:
                 beside(connection, appended)
 
-        outcomes = self._writer.append(records, beside=None if beside is None else write)
+        writing = None if beside is None else write
+        outcomes = self._writer.append(records, beside=writing, sign=sign)
         return appended or [_Appended(outcome, self) for outcome in outcomes]
 
     def append_record(
@@ -435,7 +440,7 @@ class SqlSegment:
             return _size(connection)
 
     def checkpoint(self) -> Checkpoint:
-        """The signed tree head of the whole log; signs it if a crash prevented that."""
+        """The signed tree head of the whole log; signs it if nobody has."""
         with self.database.reading() as connection:
             size, found = _size(connection), _last_checkpoint(connection)
         if found is None or found.size < size:
@@ -455,8 +460,15 @@ class SqlSegment:
             raise StoreCorruptError(self.url, "no checkpoint")
         return found
 
+    def sign_pending(self) -> None:
+        """Sign what is not signed yet; without the keys it stays as it is."""
+        with suppress(CouldNotTellError):
+            self.checkpoint()
+
     def checkpoint_at(self, time_us: int) -> Checkpoint | None:
         """The last checkpoint whose log time is at or before a time."""
+        # Asked again, it must not have become another: one that is still to come is signed first.
+        self.sign_pending()
         with self.database.reading() as connection:
             row = connection.execute(
                 "SELECT size, root_hash, log_time, note FROM checkpoint WHERE log_time <= ? "

@@ -13,7 +13,9 @@ import pytest
 
 from lodeline.ingest import take_in
 from lodeline.ingest.acceptance import Submission
+from lodeline.ingest.projection import fold_pending
 from lodeline.store import SqliteSegment, open_segment
+from lodeline.store.verification import verify_segment
 
 EVENTS = 300
 
@@ -64,6 +66,41 @@ def test_a_group_is_one_commit_with_its_checkpoint(segment: SqliteSegment) -> No
         (checkpoints,) = connection.execute("SELECT count(*) FROM checkpoint").fetchone()
     assert checkpoints == before + 1
     assert segment.checkpoint().size == segment.size()
+
+
+def test_commits_that_need_not_sign_share_a_checkpoint(
+    segment: SqliteSegment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However slow the machine is: the last checkpoint stays young.
+    monkeypatch.setattr("lodeline.store.appending.CHECKPOINT_BEHIND_SECONDS", 3600)
+    signed = segment.checkpoint().size
+    with traced(segment) as seen:
+        for one in submissions(20):
+            take_in(segment, [one], sign=False)
+    assert seen.count("COMMIT") == 20
+    assert not any("checkpoint" in statement for statement in seen)
+    assert segment.last_checkpoint().size == signed
+    # Whoever asks for it has it, and so does the fold.
+    fold_pending(segment)
+    assert segment.last_checkpoint().size == segment.size() == signed + 20
+    take_in(segment, submissions(1), sign=False)
+    assert verify_segment(segment).failures == []
+    assert segment.checkpoint_at(2**60) == segment.checkpoint()
+    assert [one.size for one in segment.iter_checkpoints()][-3:] == [
+        signed,
+        signed + 20,
+        signed + 21,
+    ]
+
+
+def test_a_checkpoint_that_is_no_longer_young_is_followed_in_the_next_commit(
+    segment: SqliteSegment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lodeline.store.appending.CHECKPOINT_BEHIND_SECONDS", 0)
+    with traced(segment) as seen:
+        take_in(segment, submissions(1), sign=False)
+    assert seen.count("COMMIT") == 1
+    assert segment.last_checkpoint().size == segment.size()
 
 
 def test_statements_of_a_group_are_far_fewer_than_its_events(segment: SqliteSegment) -> None:
