@@ -23,9 +23,9 @@ from observing import Observed, environment, run_observed
 
 PROGRAMS = Path(__file__).parent / "fixtures" / "recall"
 _OPEN = re.compile(
-    r"openat\((\S+), \"((?:[^\"\\]|\\.)*)\", ([A-Z_|0-9]+)(?:, \d+)?\) = (\d+)<(.*)>$"
+    r"openat\((\S+), \"((?:[^\"\\]|\\.)*)\", ([A-Z_|0-9]+)(?:, \d+)?\)\s+= (\d+)<(.*)>$"
 )
-_MOVE = re.compile(r"(?:rename|renameat|renameat2|link|linkat)\((.*)\) = 0$")
+_MOVE = re.compile(r"(?:rename|renameat|renameat2|link|linkat)\((.*)\)\s+= 0$")
 _QUOTED = re.compile(r"\"((?:[^\"\\]|\\.)*)\"")
 
 

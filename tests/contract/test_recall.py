@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from observing import environment
-from recalling import measure
+from recalling import measure, touched_by
 
 SMALL = (
     *("archive_logs", "configured", "copies", "csv_report", "descriptors", "inplace"),
@@ -38,6 +38,20 @@ def test_every_file_that_strace_saw_is_on_the_record(program: str, tmp_path: Pat
     }
     extra = {path for path in told if str(path.relative_to(folder)) not in found.there}
     assert all(path.is_dir() for path in extra), extra
+
+
+def test_calls_that_strace_wrote_in_two_halves_count() -> None:
+    # `strace -f` writes so where another process ran in between, with its result set right.
+    log = """\
+7   openat(AT_FDCWD</data>, "a.csv", O_RDONLY|O_CLOEXEC <unfinished ...>
+8   openat(AT_FDCWD</data>, "b.csv", O_WRONLY|O_CREAT|O_TRUNC, 0666 <unfinished ...>
+7   <... openat resumed>)             = 3</data/a.csv>
+8   <... openat resumed>)             = 4</data/b.csv>
+7   rename("b.csv", "c.csv" <unfinished ...>
+8   openat(AT_FDCWD</data>, "d.csv", O_RDONLY) = -1 ENOENT (No such file or directory)
+7   <... rename resumed>)             = 0
+"""
+    assert touched_by(log, Path("/data")) == ({"a.csv"}, {"b.csv", "c.csv"})
 
 
 def test_where_a_program_was_not_observed_no_answer_is_complete(tmp_path: Path) -> None:
