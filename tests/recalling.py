@@ -1,8 +1,9 @@
 """Which files a program touched, by `strace` and by Lodeline, and what of the first the second has.
 
 The programs of `tests/fixtures/recall` are written as users write them. Capture was changed because
-of what it missed of three of them (`shells`, `descriptors`, `arrow_ipc`); the others were not used
-to write an adapter. Each runs twice on the same data: as it is under `strace`, and observed.
+of what it missed of `shells`, `descriptors` and `arrow_ipc`, later of `arrow_filesystem`,
+`database_copies`, `executed`, `polars_sinks` and `values`; the others were not used to write an
+adapter. Each runs twice on the same data: as it is under `strace`, and observed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,8 @@ _OPEN = re.compile(
     r"openat\((\S+), \"((?:[^\"\\]|\\.)*)\", ([A-Z_|0-9]+)(?:, \d+)?\)\s+= (\d+)<(.*)>$"
 )
 _MOVE = re.compile(r"(?:rename|renameat|renameat2|link|linkat)\((.*)\)\s+= 0$")
+_WENT = re.compile(r" chdir\(\"(\w+)\"\)")
+_DATABASES = ("sqlite://", "duckdb://")
 _QUOTED = re.compile(r"\"((?:[^\"\\]|\\.)*)\"")
 
 
@@ -80,29 +83,81 @@ class Recall:
         return not self.missed or bool(self.seen.gaps)
 
 
+# Runs each program in a folder of its own, in one process.
+_TOGETHER = """
+import os, runpy, sys
+for name in sys.argv[1:]:
+    os.chdir(name)
+    sys.argv[0] = "script.py"
+    runpy.run_path("script.py", run_name="__main__")
+    os.chdir("..")
+"""
+
+
 def measure(program: str, place: Path, *, interpreter: str = sys.executable) -> Recall:
     """Run one program under `strace`, then observed, and compare."""
-    if shutil.which("strace") is None:
-        pytest.skip("no strace; apt install strace")
     plain, seen_in = place / "plain", place / "observed"
     for folder in (plain, seen_in):
-        folder.mkdir(parents=True)
-        prepare(folder)
-        shutil.copy(PROGRAMS / f"{program}.py", folder / "script.py")
+        _prepare(folder, program)
     before = files_in(plain)
-    log = place / "strace.log"
-    calls = "openat,rename,renameat,renameat2,link,linkat"
-    words = ["strace", "-f", "-qq", "-y", "-s", "4096", "-e", f"trace={calls}", "-o", str(log)]
-    subprocess.run(
-        [*words, interpreter, "script.py"],
-        cwd=plain,
-        env=environment(),
-        check=True,
-        capture_output=True,
-    )
-    read, written = touched_by(log.read_text(errors="replace"), plain)
-    read, written = read & before, written & files_in(plain)
+    log = _traced(plain, interpreter, "script.py")
     seen = run_observed(seen_in, interpreter, "script.py", interpreter=interpreter)
+    return _compare(program, log, (plain, seen_in), before, seen)
+
+
+def measure_together(programs: Sequence[str], place: Path) -> dict[str, Recall]:
+    """The same of several programs in one process, each in a folder of its own: less to start."""
+    plain, seen_in = place / "plain", place / "observed"
+    for folder in (plain, seen_in):
+        for program in programs:
+            _prepare(folder / program, program)
+        (folder / "together.py").write_text(_TOGETHER)
+    before = {program: files_in(plain / program) for program in programs}
+    logs = _parted(_traced(plain, sys.executable, "together.py", *programs), set(programs))
+    seen = run_observed(seen_in, sys.executable, "together.py", *programs)
+    return {
+        program: _compare(
+            program, logs[program], (plain / program, seen_in / program), before[program], seen
+        )
+        for program in programs
+    }
+
+
+def _parted(log: str, programs: set[str]) -> dict[str, str]:
+    """What each of several programs did, for some calls name files from where they are."""
+    lines: dict[str, list[str]] = {"": []}
+    current = lines[""]
+    for line in log.splitlines():
+        went = _WENT.search(line)
+        if went is not None and went[1] in programs:
+            current = lines.setdefault(went[1], [])
+        current.append(line)
+    return {program: "\n".join(part) for program, part in lines.items()}
+
+
+def _prepare(folder: Path, program: str) -> None:
+    folder.mkdir(parents=True)
+    prepare(folder)
+    shutil.copy(PROGRAMS / f"{program}.py", folder / "script.py")
+
+
+def _traced(folder: Path, *argv: str) -> str:
+    """Run a program under `strace`; gives what it wrote."""
+    if shutil.which("strace") is None:
+        pytest.skip("no strace; apt install strace")
+    log = folder.parent / "strace.log"
+    calls = "openat,rename,renameat,renameat2,link,linkat,chdir"
+    words = ["strace", "-f", "-qq", "-y", "-s", "4096", "-e", f"trace={calls}", "-o", str(log)]
+    subprocess.run([*words, *argv], cwd=folder, env=environment(), check=True, capture_output=True)
+    return log.read_text(errors="replace")
+
+
+def _compare(
+    program: str, log: str, places: tuple[Path, Path], before: set[str], seen: Observed
+) -> Recall:
+    plain, seen_in = places
+    read, written = touched_by(log, plain)
+    read, written = read & before, written & files_in(plain)
     assert seen.status == 0, seen.stderr
     told = {side: named(seen, side, seen_in) for side in ("inputs", "outputs")}
     missed = {f"read {one}" for one in read if not has(told["inputs"], one)}
@@ -118,10 +173,10 @@ def files_in(folder: Path) -> set[str]:
 def named(seen: Observed, side: str, folder: Path) -> set[str]:
     """Files and folders below a folder that an observed program read or wrote."""
     names = {dataset["name"] for event in seen.events for dataset in event[side]}
-    # A table of SQLite is told under the address of its file; a model by its own name.
+    # A table of SQLite or DuckDB is told under the address of its file; a model by its own name.
     for event in seen.events:
         spaces = {dataset["namespace"] for dataset in event[side]}
-        names |= {one.partition("://")[2] for one in spaces if one.startswith("sqlite://")}
+        names |= {one.partition("://")[2] for one in spaces if one.startswith(_DATABASES)}
     return {os.path.relpath(name, folder) for name in names if name.startswith(str(folder))} | {
         f"model {dataset['name']}"
         for event in seen.events

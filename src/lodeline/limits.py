@@ -661,6 +661,10 @@ LOADERS_TOLD_MAX = 100
 # Members of a list or dict looked at for data flow; a longer one is judged by its first members.
 FLOW_MEMBERS_MAX = 256
 
+# Single values, such as means, whose origin is remembered: two hundred bytes each. Of what is used
+# again, most is used soon.
+FLOW_SCALARS_MAX = 1_000
+
 # Files that one glob pattern may stand for before the rest becomes a gap.
 GLOB_FILES_MAX = 1_000
 

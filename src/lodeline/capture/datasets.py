@@ -217,6 +217,15 @@ def local_path(dataset: Dataset) -> str | None:
     return dataset.name if dataset.namespace == FILE else None
 
 
+def is_there(dataset: Dataset) -> bool:
+    """Whether what was read just now can have been this: a local file is there, others may be.
+
+    Some readers take the data themselves in the place of a path; these must not become a name.
+    """
+    path = local_path(dataset)
+    return path is None or os.path.lexists(path)
+
+
 def find_stat(dataset: Dataset) -> Stat | None:
     """Look at a local file or directory now; `None` when there is none.
 

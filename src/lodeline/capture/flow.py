@@ -17,7 +17,7 @@ from types import BuiltinFunctionType, FrameType, FunctionType, MethodType
 from typing import Final
 
 from lodeline.capture.datasets import Dataset
-from lodeline.limits import FLOW_MEMBERS_MAX
+from lodeline.limits import FLOW_MEMBERS_MAX, FLOW_SCALARS_MAX
 
 # Frames from here up to the program's own code: ours, and a few of the program's functions.
 _FRAMES_LOOKED_AT: Final = 16
@@ -47,6 +47,7 @@ class Flow:
             are gone are taken out when there are many: a callback for each would cost more than
             all else about a tag.
         known_max: when that is done.
+        scalar_kinds: types of single values that come of data, as met so far.
         kinds: type -> `None` (holds no data), or a function giving the object that holds its data;
             `itself` where that is the object.
     """
@@ -59,6 +60,9 @@ class Flow:
         self._numbers: dict[Dataset, int] = {}
         self._datasets: list[Dataset] = []
         self._frames: tuple[type, ...] = ()
+        self._scalars: tuple[type, ...] = ()
+        self.scalar_kinds: set[type] = set()
+        self._scalar_flows: dict[object, int] = {}
         self._carriers: list[tuple[type, Callable[[object], object]]] = []
 
     def bit(self, dataset: Dataset) -> int:
@@ -102,6 +106,36 @@ class Flow:
         """Declare a type that stands for another object's data, as a group-by does."""
         self._carriers.append((kind, holder))
         self.kinds.clear()
+
+    def holds_scalars(self, *types: type) -> None:
+        """Declare types of single values that operations on data give, such as numpy's numbers.
+
+        They can't be referred to weakly, and are known by value: two that are equal have one flow.
+        """
+        self._scalars += types
+        self.kinds.clear()
+
+    def note_scalar(self, value: object, flow: int) -> None:
+        """Remember the flow of a single value that came of data."""
+        try:
+            known = self._scalar_flows.pop(value, 0)
+        except TypeError:
+            return
+        self._scalar_flows[value] = known | flow
+        if len(self._scalar_flows) > FLOW_SCALARS_MAX:
+            # The oldest: of what is used again, most is used soon.
+            self._scalar_flows.pop(next(iter(self._scalar_flows)), None)
+
+    def _of_scalar(self, value: object, *, data: bool) -> int:
+        """Where a value is data, one that nothing is known about may hold anything read so far.
+
+        Elsewhere it is a position or a choice, as often as not.
+        """
+        try:
+            known = self._scalar_flows.get(value)
+        except TypeError:
+            known = None
+        return (self.unknown() if data else 0) if known is None else known
 
     def tag(self, thing: object, flow: int) -> None:
         """Remember the flow of an object that can be referred to weakly."""
@@ -187,7 +221,7 @@ class Flow:
             return self.of(getattr(thing, "__self__", None), depth=depth + 1) if depth < 3 else 0
         holder = self.kinds[kind] if kind in self.kinds else self._classify(kind)
         if holder is None:
-            return 0
+            return self._of_scalar(thing, data=data) if kind in self.scalar_kinds else 0
         held = holder(thing)
         if held is thing or depth > 8:
             return self._of_view(thing)
@@ -213,6 +247,9 @@ class Flow:
                 if issubclass(kind, carrier):
                     holder = function
                     break
+            else:
+                if issubclass(kind, self._scalars):
+                    self.scalar_kinds.add(kind)
         self.kinds[kind] = holder
         return holder
 

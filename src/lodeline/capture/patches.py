@@ -453,7 +453,7 @@ def _inherit(
             parts = [part for part in received if part is not None]
         elif (one := flow.receiver(result)) is not None:
             parts = (one,)
-        if not parts:
+        if not parts and type(result) not in flow.scalar_kinds:
             return
         bits = 0 if flow.read_so_far == before else flow.read_since(before)
         known = flow.known
@@ -467,6 +467,8 @@ def _inherit(
         if kwargs:
             for value in kwargs.values():
                 bits |= flow.of(value, data=data)
+        if not parts:
+            flow.note_scalar(result, bits)
         for part in parts:
             flow.tag(part, bits)
     except Exception as error:  # capture's outermost door

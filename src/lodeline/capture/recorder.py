@@ -21,6 +21,7 @@ from lodeline.capture.datasets import (
     find_dataset,
     find_path_stat,
     find_stat,
+    is_there,
     list_datasets,
     local_path,
 )
@@ -226,12 +227,15 @@ class Recorder:
             The flow of the data read; a bound when not everything has a name.
         """
         datasets, complete = list_datasets(target)
+        # What was read is there. Else it was no name, but the data themselves, which pandas and
+        # polars take in its place: it must not become one.
+        there = [dataset for dataset in datasets if is_there(dataset)]
         flow = 0
-        for dataset in datasets:
+        for dataset in there:
             flow |= self.read(dataset, facets=facets if len(datasets) == 1 else None)
-        if not complete:
-            if datasets:
-                self.gap(str(target)[:200], "size", "more files than are named one by one")
+        if there and not complete:
+            self.gap(str(target)[:200], "size", "more files than are named one by one")
+        if not complete or len(there) < max(1, len(datasets)):
             flow |= self.flow.unknown()
         return flow
 

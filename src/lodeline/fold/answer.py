@@ -502,7 +502,11 @@ class _VersionWalk(_Walk):
         root = self.root
         groups = list(self.graph.groups.values())
         if root.kind == "run":
-            return [(root, group) for group in groups if group.run == root]
+            own = [group for group in groups if group.run == root]
+            # Also of a run that nothing is known to have gone into or come from.
+            for group in own:
+                self.note_gaps(group)
+            return [(root, group) for group in own]
         if root.kind == "job":
             found = [g for g in groups if g.job == root.at("") and g.state.code == root.version]
             for group in found:

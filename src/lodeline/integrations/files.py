@@ -69,6 +69,9 @@ class _Watcher:
             "subprocess.Popen": self._program,
             "os.system": self._shell,
             "os.posix_spawn": self._spawn,
+            "os.exec": self._spawn,
+            "ctypes.dlsym": self._symbol,
+            "ctypes.dlopen": self._library,
         }
 
     def silence(self) -> None:
@@ -212,10 +215,17 @@ class _Watcher:
         if environment is not None and "LODELINE_JOURNALS" not in environment:
             self._tell_program(executable, "its environment leaves capture out")
             return
-        name = os.path.basename(os.fsdecode(executable)) if executable else str(words)
+        self._started(executable, words, args[2])
+
+    def _started(self, executable: Any, words: Any, folder: object) -> None:
         if not _is_python(executable, words):
-            self._tell_program(name, "not a Python program")
-            self._name_arguments(words, args[2])
+            given = executable or (words[0] if isinstance(words, (list, tuple)) else words)
+            name = given if isinstance(given, (str, bytes, os.PathLike)) else str(given)
+            self._tell_program(os.path.basename(os.fsdecode(name)), "not a Python program")
+            self._name_arguments(words, folder)
+        elif _keeps_out(words):
+            self._tell_program("python", "its options -I, -E or -S keep capture out")
+            self._name_arguments(words, folder)
 
     def _name_arguments(self, words: object, folder: object) -> None:
         """Note the files that a program is given by name: what became of them, the end shows."""
@@ -240,8 +250,27 @@ class _Watcher:
         self._name_arguments("sh " + command, None)
 
     def _spawn(self, args: tuple[Any, ...]) -> None:
-        if not _is_python(args[0], args[1]):
-            self._tell_program(os.fsdecode(args[0]), "not a Python program")
+        """`os.exec*` and `os.posix_spawn*`: a path, words and an environment or `None`."""
+        executable, words, environment = args
+        if isinstance(environment, dict) and environment is not os.environ:
+            named = {os.fsdecode(name) for name in environment}
+            if "LODELINE_JOURNALS" not in named:
+                self._tell_program(executable, "its environment leaves capture out")
+        self._started(executable, words, None)
+
+    def _symbol(self, args: tuple[Any, ...]) -> None:
+        if args[1] in _NATIVE_OPENINGS:
+            told = f"{args[1]}, called through ctypes: the files of it are not observed"
+            self._recorder.gap("ctypes", "capture", told)
+
+    def _library(self, args: tuple[Any, ...]) -> None:
+        """The program's own native code; what packages and the system bring is theirs."""
+        name = args[0]
+        if isinstance(name, (str, bytes)) and os.sep in os.fsdecode(name):
+            path = os.path.abspath(os.fsdecode(name))
+            if not path.startswith(self._ignored) and not any(part in path for part in _PARTS):
+                told = "native code, loaded through ctypes: files that it opens are not observed"
+                self._recorder.gap(os.path.basename(path), "capture", told)
 
     def _tell_program(self, name: object, why: str) -> None:
         text = os.fsdecode(name) if isinstance(name, (str, bytes)) else str(name)
@@ -250,6 +279,12 @@ class _Watcher:
         self._recorder.gap(text[:200], "capture", f"a program whose files are not observed: {why}")
 
 
+# Functions of the C library that open, name or move files.
+_NATIVE_OPENINGS: Final = frozenset(
+    {"open", "open64", "openat", "openat64", "creat", "fopen", "fopen64", "freopen", "mkstemp"}
+    | {"rename", "renameat", "link", "symlink", "copy_file_range", "execv", "execve", "system"}
+    | {"syscall", "popen", "posix_spawn", "connect"}
+)
 # Programs that libraries start to ask about the machine; they write nothing.
 _HARMLESS: Final = frozenset(
     {"git", "uname", "lscpu", "ldconfig", "nproc", "nvidia-smi", "file", "getconf", "sysctl", "tty"}
@@ -267,6 +302,26 @@ def _is_python(executable: object, words: object) -> bool:
             base = os.path.basename(os.fsdecode(name))
             if base.startswith(("python", "pypy")) or _is_python_script(os.fsdecode(name)):
                 return True
+    return False
+
+
+def _keeps_out(words: object) -> bool:
+    """Whether Python is started with options that leave `sitecustomize` or its variables out."""
+    rest = iter(words[1:] if isinstance(words, (list, tuple)) else ())
+    for word in rest:
+        text = os.fsdecode(word) if isinstance(word, (str, bytes, os.PathLike)) else ""
+        if text[:1] != "-" or text == "-":
+            return False
+        for at, letter in enumerate(text[1:], 2):
+            if letter in "IES":
+                return True
+            if letter in "cm":
+                return False
+            if letter in "WX":
+                # What follows is theirs: the rest of the word, or the next one.
+                if at == len(text):
+                    next(rest, None)
+                break
     return False
 
 

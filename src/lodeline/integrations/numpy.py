@@ -34,6 +34,7 @@ class NumpyIntegration:
         import numpy as np
 
         recorder.flow.holds_data(np.ndarray)
+        recorder.flow.holds_scalars(np.generic)
         patches = Patches("numpy")
         observer = _Observer(recorder)
         for name in _READERS:
@@ -73,7 +74,11 @@ class _Observer:
         if dataset.namespace == "file" and isinstance(target, str):
             suffix = self._suffix(dataset.name)
             dataset = Dataset(dataset.namespace, dataset.name + suffix)
-        flow = self._recorder.flow_of(*args[1:], *kwargs.values())
+        values = (*args[1:], *kwargs.values())
+        flow = self._recorder.flow_of(*values, data=True)
+        if not flow and not any(self._recorder.flow.is_data(value) for value in values):
+            # A number is no array; where it came from, nothing tells.
+            flow = self._recorder.flow.unknown()
         self._recorder.write(dataset, flow=flow)
 
     def _suffix(self, name: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any, Final
 
-from lodeline.capture.datasets import Dataset, find_dataset
+from lodeline.capture.datasets import Dataset, find_dataset, is_there
 from lodeline.capture.frame_kinds import kind
 from lodeline.capture.patches import Patches
 from lodeline.capture.recorder import Recorder
@@ -172,7 +172,7 @@ class _Observer:
     def _after_read(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         target = args[0] if args else next(iter(kwargs.values()), None)
         dataset = self._recorder.find_source(target)
-        if dataset is None:
+        if dataset is None or not is_there(dataset):
             self._recorder.tag(result, self._recorder.flow.unknown())
             return
         frames = list(result.values()) if isinstance(result, dict) else [result]

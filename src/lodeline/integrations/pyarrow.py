@@ -7,11 +7,12 @@ and the conversions from and to pandas. A table from any other way may hold what
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any, Final
 
-from lodeline.capture.datasets import find_dataset, in_filesystem, local_path
+from lodeline.capture.datasets import FILE, Dataset, find_dataset, in_filesystem, local_path
 from lodeline.capture.patches import After, Patches
 from lodeline.capture.process import ADAPTERS
 from lodeline.capture.recorder import Recorder
@@ -57,6 +58,7 @@ class PyarrowIntegration:
         import pyarrow as pa
 
         recorder.flow.holds_data(pa.Table, pa.RecordBatch, pa.ChunkedArray, pa.Array)
+        recorder.flow.holds_data(pa.RecordBatchReader)
         patches = Patches("pyarrow")
         observer = _Observer(recorder, patches)
         for name in _READERS.keys() | _WRITERS.keys():
@@ -64,6 +66,7 @@ class PyarrowIntegration:
         ADAPTERS.when_imported("pyarrow.compute", observer.patch_compute)
         ADAPTERS.when_imported("pyarrow.acero", observer.patch_acero)
         ADAPTERS.when_imported("pyarrow.pandas_compat", observer.patch_pandas)
+        ADAPTERS.when_imported("pyarrow.fs", observer.patch_filesystems)
         patches.passage(pa, "concat_tables")
         for name, mode in _STREAMS.items():
             patches.door(pa, name, observer.opened(mode))
@@ -80,6 +83,34 @@ def _observed_file(kind: Any, opened: After) -> Any:
 
     names = {"__init__": construct, "__module__": kind.__module__, "__doc__": kind.__doc__}
     return type(kind.__name__, (kind,), names)
+
+
+# What a filesystem opens, and the mode.
+_OPENINGS: Final = {"open_input_file": "r", "open_input_stream": "r"} | {
+    "open_output_stream": "w",
+    "open_append_stream": "a",
+}
+_MOVES: Final = ("copy_file", "move", "delete_file")
+
+
+def _with_methods(kind: Any, names: tuple[str, ...]) -> Any:
+    """A subclass whose methods can be patched, which the original's objects count as, too."""
+
+    def calling(name: str) -> Any:
+        original = getattr(kind, name)
+
+        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return original(self, *args, **kwargs)
+
+        return method
+
+    class _Alike(type(kind)):  # type: ignore[misc]  # of native code
+        def __instancecheck__(cls, thing: Any) -> bool:
+            return isinstance(thing, kind)
+
+    methods = {name: calling(name) for name in names if hasattr(kind, name)}
+    named = {"__module__": kind.__module__, "__doc__": kind.__doc__, "__qualname__": kind.__name__}
+    return _Alike(kind.__name__, (kind,), {**methods, **named})
 
 
 class _Observer:
@@ -112,6 +143,61 @@ class _Observer:
             self._patches.door(module, writer, _Writer(self._recorder, target))
         if name == "pyarrow.parquet":
             self._patch_parquet_classes(module)
+        if name == "pyarrow.dataset":
+            self._recorder.flow.holds_data(module.Dataset, module.Scanner)
+        if name == "pyarrow.csv":
+            writer = _with_methods(module.CSVWriter, ("__init__",))
+            self._patches.replace(module, "CSVWriter", writer)
+            opened = self.opened("w")
+            self._patches.door(writer, "__init__", lambda r, a, k: opened(r, a[1:], k))
+
+    def patch_filesystems(self, module: Any) -> None:
+        """Files that the program opens, copies or moves by Arrow's own filesystems."""
+        for name in ("LocalFileSystem", "SubTreeFileSystem"):
+            kind = _with_methods(getattr(module, name), (*_OPENINGS, *_MOVES))
+            self._patches.replace(module, name, kind)
+            for method, mode in _OPENINGS.items():
+                self._patches.door(kind, method, self._after_opening(mode))
+            for method in _MOVES:
+                act = functools.partial(self._before_moving, method)
+                self._patches.around(kind, method, act, lambda *_: None)
+        self._patches.door(module, "copy_files", self._after_copying)
+
+    def _after_opening(self, mode: str) -> After:
+        opened = self.opened(mode)
+
+        def told(result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            path = args[1] if len(args) > 1 else kwargs.get("path", kwargs.get("source"))
+            opened(result, (in_filesystem(path, args[0]),), {})
+
+        return told
+
+    def _before_moving(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        names = [*args[1:], *kwargs.values()][:2]
+        found = [find_dataset(in_filesystem(name, args[0])) for name in names]
+        paths = [None if one is None else local_path(one) for one in found]
+        if method == "delete_file" and paths[0] is not None:
+            look = os.lstat(paths[0])
+            self._recorder.removed(Dataset(FILE, paths[0]), look.st_ctime_ns // 1000)
+        elif len(paths) == 2 and paths[0] is not None and paths[1] is not None:
+            if method == "copy_file":
+                self._recorder.opened(paths[0], "r")
+            self._recorder.moved(paths[0], paths[1], copied=method == "copy_file")
+
+    def _after_copying(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        del result
+        ends = []
+        for position, name in enumerate(("source", "destination")):
+            given = args[position] if len(args) > position else kwargs.get(name)
+            place = 2 + position
+            system = args[place] if len(args) > place else kwargs.get(f"{name}_filesystem")
+            ends.append(find_dataset(in_filesystem(given, system)))
+        source, target = ends
+        if source is None or target is None:
+            self._recorder.gap("pyarrow", "capture", "what was copied could not be told")
+            return
+        self._recorder.read(source)
+        self._recorder.write(target, inputs=[source])
 
     def _patch_parquet_classes(self, parquet: Any) -> None:
         """Files opened for piecewise reading, and writers fed piece by piece."""
@@ -184,11 +270,16 @@ class _Writer:
         dataset = find_dataset(in_filesystem(target, kwargs.get("filesystem")))
         if dataset is None:
             return
+        flow = self._recorder.flow_of(table)
+        if not flow and not isinstance(table, (list, tuple)) and not hasattr(table, "metadata"):
+            # Such as a generator of batches. Of tables, and what gives them, a flow is known;
+            # a schema, which has metadata, holds no data.
+            flow = self._recorder.flow.unknown()
         rows = getattr(table, "num_rows", None)
         statistics = {"outputStatistics": {"rowCount": rows}} if isinstance(rows, int) else None
         self._recorder.write(
             dataset,
-            flow=self._recorder.flow_of(table),
+            flow=flow,
             facets=schema_of(table),
             output_facets=statistics,
         )

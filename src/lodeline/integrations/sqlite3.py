@@ -14,27 +14,37 @@ asked.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lodeline.capture.datasets import Dataset, readable
 from lodeline.capture.patches import Patches
 from lodeline.capture.recorder import Recorder
 from lodeline.capture.subclassing import Subclasses, named_as, tell
+from lodeline.limits import SQL_TABLES_MAX
 
 if TYPE_CHECKING:
     from lodeline.capture.relations import Relation
     from lodeline.capture.sql_sessions import SqlSession
 
+_Told = TypeVar("_Told")
 # `connect(database, timeout, detect_types, isolation_level, check_same_thread, factory, …)`.
 _FACTORY: Final = 5
 _DATABASES: Final = "SELECT name, file FROM pragma_database_list"
 _KIND: Final = "SELECT type, sql FROM {}.sqlite_master WHERE name = ? COLLATE NOCASE"
 _TRIGGERS: Final = (
     "SELECT 1 FROM {}.sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE"
+)
+_TABLES: Final = (
+    "SELECT name FROM {}.sqlite_master"
+    " WHERE type = 'table' AND name NOT LIKE 'sqlite^_%' ESCAPE '^'"
+)
+_VACUUM: Final = re.compile(
+    r"\s*VACUUM\s+(?:(\w+)\s+)?INTO\s+(?:'((?:[^']|'')*)'|\S)", re.IGNORECASE
 )
 _COLUMNS: Final = "SELECT name, type FROM pragma_table_xinfo(?, ?) WHERE hidden <> 1"
 _SYSTEM: Final = ("sqlite_", "pragma_", "json_")
@@ -116,6 +126,11 @@ def _connection_class(base: Any, factories: Subclasses, recorder: Recorder) -> A
             _tell(self, "ended", committed=args[0] is None)
             return result
 
+        def backup(self, *args: Any, **kwargs: Any) -> None:
+            super().backup(*args, **kwargs)
+            target = args[0] if args else kwargs.get("target")
+            _tell(self, "copied", target, kwargs.get("name", "main"))
+
         def set_trace_callback(self, *args: Any) -> None:
             super().set_trace_callback(*args)
             if self._lodeline is not None:
@@ -184,6 +199,8 @@ class _Watched:
                 self.recorder, dialect="sqlite", driver="sqlite3", describe=self._describe
             )
         self._session.ran(text)
+        if "into" in text.lower() and (found := _VACUUM.match(text)) is not None:
+            self._vacuumed(found)
         if not self._connection.in_transaction:
             word = text.split(maxsplit=1)[0].strip(";").lower() if text.strip() else ""
             self._session.ended(committed=word != "rollback")
@@ -192,18 +209,60 @@ class _Watched:
         if self._session is not None:
             self._session.ended(committed=committed)
 
+    def copied(self, target: Any, schema: str) -> None:
+        """A backup: each table of this database is in the other one."""
+        files = dict(sqlite3.Cursor(target).execute(_DATABASES).fetchall())
+        if files.get("main"):
+            self._copies(files["main"], schema)
+
+    def _vacuumed(self, found: re.Match[str]) -> None:
+        schema, path = found.groups()
+        if path is None:
+            told = "where VACUUM INTO writes could not be told"
+            self.recorder.gap("sqlite3", "capture", told)
+        elif path:
+            self._copies(path.replace("''", "'"), schema or "main")
+
+    def _copies(self, path: str, schema: str) -> None:
+        if self.guarded:
+            told = "what it copies could not be told: statements are watched by the program"
+            self.recorder.gap(path, "capture", told)
+        else:
+            self._quietly(self._tell_copies, path, schema)
+
+    def _tell_copies(self, path: str, schema: str) -> None:
+        quoted = '"' + schema.replace('"', '""') + '"'
+        names = self._ask(_TABLES.format(quoted))
+        if len(names) > SQL_TABLES_MAX:
+            told = f"more than {SQL_TABLES_MAX} tables copied; the rest is not named"
+            self.recorder.gap(path, "size", told)
+        for (name,) in names[:SQL_TABLES_MAX]:
+            relation = self._look_up(schema, name)
+            target = Dataset(f"sqlite://{readable(os.path.abspath(path))}", name)
+            source = None if relation is None else relation.dataset
+            if relation is None or source is None:
+                self.recorder.write(target)
+                continue
+            columns = [column for column, _ in relation.columns or ()]
+            self.recorder.read(source)
+            self.recorder.write(
+                target, inputs=[source], fields={name: [(source, name)] for name in columns}
+            )
+
     def _describe(self, schema: str, name: str, text: str) -> Relation | None:
         from lodeline.capture.relations import Relation
 
         del text
         if name.lower().startswith(_SYSTEM):
             return Relation(name.lower(), None, system=True)
-        if self.guarded:
-            return None
+        return None if self.guarded else self._quietly(self._look_up, schema.lower(), name)
+
+    def _quietly(self, act: Callable[..., _Told], *args: str) -> _Told:
+        """Ask the database while the program's trace callback is off."""
         if self.trace is not None:
             sqlite3.Connection.set_trace_callback(self._connection, None)
         try:
-            return self._look_up(schema.lower(), name)
+            return act(*args)
         finally:
             if self.trace is not None:
                 sqlite3.Connection.set_trace_callback(self._connection, self.trace)
@@ -246,7 +305,5 @@ class _Watched:
 
 def _query_of(sql: str) -> str | None:
     """The query in `CREATE VIEW name AS query`."""
-    import re
-
     found = re.search(r"\bAS\b", sql, re.IGNORECASE)
     return sql[found.end() :] if found else None

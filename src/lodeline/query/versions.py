@@ -155,7 +155,11 @@ class VersionWalk:
     def _start(self, direction: str) -> list[Place]:
         root = self.graph.root
         if root.kind == "run":
-            return [(root, number) for number in self.view.groups_of_run(root.name)]
+            numbers = list(self.view.groups_of_run(root.name))
+            # Also of a run that nothing is known to have gone into or come from.
+            for gap in self.groups.gaps_of(numbers):
+                self.graph.add_gap(gap)
+            return [(root, number) for number in numbers]
         if root.kind == "job":
             return self._start_at_code(root)
         if root.kind == "feature":

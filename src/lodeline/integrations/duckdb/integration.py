@@ -106,6 +106,8 @@ class _Installed:
             self._patch(module, name, self._change, method=False)
         for name in ("cursor", "duplicate"):
             self._patch(connection, name, self._cursor, method=True)
+        self._patch(connection, "create_function", self._function, method=True)
+        self._patch(module, "create_function", self._function, method=False)
         self._patch(module, "connect", self._connect, method=False)
         for name in ("query_df", "write_csv"):
             self._patch(module, name, self._unfollowed, method=False)
@@ -223,6 +225,8 @@ class _Installed:
         text, _ = self._text_of(call)
         with call.door():
             observed = self._look(call, connection, session, text or "", bool(parameters))
+            if observed is not None and parameters and _takes_in(observed.statement):
+                observed.flow |= self.recorder.flow_of(parameters, data=True)
             if observed is not None and self._carries_rows(observed, session, parameters):
                 handled, result = self._run_with_rows(call, connection, session, observed)
                 if handled:
@@ -578,6 +582,15 @@ class _Installed:
                 self.observer.tell(observed, session)
         return result
 
+    def _function(self, call: Call) -> Any:
+        result = call.run()
+        with call.door():
+            words = [*call.args[1 if call.method else 0 :], *call.kwargs.values()]
+            if self.recorder.flow_of(*[word for word in words if callable(word)]):
+                told = "what a function of the program brings into queries is not followed"
+                self.recorder.gap("duckdb.create_function", "capture", told)
+        return result
+
     def _unfollowed(self, call: Call) -> Any:
         result = call.run()
         with call.door():
@@ -597,6 +610,17 @@ def _is_change(statement: Statement | None) -> bool:
         return False
     changing = isinstance(statement.tree, exp.Update | exp.Delete | exp.Merge)
     return statement.kind == "insert" or (statement.kind == "change" and changing)
+
+
+# Where a parameter chooses rows instead of giving values.
+_CHOOSING: Final = (exp.Where, exp.Having, exp.Qualify, exp.Join, exp.Limit, exp.Offset)
+
+
+def _takes_in(statement: Statement | None) -> bool:
+    """Whether parameters of a statement are data of its result, or of the table that it changes."""
+    tree = None if statement is None else statement.tree
+    given = () if tree is None else tree.find_all(exp.Placeholder, exp.Parameter)
+    return any(one.find_ancestor(*_CHOOSING) is None for one in given)
 
 
 def _splits_output(tree: Any) -> bool:
