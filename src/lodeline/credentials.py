@@ -93,6 +93,9 @@ _FORMS: Final[tuple[tuple[bytes, bytes, bytes], ...]] = (
 
 _SHORT_BYTES: Final = 4096
 _QUOTE: Final = b'"'
+_OBJECT: Final = b'{"'
+# Most of a batch of records, and no two alike.
+_OF_NUMBERS: Final = b"0123456789.,"
 
 # Words that name a secret, alone or as a pair; compared in lower case, parts of `snake_case`,
 # `kebab-case` and `camelCase` names apart.
@@ -159,7 +162,7 @@ def scrub_bytes(data: bytes) -> bytes:
     if len(data) < _SHORT_BYTES:
         if _first_parts().search(data) is None:
             return data
-    elif not _may_hold_form(_QUOTE.join(set(data.split(_QUOTE)))):
+    elif not _may_hold_form(data):
         return data
     for first, further, pattern in _FORMS:
         if first in data and further in data:
@@ -168,8 +171,27 @@ def scrub_bytes(data: bytes) -> bytes:
 
 
 def _may_hold_form(data: bytes) -> bool:
-    """Whether the parts of some form are there. No part holds a quote, and no form crosses one."""
-    return any(first in data and further in data for first, further, _ in _FORMS)
+    """Whether the parts of some form are there. No part holds a quote, and no form crosses one.
+
+    A long text is looked through once, without its numbers and without what it repeats; what is
+    found that way is looked for again in the whole.
+    """
+    rest = data.translate(None, _OF_NUMBERS)
+    # Whole objects first: records of one kind differ in little but numbers.
+    for between in (_OBJECT, _QUOTE):
+        rest = between.join(set(rest.split(between)))
+    return any(
+        short in rest and more in rest and first in data and further in data
+        for short, more, first, further in _without_numbers()
+    )
+
+
+@lru_cache(maxsize=1)
+def _without_numbers() -> tuple[tuple[bytes, bytes, bytes, bytes], ...]:
+    return tuple(
+        (first.translate(None, _OF_NUMBERS), further.translate(None, _OF_NUMBERS), first, further)
+        for first, further, _ in _FORMS
+    )
 
 
 def scrub(text: str) -> str:

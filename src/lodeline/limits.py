@@ -448,8 +448,8 @@ PREDICTIONS_BATCH_SECONDS = 0.25
 
 # Predictions that the writer thread writes down before it lets requests go first: a tenth of a
 # millisecond; and for how long, the least that a kernel's timer knows. Without, a request that
-# comes meanwhile waits for the whole batch; with it, eight predictions cost a switch of threads.
-PREDICTIONS_IN_ONE_GO = 8
+# comes meanwhile waits for the whole batch; with it, sixteen predictions cost a switch of threads.
+PREDICTIONS_IN_ONE_GO = 16
 PREDICTIONS_PAUSE_SECONDS = 0.000_05
 
 # Predictions waiting for the writer thread. A minute at 1,000 a second; beyond it, they are lost

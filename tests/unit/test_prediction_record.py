@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lodeline.capture.prediction_log import PredictionLog
-from lodeline.capture.prediction_record import Request, write_down
+from lodeline.capture.prediction_record import Recording, Request
 from lodeline.capture.privacy import NOTHING
 from lodeline.credentials import MARK
 from lodeline.spool import Spool
@@ -24,10 +24,10 @@ CALLS_MAX = 45
 
 
 def finished(body: dict[str, Any]) -> Request:
-    request = Request(lambda: pytest.fail("drawn twice"), 0)
+    request = Request(Recording(lambda: pytest.fail("drawn twice")), 0)
     request.ended_ns, request.status = 1_000_000, 200
-    request.keep_body(json.dumps(body).encode(), 10_000)
-    request.keep_output(b'{"probability": 0.73, "model": "late30"}', 10_000)
+    request.keep_body(json.dumps(body).encode())
+    request.keep_output(b'{"probability": 0.73, "model": "late30"}')
     return request
 
 
@@ -38,10 +38,10 @@ def test_writing_a_prediction_down_takes_few_calls() -> None:
         nonlocal calls
         calls += event in {"call", "c_call"}
 
-    write_down(finished({"customer": "c-17", **FEATURES}), ())
+    finished({"customer": "c-17", **FEATURES}).write_down()
     sys.setprofile(count)
     try:
-        record = write_down(request, ())
+        record = request.write_down()
     finally:
         sys.setprofile(None)
     assert record["features"]["customer"] == "c-17"

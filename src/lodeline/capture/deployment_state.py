@@ -19,7 +19,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import quote, urlencode
@@ -52,6 +52,7 @@ class DeploymentState:
         values: of the header.
         fallback: JSON bytes for the others; `None` to refuse them.
         model: the version that may answer; `None` for any.
+        is_plain: whether every request is answered, by whatever model is there.
     """
 
     state: str = "active"
@@ -62,11 +63,11 @@ class DeploymentState:
     values: frozenset[bytes] = frozenset()
     fallback: bytes | None = None
     model: NodeId | None = None
+    is_plain: bool = field(init=False)
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether every request is answered, by whatever model is there."""
-        return self.state == "active" and self.model is None
+    def __post_init__(self) -> None:
+        # Every request asks.
+        object.__setattr__(self, "is_plain", self.state == "active" and self.model is None)
 
     def judge(self, headers: Iterable[tuple[bytes, bytes]]) -> Verdict:
         """Say what becomes of a request, the model aside."""
@@ -191,6 +192,11 @@ class StateWatch:
     def is_watching(self) -> bool:
         """Whether the thread runs."""
         return self._thread is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is known that every request is answered: what most requests ask alone."""
+        return self._thread is not None and self.state.is_plain and not self._fail_closed
 
     def begin(self) -> None:
         """Read what lies on disk, and start to watch; does nothing the second time."""

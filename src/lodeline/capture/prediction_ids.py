@@ -54,26 +54,28 @@ class PredictionIds:
     def prepare(self) -> None:
         """Reserve a block now, so that the first draw need not wait for a disk."""
         with self._lock:
-            self._next_ticks()
+            self._ticks = self._next_ticks(ticks_of(self._clock_ns()))
 
-    def _next_ticks(self) -> int:
-        ticks = max(ticks_of(self._clock_ns()), self._ticks)
+    def _next_ticks(self, now: int) -> int:
+        ticks = max(now, self._ticks)
         if self._counter >= COUNTERS:
             # A new block may be a smaller number: only a later tick keeps the order.
             ticks = max(ticks, self._ticks + 1)
             block = secrets.randbits(BLOCK_BITS)
             self._reserve(block, ticks)
             self._block, self._counter = block, 0
-        self._ticks = ticks
         return ticks
 
     def draw(self) -> PredictionId:
         """Draw the next identifier; its time is now."""
         with self._lock:
-            ticks = self._next_ticks()
-            drawn = PredictionId(ticks, self._block, self._counter)
-            self._counter += 1
-            return drawn
+            ticks = ticks_of(self._clock_ns())
+            if ticks < self._ticks or self._counter >= COUNTERS:
+                ticks = self._next_ticks(ticks)
+            self._ticks = ticks
+            counter = self._counter
+            self._counter = counter + 1
+            return PredictionId(ticks, self._block, counter)
 
     def leave_block(self) -> None:
         """Draw from a new block from now on."""

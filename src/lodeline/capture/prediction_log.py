@@ -59,6 +59,7 @@ class PredictionLog:
     def _start(self) -> None:
         self._waiting: deque[tuple[PredictionId, WriteDown]] = deque()
         self._wake = threading.Event()
+        self._is_woken = False
         self._idle = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopped = False
@@ -79,7 +80,9 @@ class PredictionLog:
         waiting.append((drawn, write_down))
         if self._thread is None:
             self._begin()
-        if len(waiting) >= PREDICTIONS_BATCH_MAX:
+        if len(waiting) >= PREDICTIONS_BATCH_MAX and not self._is_woken:
+            # Once a batch: the thread looks for itself whether more than one waits.
+            self._is_woken = True
             self._wake.set()
 
     def flush(self) -> None:
@@ -108,13 +111,20 @@ class PredictionLog:
                     target=self._run, name="lodeline-predictions", daemon=True
                 )
                 self._thread = thread
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:
+                    # None can be made now; the next prediction tries again.
+                    self._thread = None
 
     def _run(self) -> None:
         while not self._stopped:
-            self._wake.wait(PREDICTIONS_BATCH_SECONDS)
+            # What came while the last batch was written may be a batch of its own already.
+            if len(self._waiting) < PREDICTIONS_BATCH_MAX:
+                self._wake.wait(PREDICTIONS_BATCH_SECONDS)
             self._wake.clear()
             self.flush()
+            self._is_woken = False
         self._thread = None
 
     def _append_batch(self) -> None:

@@ -6,19 +6,22 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from lodeline.capture.model_values import json_value, list_rows
 from lodeline.capture.privacy import NOTHING, Privacy
-from lodeline.limits import PREDICTION_VALUES_BYTES_MAX
+from lodeline.limits import PREDICTION_BODY_BYTES_MAX, PREDICTION_VALUES_BYTES_MAX
 from lodeline.model import PredictionId
 from lodeline.wire import canonical_bytes
 
 # Entity keys found without being told: at most so many, each at most so long.
 _ENTITY_KEYS_MAX: Final = 16
 _ENTITY_KEY_TEXT_MAX: Final = 256
+# Members that hold values of the model.
+_VALUES: Final = ("features", "entityKeys", "output", "furtherOutputs")
+_decode: Final = msgspec.json.Decoder().decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,26 @@ class ModelCall:
     feature_rows: list[Mapping[str, object]] | None
 
 
+class Recording(NamedTuple):
+    """What the requests of one deployment have in common.
+
+    Attributes:
+        draw: gives the next identifier.
+        entity_keys: names of the entity keys; empty to find them.
+        find_owner: gives `namespace:name` of the deployment, by which rules of privacy find their
+            columns.
+    """
+
+    draw: Callable[[], PredictionId]
+    entity_keys: Sequence[str] = ()
+    find_owner: Callable[[], str] = str
+
+
 class Request:
     """What is known of a request so far."""
 
     __slots__ = (
-        "_draw",
+        "_recording",
         "body",
         "body_digest",
         "calls",
@@ -52,8 +70,8 @@ class Request:
         "trace",
     )
 
-    def __init__(self, draw: Callable[[], PredictionId], started_ns: int) -> None:
-        self._draw = draw
+    def __init__(self, recording: Recording, started_ns: int) -> None:
+        self._recording = recording
         self.started_ns = started_ns
         self.ended_ns = 0
         self.drawn: PredictionId | None = None
@@ -71,61 +89,72 @@ class Request:
     def draw(self) -> PredictionId:
         """The identifier; drawn at the first call."""
         if self.drawn is None:
-            self.drawn = self._draw()
+            self.drawn = self._recording.draw()
         return self.drawn
 
-    def keep_body(self, chunk: bytes, bound: int) -> None:
+    def keep_body(self, chunk: bytes) -> None:
         """Keep a piece of the request's body, or only its digest beyond a bound."""
-        self.body, self.body_digest = _keep(self.body, self.body_digest, chunk, bound)
+        if not self.body and self.body_digest is None and len(chunk) <= PREDICTION_BODY_BYTES_MAX:
+            self.body = chunk
+        else:
+            self.body, self.body_digest = _keep(self.body, self.body_digest, chunk)
 
-    def keep_output(self, chunk: bytes, bound: int) -> None:
+    def keep_output(self, chunk: bytes) -> None:
         """Keep a piece of the response's body, or only its digest beyond a bound."""
-        self.output, self.output_digest = _keep(self.output, self.output_digest, chunk, bound)
+        if (
+            not self.output
+            and self.output_digest is None
+            and len(chunk) <= PREDICTION_BODY_BYTES_MAX
+        ):
+            self.output = chunk
+        else:
+            self.output, self.output_digest = _keep(self.output, self.output_digest, chunk)
+
+    def write_down(self, rules: Privacy = NOTHING) -> dict[str, Any]:
+        """Make the members of a prediction's record, beside `id` and `time`.
+
+        Args:
+            rules: of privacy.
+        """
+        record: dict[str, Any] = {
+            "status": self.status,
+            "latencyUs": (self.ended_ns - self.started_ns) // 1000,
+        }
+        if self.error is not None:
+            record["error"] = self.error
+        if self.is_fallback:
+            record["fallback"] = True
+        body = _parse(self.body)
+        if self.calls:
+            _add_calls(record, self.calls)
+        else:
+            _add_bodies(record, self, body)
+        keys = _find_entity_keys(body, record.get("features"), self._recording.entity_keys)
+        if keys:
+            record["entityKeys"] = keys
+        # Without rules nobody asks whose columns these are, which takes a look at the process.
+        _conceal(record, self._recording.find_owner() if rules.rules else "", rules)
+        record.update(self.trace)
+        return record
 
 
-def _keep(kept: bytes, digest: Any, chunk: bytes, bound: int) -> tuple[bytes, Any]:
-    if digest is None and len(kept) + len(chunk) <= bound:
-        return kept + chunk if kept else chunk, None
+def _keep(kept: bytes, digest: Any, chunk: bytes) -> tuple[bytes, Any]:
+    if digest is None and len(kept) + len(chunk) <= PREDICTION_BODY_BYTES_MAX:
+        return kept + chunk, None
     if digest is None:
         digest = hashlib.sha256(kept)
     digest.update(chunk)
     return b"", digest
 
 
-def write_down(
-    request: Request, entity_keys: Sequence[str], owner: str = "", *, rules: Privacy = NOTHING
-) -> dict[str, Any]:
-    """Make the members of a prediction's record, beside `id` and `time`.
-
-    Args:
-        request: finished.
-        entity_keys: names of the entity keys; empty to find them.
-        owner: `namespace:name` of the deployment, by which rules of privacy find their columns.
-        rules: of privacy.
-    """
-    record: dict[str, Any] = {
-        "status": request.status,
-        "latencyUs": (request.ended_ns - request.started_ns) // 1000,
-    }
-    if request.error is not None:
-        record["error"] = request.error
-    if request.is_fallback:
-        record["fallback"] = True
-    body = _parse(request.body)
-    if request.calls:
-        _add_calls(record, request.calls)
-    else:
-        _add_bodies(record, request, body)
-    keys = _find_entity_keys(body, record.get("features"), entity_keys)
-    if keys:
-        record["entityKeys"] = keys
-    _conceal(record, owner, rules)
-    record.update(request.trace)
-    return record
-
-
 def _conceal(record: dict[str, Any], owner: str, rules: Privacy) -> None:
     """Withhold what the settings do not let out of the process."""
+    if not rules.rules:
+        # Values under names of secrets are left.
+        for name in _VALUES:
+            if name in record:
+                record[name] = rules.conceal(owner, record[name], [])
+        return
     notes: list[str] = []
     for name in ("features", "entityKeys"):
         if name in record:
@@ -135,7 +164,7 @@ def _conceal(record: dict[str, Any], owner: str, rules: Privacy) -> None:
             record[name] = rules.conceal(owner, record[name], notes, column="output")
     for name in ("featuresDigest", "outputDigest", "furtherOutputsDigest"):
         # Who knows all but one value finds that one by trying.
-        if name in record and rules.rules and rules.covers(owner):
+        if name in record and rules.covers(owner):
             del record[name]
             notes.append("digests of values are withheld")
     if notes:
@@ -199,7 +228,7 @@ def _parse(body: bytes) -> Any:
     if not body:
         return None
     try:
-        return msgspec.json.decode(body)
+        return _decode(body)
     except (ValueError, RecursionError):
         pass
     try:
@@ -210,13 +239,13 @@ def _parse(body: bytes) -> Any:
 
 
 def _find_entity_keys(body: Any, features: Any, names: Sequence[str]) -> dict[str, Any]:
-    sources = [source for source in (body, features) if isinstance(source, dict)]
     if names:
+        sources = [source for source in (body, features) if isinstance(source, dict)]
         return {
             name: next((source[name] for source in sources if name in source), None)
             for name in names
         }
-    if not isinstance(body, dict) or body == features:
+    if body is features or not isinstance(body, dict) or body == features:
         return {}
     known = features if isinstance(features, dict) else {}
     return {

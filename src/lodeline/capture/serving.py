@@ -28,13 +28,13 @@ from lodeline.capture.deployments import (
 )
 from lodeline.capture.model_values import copy_values
 from lodeline.capture.prediction_log import PredictionLog
-from lodeline.capture.prediction_record import ModelCall, Request, write_down
+from lodeline.capture.prediction_record import ModelCall, Recording, Request
 from lodeline.capture.refusals import Refusal, answer_fallback, refuse, refuse_websocket
 from lodeline.limits import (
-    PREDICTION_BODY_BYTES_MAX,
     PREDICTION_PATHS_MAX,
     TRACE_HEADER_BYTES_MAX,
 )
+from lodeline.model import PredictionId
 from lodeline.spool import Spool
 
 Scope = MutableMapping[str, Any]
@@ -168,7 +168,11 @@ class ServingMiddleware:
         self._automatic = automatic
         self._foreign = foreign
         self._versions = versions
-        self._entity_keys = tuple(entity_keys)
+        self._recording = Recording(
+            log.ids.draw,
+            tuple(entity_keys),
+            lambda: f"{deployment.namespace}:{deployment.name}",
+        )
         self._paths: set[str] = set()
         self._announced = False
 
@@ -178,6 +182,12 @@ class ServingMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
+        if scope["type"] == "http" and self.watch.is_open and not self._is_covered():
+            await self._handle(self.app, scope, receive, send)
+        else:
+            await self._route(scope, receive, send)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
         elif self._is_covered():
@@ -294,42 +304,43 @@ class ServingMiddleware:
         refusal: Refusal | None = None,
         is_fallback: bool = False,
     ) -> None:
-        request = Request(self.log.ids.draw, time.perf_counter_ns())
+        request = Request(self._recording, time.perf_counter_ns())
         request.is_fallback = is_fallback
-        is_json = self._read_headers(scope, request)
+        is_json = _read_headers(scope, request)
         may_predict = (is_json or self._foreign) and scope["method"] == "POST"
         withheld = False
 
         async def receive_and_keep() -> Message:
             message = await receive()
-            if message["type"] == "http.request":
-                request.keep_body(message.get("body", b""), PREDICTION_BODY_BYTES_MAX)
+            if message["type"] == "http.request" and "body" in message:
+                request.keep_body(message["body"])
             return message
 
-        async def send_and_note(message: Message) -> None:
+        # No coroutine of its own: the server's, or whatever it gives to be awaited, is passed on.
+        def note_and_send(message: Message) -> Awaitable[None]:
             nonlocal withheld
             kind = message["type"]
             if withheld:
-                return
-            if kind == "http.response.start":
-                predicts = self._predicts(scope, request, message, may_predict=may_predict)
-                why = refusal or (self._late_refusal() if predicts else None)
-                if predicts and why is not None:
+                return _nothing()
+            if kind == "http.response.body":
+                if request.keeps_output and "body" in message:
+                    request.keep_output(message["body"])
+                if not message.get("more_body"):
+                    request.ended_ns = time.perf_counter_ns()
+            elif kind == "http.response.start" and self._predicts(
+                scope, request, message, may_predict=may_predict
+            ):
+                why = refusal or (self._late_refusal() if self._automatic else None)
+                if why is not None:
                     withheld = True
                     request.status, request.keeps_output = 503, False
-                    await refuse(why, send)
-                    return
-                if predicts:
-                    message = self._mark(request, message)
-            elif request.keeps_output and kind == "http.response.body":
-                request.keep_output(message.get("body", b""), PREDICTION_BODY_BYTES_MAX)
-            if kind == "http.response.body" and not message.get("more_body"):
-                request.ended_ns = time.perf_counter_ns()
-            await send(message)
+                    return refuse(why, send)
+                message = self._mark(request, message)
+            return send(message)
 
         token = _CURRENT.set(request)
         try:
-            await app(scope, receive_and_keep if may_predict else receive, send_and_note)
+            await app(scope, receive_and_keep if may_predict else receive, note_and_send)
         except BaseException as error:
             request.error = type(error).__name__
             if request.calls or scope["path"] in self._paths:
@@ -338,29 +349,15 @@ class ServingMiddleware:
         finally:
             _CURRENT.reset(token)
             if request.drawn is not None:
-                self._finish(request)
+                self._finish(request, request.drawn)
 
     def _late_refusal(self) -> Refusal | None:
         """One that was wrapped automatically learns its state at its first prediction."""
-        if not self._automatic or self._announced:
+        if self._announced:
             return None
         self.announce(predicts=True)
         state = self.watch.state
         return None if state.is_plain else self._refusal(state, state.judge(()))
-
-    def _read_headers(self, scope: Scope, request: Request) -> bool:
-        is_json = False
-        for name, value in scope["headers"]:
-            if name == b"content-type":
-                is_json = b"json" in value
-            elif name in _TRACE_HEADERS and len(value) <= _TRACE_HEADERS[name]:
-                key = name.decode()
-                text = value.decode("latin-1")
-                # A header given several times is one list (RFC 9110, section 5.3).
-                request.trace[key] = (
-                    f"{request.trace[key]},{text}" if key in request.trace else text
-                )
-        return is_json
 
     def _predicts(
         self, scope: Scope, request: Request, message: Message, *, may_predict: bool
@@ -382,7 +379,8 @@ class ServingMiddleware:
         return True
 
     def _mark(self, request: Request, message: Message) -> Message:
-        self.announce(predicts=True)
+        if not self._announced:
+            self.announce(predicts=True)
         headers = [*message.get("headers", ()), (HEADER, str(request.draw()).encode())]
         return {**message, "headers": headers}
 
@@ -391,22 +389,41 @@ class ServingMiddleware:
             return False
         if self._foreign:
             return True
-        return not _are_estimators_observed() and any(
-            name.lower() == b"content-type" and (b"json" in value or b"event-stream" in value)
-            for name, value in message.get("headers", ())
-        )
+        return not _are_estimators_observed() and _is_json_answer(message)
 
-    def _finish(self, request: Request) -> None:
+    def _finish(self, request: Request, drawn: PredictionId) -> None:
         if request.ended_ns == 0:
             request.ended_ns = time.perf_counter_ns()
-        assert request.drawn is not None
-        entity_keys = self._entity_keys
-        owner = f"{self.deployment.namespace}:{self.deployment.name}"
-        with contextlib.suppress(Exception):
-            self.log.add(
-                request.drawn,
-                lambda rules: write_down(request, entity_keys, owner, rules=rules),
-            )
+        try:
+            self.log.add(drawn, request.write_down)
+        except Exception:
+            # Capture's outermost door: the answer has been sent.
+            return
+
+
+def _read_headers(scope: Scope, request: Request) -> bool:
+    """Keep a request's trace context; whether it says that its body is JSON."""
+    is_json = False
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            is_json = b"json" in value
+        elif name in _TRACE_HEADERS and len(value) <= _TRACE_HEADERS[name]:
+            key = name.decode()
+            text = value.decode("latin-1")
+            # A header given several times is one list (RFC 9110, section 5.3).
+            request.trace[key] = f"{request.trace[key]},{text}" if key in request.trace else text
+    return is_json
+
+
+def _is_json_answer(message: Message) -> bool:
+    for name, value in message.get("headers", ()):
+        if name.lower() == b"content-type" and (b"json" in value or b"event-stream" in value):
+            return True
+    return False
+
+
+async def _nothing() -> None:
+    """Stands for a message that is not sent."""
 
 
 def serving(
