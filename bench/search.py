@@ -135,8 +135,8 @@ def fill(segment: Segment, entities: int, seed: int) -> int:
         for start in range(0, len(new), NODES_AT_A_TIME):
             numbers = range(last + 1 + start, last + 1 + min(start + NODES_AT_A_TIME, len(new)))
             connection.executemany(
-                "INSERT INTO node VALUES (?, ?, ?, ?, ?, 0, 0)",
-                [(number, *new[number - last - 1]) for number in numbers],
+                "INSERT INTO node VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [(number, *new[number - last - 1], 0, 0) for number in numbers],
             )
         # What the fold does as the graph grows; these rows did not come through it.
         Statistics().follow(connection, segment.size())
@@ -258,7 +258,7 @@ def build(segment: SqlSegment, entities: int) -> dict[str, float] | None:
             return None
     before = size_of(segment)
     begin, busy = time.perf_counter(), time.process_time()
-    catch_up(segment, seconds=1e9)
+    catch_up(segment, seconds=1e9, batch_nodes=NODES_AT_A_TIME)
     return {
         "seconds": round(time.perf_counter() - begin, 1),
         "cpu_us_a_node": round((time.process_time() - busy) / entities * 1e6, 1),

@@ -12,7 +12,7 @@ an edge leads to a stub.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
-from lodeline.errors import ForbiddenError, LodelineError, UnknownNodeError
+from lodeline.errors import ForbiddenError, UnknownNodeError
 from lodeline.model import NodeId, parse_identifier
 from lodeline.query.answers import Edge, EdgeKey, Gap, Graph, Ground, Page, write_answer
 from lodeline.query.asking import Inquiry, find_inquiry
@@ -31,7 +31,8 @@ from lodeline.query.door import ask
 from lodeline.query.erased import note_erased
 from lodeline.query.facets import Registers
 from lodeline.query.federated_pages import FederatedMoment, open_federated_page
-from lodeline.query.federated_single import answer_alone, flows_on
+from lodeline.query.federated_single import answer_alone, flows_on, stub_of
+from lodeline.query.joining import JoinedReader, resolve_among
 from lodeline.query.narrowing import narrow
 from lodeline.query.parameters import (
     GraphQuestion,
@@ -43,7 +44,7 @@ from lodeline.query.parameters import (
 )
 from lodeline.query.path import path_between
 from lodeline.query.permission import OPEN, Authoriser
-from lodeline.query.registry import FOREIGN_VERBS
+from lodeline.query.registry import FOREIGN_VERBS, JOINED_VERBS, find_joined
 from lodeline.query.trace import (
     add_rows,
     find_root,
@@ -58,8 +59,6 @@ from lodeline.store import Segment
 Answer = dict[str, Any]
 _ACTS: Final = frozenset({"job", "run"})
 _ONE_PLACE: Final = frozenset({"prediction", "row", "run", "job"})
-# No namespace of a node holds it: nodes of segments that the caller may not use.
-_ELSEWHERE: Final = "\0"
 
 
 @dataclass
@@ -75,44 +74,6 @@ class _Part:
         view = self.inquiry.view
         bare = node.at("")
         return bool(view.members(bare)) and view.canonical(bare) == bare
-
-
-class _Reader:
-    """The reader of a federated answer: a run is seen in the segment that knows it."""
-
-    def __init__(self, parts: Sequence[_Part], authoriser: Authoriser, *, whole: bool) -> None:
-        self._visibilities = [part.inquiry.visibility for part in parts]
-        self._parts = parts
-        self.sees_all = authoriser.sees_all and whole
-
-    def may_see(self, node: NodeId) -> bool:
-        """Whether the reader may know that the node exists."""
-        if node.namespace.startswith(_ELSEWHERE):
-            return False
-        if node.kind == "run" and not self._visibilities[0].sees_all:
-            return self.judge_run(node.name) is True
-        if node.kind == "prediction" and not self._visibilities[0].sees_all:
-            return any(one.may_see(node) for one in self._visibilities)
-        return self._visibilities[0].may_see(node)
-
-    def judge_run(self, run_id: str) -> bool | None:
-        """Whether the reader may know of a run: wherever it is known, they may."""
-        told = {one.judge_run(run_id) for one in self._visibilities}
-        return False if False in told else True if True in told else None
-
-    def look_up_runs(self, run_ids: Iterable[str]) -> None:
-        """Judge many runs at once."""
-        wanted = list(run_ids)
-        for one in self._visibilities:
-            one.look_up_runs(wanted)
-
-    def text(self, node: NodeId) -> str:
-        """Write a node: its identifier, or its stub."""
-        return str(node) if self.may_see(node) else self.stub(node)
-
-    def stub(self, node: NodeId) -> str:
-        """Write the stub of a node."""
-        return self._visibilities[0].stub(node)
 
 
 class Federation:
@@ -136,34 +97,22 @@ class Federation:
         self.hidden = hidden
         self.question = question
         self.moment = FederatedMoment([one.moment for one in inquiries])
-        self.reader = _Reader(self.parts, authoriser, whole=not hidden)
+        self.reader = JoinedReader(inquiries, authoriser, whole=not hidden)
         self._owners: dict[EdgeKey, dict[int, Edge]] = {}
         for part in self.parts:
             others = [one.inquiry for one in self.parts if one is not part]
             part.inquiry.groups.foreign_writes = _writes_in(others)
 
-    def resolve(self, text: str, find: Callable[[Inquiry, str], NodeId] | None = None) -> NodeId:
+    def resolve(
+        self, text: str, find: Callable[[Inquiry, str], NodeId] = Inquiry.resolve
+    ) -> NodeId:
         """Find the node that a text means, in whichever segment knows it.
 
         Raises:
             UnknownNodeError: none does.
         """
-        find = find or (lambda inquiry, text: inquiry.resolve(text))
-        found: list[NodeId] = []
-        errors: list[LodelineError] = []
-        for part in self.parts:
-            try:
-                found.append(find(part.inquiry, text))
-            except LodelineError as error:
-                errors.append(error)
-        if found:
-            # Names are each segment's own; where they differ, the one that was asked for counts.
-            return next((one for one in found if str(one) == text), min(found))
-        for other in errors:
-            if not isinstance(other, UnknownNodeError):
-                raise other
-        nearest = [one for other in errors for one in getattr(other, "nearest", ())]
-        raise UnknownNodeError(text, tuple(dict.fromkeys(nearest))[:3])
+        inquiries = [part.inquiry for part in self.parts]
+        return resolve_among(inquiries, text, find)
 
     def walk(
         self, root: NodeId, question: GraphQuestion, *, direction: str, versions: bool | None = None
@@ -301,8 +250,7 @@ class Federation:
                     continue
                 if not flows_on(inquiry, node, direction):
                     continue
-                place = f"{_ELSEWHERE}{inquiry.moment.segment}"
-                stub = NodeId("dataset", place, f"{direction} {node}")
+                stub = stub_of(inquiry, node, direction)
                 ends = (stub, node) if direction == "up" else (node, stub)
                 edge = Edge(*ends, "derives", None)
                 graph.add_node(stub, depth + 1)
@@ -433,8 +381,8 @@ def ask_segments(
 
     Args:
         sources: the segments that the caller may use, by name.
-        verb: as for `ask`. `search` and `stats` add up; `diff`, `rows` and `cohort`, and `show` of
-            what one segment alone knows, are that segment's, with gaps where others know more.
+        verb: as for `ask`. `search` and `stats` add up; `rows` and `cohort` follow the steps of
+            all; `diff`, and `show` of what one segment alone knows, are that segment's.
         parameters: of the question.
         authoriser: what the caller may see within them.
         hidden: the segments that the caller may not use.
@@ -458,7 +406,9 @@ def ask_segments(
     asking = {"search": merge_search, "stats": add_stats, "show": show_everywhere}.get(verb)
     if asking is not None:
         return asking(sources, parameters, authoriser)
-    return answer_alone(sources, verb, parameters, authoriser, hidden)
+    if verb in JOINED_VERBS:
+        return find_joined(verb)(sources, parameters, authoriser=authoriser, hidden=hidden)
+    return answer_alone(sources, verb, parameters, authoriser)
 
 
 def _answer_graph(
@@ -473,7 +423,7 @@ def _answer_graph(
     with _open(sources, hidden, question, pinned, authoriser) as federation:
         answer = _ANSWERS[verb](federation, question, page)
         if isinstance(question, TraceQuestion) and question.rows:
-            _add_rows(answer, federation, question, sources, hidden, authoriser)
+            _add_rows(answer, federation, question, sources, hidden=hidden, authoriser=authoriser)
         for part in federation.parts:
             note_erased(part.inquiry, verb, answer)
         reader = federation.reader
@@ -492,26 +442,21 @@ def _write(
     )
 
 
-def _add_rows(  # noqa: PLR0917  # all of one question
+def _add_rows(
     answer: Answer,
     federation: Federation,
     question: TraceQuestion,
     sources: Mapping[str, Segment],
+    *,
     hidden: Mapping[str, Segment],
     authoriser: Authoriser,
 ) -> None:
-    """Add rows as far as the segment that knows most of them goes; gaps say where others go on."""
-    inquiries = [part.inquiry for part in federation.parts]
-    sizes = {
-        name: inquiry.moment.size
-        for name, segment in sources.items()
-        for inquiry in inquiries
-        if inquiry.segment is segment
-    }
-    readable = {name: sources[name] for name in sizes}
+    """Add rows, at the moments of the answer that they are added to."""
 
     def ask_rows(given: Answer) -> Answer:
-        return answer_alone(readable, "rows", given, authoriser, hidden, sizes=sizes)
+        sizes = federation.moment.size
+        joined = find_joined("rows")
+        return joined(sources, given, authoriser=authoriser, hidden=hidden, pinned=sizes)
 
     add_rows(answer, question, parse_identifier(answer["root"]), ask_rows)
 

@@ -36,6 +36,43 @@ FOREIGN_VERBS: Final = {
     "predictions": "lodeline.query.prediction_list:predictions",
 }
 
+# Verb -> "module:function" of what answers it over several segments at once.
+JOINED_VERBS: Final = {
+    "rows": "lodeline.rows:rows_among",
+    "cohort": "lodeline.rows:cohort_among",
+}
+
+
+class JoinedVerb(Protocol):
+    """Answers one verb over several segments to one reader."""
+
+    def __call__(
+        self,
+        sources: Mapping[str, Segment],
+        parameters: Mapping[str, object],
+        /,
+        *,
+        authoriser: Authoriser,
+        hidden: Mapping[str, Segment],
+        pinned: Mapping[str, int] | None = None,
+    ) -> Answer:
+        """Answer a question.
+
+        Args:
+            sources: segments that the reader may use, by name.
+            parameters: of the question.
+            authoriser: the reader's.
+            hidden: segments that they may not use.
+            pinned: tree sizes by the segments' identifiers, where the moment is given.
+        """
+
+
+def find_joined(name: str) -> JoinedVerb:
+    """Give the function that answers a key of `JOINED_VERBS`."""
+    module, _, attribute = JOINED_VERBS[name].partition(":")
+    verb: JoinedVerb = getattr(import_module(module), attribute)
+    return verb
+
 
 def find_verb(name: str) -> Verb:
     """Give the function of a verb that another package answers.

@@ -95,6 +95,7 @@ def catch_up(
     seconds: float,
     progress: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
+    batch_nodes: int = SEARCH_BATCH_NODES,
 ) -> bool:
     """Index what the graph has and the index has not.
 
@@ -103,6 +104,7 @@ def catch_up(
         seconds: after which no further batch is begun.
         progress: called after each batch with the nodes indexed and the nodes there are.
         clock: monotonic seconds.
+        batch_nodes: of one transaction. Many at once cost less each, and hold up who writes.
 
     Returns:
         Whether nothing is left.
@@ -120,14 +122,14 @@ def catch_up(
         if state.complete:
             return True
         with segment.writing(durable=False) as connection:
-            index_batch(connection)
+            index_batch(connection, nodes=batch_nodes)
         if progress is not None:
             progress(state.indexed_node, state.indexed_node + state.behind)
         if clock() >= deadline:
             return False
 
 
-def index_batch(connection: Connection) -> None:
+def index_batch(connection: Connection, *, nodes: int = SEARCH_BATCH_NODES) -> None:
     """Index the next nodes, and those described anew. The caller owns the transaction."""
     state = index_state(connection)
     if not state.usable:
@@ -136,16 +138,17 @@ def index_batch(connection: Connection) -> None:
             "INSERT INTO search_state SELECT epoch, ?, 0 FROM fold_state", (TERMS_VERSION,)
         )
     with overwriting(connection):
-        _Batch(connection, state.indexed_node).run()
+        _Batch(connection, state.indexed_node, nodes).run()
     follow_search(connection)
 
 
 class _Batch:
     """One transaction of the index."""
 
-    def __init__(self, connection: Connection, indexed_node: int) -> None:
+    def __init__(self, connection: Connection, indexed_node: int, nodes: int) -> None:
         self._connection = connection
         self._indexed_node = indexed_node
+        self._nodes = nodes
         self._tables = search_tables(connection)
         self._payloads: dict[int, Any] = {}
         self._facet_sets: dict[int, list[tuple[str, str | None]]] = {}
@@ -157,7 +160,7 @@ class _Batch:
             for number, *name in self._connection.execute(
                 "SELECT node_id, kind, namespace, name, part FROM node"
                 " WHERE node_id > ? ORDER BY node_id LIMIT ?",
-                (self._indexed_node, SEARCH_BATCH_NODES),
+                (self._indexed_node, self._nodes),
             ).fetchall()
         ]
         if nodes:

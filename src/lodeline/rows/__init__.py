@@ -3,7 +3,7 @@
 Steps are kept, never their products: a question walks them one by one from the rows asked about.
 """
 
-from lodeline.rows.cohorts import cohort
-from lodeline.rows.questions import rows
+from lodeline.rows.cohorts import cohort, cohort_among
+from lodeline.rows.questions import rows, rows_among
 
-__all__ = ["cohort", "rows"]
+__all__ = ["cohort", "cohort_among", "rows", "rows_among"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Annotated, Any
 
 import msgspec
 
-from lodeline.errors import MissingLinksError, NoCohortError, UsageError
+from lodeline.errors import MissingLinksError, NoCohortError, UnknownNodeError, UsageError
 from lodeline.ingest.predictions import (
     PredictionBlock,
     count_predictions,
@@ -18,18 +19,21 @@ from lodeline.ingest.predictions import (
 from lodeline.limits import COHORT_RECORDS_MAX
 from lodeline.model import NodeId, parse_time
 from lodeline.query.answers import Gap, Page
+from lodeline.query.asking import Inquiry
 from lodeline.query.concealing import conceal
 from lodeline.query.parameters import GraphQuestion, read_question
 from lodeline.query.permission import OPEN, Authoriser
-from lodeline.query.predictions import expiry_gaps, get_prediction, sampling_gap
+from lodeline.query.predictions import expiry_gaps, sampling_gap
 from lodeline.query.trace import walk
 from lodeline.query.visibility import hidden_gap
 from lodeline.rows.composition import Composition, FollowedStep
-from lodeline.rows.questions import Asking, RowsQuestion, open_question
+from lodeline.rows.questions import Asked, Asking, RowsQuestion, open_question
 from lodeline.rows.values import select_records
 from lodeline.store import Segment
 
 Answer = dict[str, Any]
+# Of each segment, the blocks of predictions that count.
+_Blocks = list[tuple[Inquiry, list[PredictionBlock]]]
 
 
 class CohortQuestion(RowsQuestion, frozen=True, kw_only=True):
@@ -74,9 +78,21 @@ def cohort(
         UnknownNodeError: not in the record.
         CouldNotTellError: the optional packages are missing, or the model is not known.
     """
+    return cohort_among({"": segment}, parameters, authoriser=authoriser)
+
+
+def cohort_among(
+    sources: Mapping[str, Segment],
+    parameters: Mapping[str, object],
+    *,
+    authoriser: Authoriser,
+    hidden: Mapping[str, Segment] | None = None,
+    pinned: Mapping[str, int] | None = None,
+) -> Answer:
+    """Answer `cohort` over several segments: what was learnt and what was decided, wherever."""
     question = read_question(CohortQuestion, parameters)
-    with open_question(segment, "cohort", question, parameters, authoriser) as (inquiry, page):
-        asking = Asking(inquiry)
+    asked = Asked("cohort", question, parameters, authoriser, pinned)
+    with open_question(asked, sources, hidden or {}) as (asking, page):
         if question.id.startswith("row:"):
             return _reached(asking, question, page)
         return _population(asking, question, page)
@@ -90,6 +106,7 @@ def _reached(asking: Asking, question: CohortQuestion, page: Page) -> Answer:
     found = asking.composer.walk(starts, back=False)
     for gap in gaps:
         found.add_gap(gap)
+    asking.note_hidden([root, *found.rows], found, back=False)
     asking.add_predictions(found)
     made = _add_deployments(asking, found)
     answer = asking.write(root, "forward", found, set(starts), page)
@@ -100,22 +117,27 @@ def _reached(asking: Asking, question: CohortQuestion, page: Page) -> Answer:
 def _add_deployments(asking: Asking, found: Composition) -> dict[str, int]:
     """Add the deployments of the models that learnt from the row; count what they predicted."""
     models = [node for node in found.rows if node.kind == "model"]
-    inquiry, count = asking.inquiry, 0
-    served = {
-        block.deployment
-        for block in iter_blocks(inquiry.segment, size=inquiry.moment.size)
-        if block.model in models
-    }
+    count = 0
+    served: set[NodeId] = set()
     below = GraphQuestion(depth=1)
-    for model in models:
-        graph, _ = walk(inquiry, model, below, direction="down", versions=True)
-        served.update(graph.nodes_of({"deployment"}))
+    for inquiry in asking.inquiries:
+        served |= {
+            block.deployment
+            for block in iter_blocks(inquiry.segment, size=inquiry.moment.size)
+            if block.model in models
+        }
+        for model in models:
+            graph, _ = walk(inquiry, model, below, direction="down", versions=True)
+            served.update(graph.nodes_of({"deployment"}))
     depth = 1 + max(found.depths.values(), default=0)
     for deployment in sorted(served):
         if asking.may_see(deployment):
             found.rows.setdefault(deployment, None)
             found.depths.setdefault(deployment, depth)
-            count += count_predictions(inquiry.segment, deployment, size=inquiry.moment.size)
+            count += sum(
+                count_predictions(one.segment, deployment, size=one.moment.size)
+                for one in asking.inquiries
+            )
     return {"predictions": count} if models else {}
 
 
@@ -123,28 +145,36 @@ def _add_deployments(asking: Asking, found: Composition) -> dict[str, int]:
 
 
 def _population(asking: Asking, question: CohortQuestion, page: Page) -> Answer:
-    inquiry = asking.inquiry
-    root = inquiry.resolve(question.id)
+    root = asking.resolve(question.id)
     deployment: NodeId | None = None
     model = root
     if root.kind == "prediction":
-        block = get_prediction(inquiry, root).block
+        block = asking.find_prediction(root).block
         if block is None or block.model is None:
             raise NoCohortError(str(root))
-        model = inquiry.require(block.model, question.id)
+        if not asking.may_see(block.model):
+            raise UnknownNodeError(question.id)
+        model = block.model
         deployment = block.deployment
     elif root.kind != "model":
         raise UsageError("cohort: a prediction, a model or a row")
     if not model.version:
         model = asking.at_version(model)
     blocks = [
-        block
-        for block in iter_blocks(inquiry.segment, deployment, size=inquiry.moment.size)
-        if block.model in {model, model.at("")} and asking.may_see(block.deployment)
+        (
+            inquiry,
+            [
+                block
+                for block in iter_blocks(inquiry.segment, deployment, size=inquiry.moment.size)
+                if block.model in {model, model.at("")} and asking.may_see(block.deployment)
+            ],
+        )
+        for inquiry in asking.inquiries
     ]
     if question.predictions:
         return _list_predictions(asking, root, question, blocks, page)
     found = _fitted(asking, model)
+    asking.note_hidden(found.rows, found, back=True)
     counts = _count(asking, question, blocks, found)
     answer = asking.write(root, "back", found, set(), page)
     answer["counts"] |= counts
@@ -179,37 +209,38 @@ def _fitted(asking: Asking, model: NodeId) -> Composition:
 
 
 def _count(
-    asking: Asking, question: CohortQuestion, blocks: list[PredictionBlock], found: Composition
+    asking: Asking, question: CohortQuestion, blocks: _Blocks, found: Composition
 ) -> dict[str, int]:
-    segment, size = asking.inquiry.segment, asking.inquiry.moment.size
-    _note_kept_out(asking, blocks, found)
+    _note_kept_out(blocks, found)
     if question.narrows:
         records, gaps = _records(asking, question, blocks)
         for gap in gaps:
             found.add_gap(gap)
         return {"predictions": len(records)}
     total = sum(
-        count_predictions(segment, deployment, size=size, blocks=blocks)
-        for deployment in {block.deployment for block in blocks}
+        count_predictions(inquiry.segment, deployment, size=inquiry.moment.size, blocks=some)
+        for inquiry, some in blocks
+        for deployment in {block.deployment for block in some}
     )
-    return {"predictions": total} if blocks else {}
+    return {"predictions": total} if any(some for _, some in blocks) else {}
 
 
-def _note_kept_out(asking: Asking, blocks: list[PredictionBlock], found: Composition) -> None:
+def _note_kept_out(blocks: _Blocks, found: Composition) -> None:
     """Tell of predictions that only summaries stand for, and of those that retention let go."""
-    segment, size = asking.inquiry.segment, asking.inquiry.moment.size
-    expired = expiry_gaps(segment, size=size)
-    for deployment in sorted({block.deployment for block in blocks}):
-        for gap in (sampling_gap(segment, deployment, size=size), expired.get(deployment)):
-            if gap is not None:
-                found.add_gap(gap)
+    for inquiry, some in blocks:
+        segment, size = inquiry.segment, inquiry.moment.size
+        expired = expiry_gaps(segment, size=size)
+        for deployment in sorted({block.deployment for block in some}):
+            for gap in (sampling_gap(segment, deployment, size=size), expired.get(deployment)):
+                if gap is not None:
+                    found.add_gap(gap)
 
 
 def _list_predictions(
     asking: Asking,
     root: NodeId,
     question: CohortQuestion,
-    blocks: list[PredictionBlock],
+    blocks: _Blocks,
     page: Page,
 ) -> Answer:
     """Write the predictions of the population, with what they were made of and what they said."""
@@ -217,24 +248,25 @@ def _list_predictions(
     records, gaps = _records(asking, question, blocks)
     for gap in gaps:
         found.add_gap(gap)
-    _note_kept_out(asking, blocks, found)
+    _note_kept_out(blocks, found)
     answer = asking.write(root, "forward", found, set(), page)
     shown = records[page.offset : page.offset + page.limit]
     answer["rows"] = [_prediction_json(record) for record in shown]
     answer["counts"] = {"predictions": len(records)}
     more = page.limit and page.offset + page.limit < len(records)
-    answer["next"] = page.next_cursor(asking.inquiry.moment) if more else None
-    return conceal(answer, asking.inquiry.visibility)
+    answer["next"] = page.next_cursor(asking.moment) if more else None
+    return conceal(answer, asking.reader)
 
 
 def _records(
-    asking: Asking, question: CohortQuestion, blocks: list[PredictionBlock]
+    asking: Asking, question: CohortQuestion, blocks: _Blocks
 ) -> tuple[list[dict[str, Any]], list[Gap]]:
     """Give the records that the question's filters leave, by time."""
     since, until = question.period_us()
     found: list[dict[str, Any]] = []
     gaps: list[Gap] = []
-    for record in _iter_records(asking, blocks, since, until):
+    each = (_iter_records(inquiry, some, since, until) for inquiry, some in blocks)
+    for record in chain.from_iterable(each):
         if len(found) >= COHORT_RECORDS_MAX:
             detail = f"only the first {COHORT_RECORDS_MAX} predictions were looked at"
             gaps.append(Gap(question.id, "size", detail))
@@ -248,12 +280,12 @@ def _records(
 
 
 def _iter_records(
-    asking: Asking, blocks: list[PredictionBlock], since: int | None, until: int | None
+    inquiry: Inquiry, blocks: list[PredictionBlock], since: int | None, until: int | None
 ) -> Iterator[dict[str, Any]]:
     wanted = {(block.block, block.reserved_us) for block in blocks}
-    valid = asking.inquiry.moment.valid_us
+    valid = inquiry.moment.valid_us
     last = min((one for one in (until, valid) if one is not None), default=None)
-    segment, size = asking.inquiry.segment, asking.inquiry.moment.size
+    segment, size = inquiry.segment, inquiry.moment.size
     for deployment in sorted({block.deployment for block in blocks}):
         for block, record in iter_predictions(
             segment, deployment, size=size, since_us=since, until_us=last

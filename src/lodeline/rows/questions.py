@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -17,17 +17,23 @@ from lodeline.errors import (
     UnknownNodeError,
     UsageError,
 )
-from lodeline.ingest.predictions import iter_predictions
+from lodeline.ingest.predictions import FoundPrediction, iter_predictions
 from lodeline.limits import ROWS_PAGE_DEFAULT, ROWS_PAGE_MAX
 from lodeline.model import NodeId, parse_identifier
 from lodeline.query.answers import Gap, Page
 from lodeline.query.asking import Inquiry, find_inquiry, open_page
 from lodeline.query.concealing import conceal
+from lodeline.query.federated_pages import FederatedMoment, open_federated_page
+from lodeline.query.federated_single import flows_on, stub_of
+from lodeline.query.joining import JoinedReader, resolve_among
+from lodeline.query.moments import AnswerMoment
 from lodeline.query.parameters import Question, read_question
-from lodeline.query.permission import OPEN, Authoriser
+from lodeline.query.permission import OPEN, Authoriser, Reader
 from lodeline.query.predictions import expiry_gaps, get_prediction, sampling_gaps
+from lodeline.query.visibility import hidden_gap
 from lodeline.rows.boundaries import Boundaries
 from lodeline.rows.composition import Composer, Composition, FollowedStep, is_memory
+from lodeline.rows.joining import JoinedLinks, JoinedNames, JoinedSteps
 from lodeline.rows.links import LinkReader
 from lodeline.rows.naming import RowNames
 from lodeline.rows.steps import StepIndex, StoredStep, fold_steps
@@ -72,15 +78,32 @@ def rows(
         CouldNotTellError: the optional packages are missing, or the root's values are needed and
             not at hand.
     """
+    return rows_among({"": segment}, parameters, authoriser=authoriser)
+
+
+def rows_among(
+    sources: Mapping[str, Segment],
+    parameters: Mapping[str, object],
+    *,
+    authoriser: Authoriser,
+    hidden: Mapping[str, Segment] | None = None,
+    pinned: Mapping[str, int] | None = None,
+) -> Answer:
+    """Answer `rows` over several segments: steps are followed wherever they were recorded.
+
+    Where data flows on in a segment that is hidden, the answer has a gap. See `registry.JoinedVerb`
+    for arguments, `rows` for errors.
+    """
     question = read_question(RowsQuestion, parameters)
-    with open_question(segment, "rows", question, parameters, authoriser) as (inquiry, page):
-        asking = Asking(inquiry)
+    asked = Asked("rows", question, parameters, authoriser, pinned)
+    with open_question(asked, sources, hidden or {}) as (asking, page):
         back = question.asked_direction() == "back"
         root, starts, gaps = asking.find_roots(question.id, question.where, back=back)
         found = asking.walk(root, starts, back=back)
         for gap in gaps:
             found.add_gap(gap)
         asking.note_unrecorded(found, back=back)
+        asking.note_hidden([root, *found.rows], found, back=back)
         if not back:
             asking.add_predictions(found)
         direction = question.asked_direction()
@@ -90,45 +113,102 @@ def rows(
         return answer
 
 
+class Asked(NamedTuple):
+    """A question as it was asked.
+
+    Attributes:
+        verb: `rows` or `cohort`.
+        question: read.
+        given: its parameters.
+        authoriser: the reader's.
+        pinned: tree sizes by the segments' identifiers, where the moment is given.
+    """
+
+    verb: str
+    question: RowsQuestion
+    given: Mapping[str, object]
+    authoriser: Authoriser
+    pinned: Mapping[str, int] | None
+
+
 @contextmanager
 def open_question(
-    segment: Segment,
-    verb: str,
-    question: RowsQuestion,
-    given: Mapping[str, object],
-    authoriser: Authoriser,
-) -> Iterator[tuple[Inquiry, Page]]:
-    """Open the snapshot of one question, the view of steps brought up to the log first."""
+    asked: Asked, sources: Mapping[str, Segment], hidden: Mapping[str, Segment]
+) -> Iterator[tuple[Asking, Page]]:
+    """Open the snapshots of one question, the views of steps brought up to the logs first."""
     for package in ("numpy", "pyarrow", "duckdb"):
         if find_spec(package) is None:
             raise MissingExtraError("rows", package)
-    fold_steps(segment)
-    page, pinned = open_page(verb, question, dict(given))
-    if question.counts:
+    for segment in sources.values():
+        fold_steps(segment)
+    page, pinned = _open_page(asked, several=len(sources) > 1)
+    if asked.question.counts:
         page = replace(page, limit=0)
-    with segment.reading() as connection:
-        yield (
-            find_inquiry(segment, connection, question, pinned=pinned, authoriser=authoriser),
-            page,
-        )
+    with ExitStack() as stack:
+
+        def open_one(segment: Segment, reader: Authoriser) -> Inquiry:
+            connection = stack.enter_context(segment.reading())
+            size = pinned if pinned is None or isinstance(pinned, int) else None
+            if isinstance(pinned, Mapping):
+                size = pinned.get(segment.segment_id)
+            return find_inquiry(segment, connection, asked.question, pinned=size, authoriser=reader)
+
+        inquiries = [open_one(segment, asked.authoriser) for segment in sources.values()]
+        beyond = [open_one(segment, OPEN) for segment in hidden.values()]
+        yield Asking(inquiries, beyond, asked.authoriser), page
+
+
+def _open_page(asked: Asked, *, several: bool) -> tuple[Page, Mapping[str, int] | int | None]:
+    if not several:
+        page, size = open_page(asked.verb, asked.question, dict(asked.given))
+        return page, asked.pinned if size is None else size
+    page, sizes = open_federated_page(asked.verb, asked.question, asked.given, several=True)
+    return page, asked.pinned if sizes is None else sizes
 
 
 class Asking:
-    """One question under way."""
+    """One question under way.
 
-    def __init__(self, inquiry: Inquiry) -> None:
-        self.inquiry = inquiry
-        moment = inquiry.moment
-        self.index = StepIndex(inquiry.connection, moment.size, moment.valid_us)
-        self.links = LinkReader(inquiry.segment)
-        self.may_see = inquiry.visibility.may_see
-        self.keys = RowNames(self.index, inquiry.segment)
+    Args:
+        inquiries: one a segment that the reader may use; at least one.
+        hidden: of those that they may not use.
+        authoriser: the reader's.
+
+    Attributes:
+        inquiries: as given.
+        reader: what they see in all of them.
+        moment: of all of them.
+    """
+
+    def __init__(
+        self, inquiries: Sequence[Inquiry], hidden: Sequence[Inquiry], authoriser: Authoriser
+    ) -> None:
+        self.inquiries = inquiries
+        self._hidden = hidden
+        indexes = [
+            StepIndex(one.connection, one.moment.size, one.moment.valid_us) for one in inquiries
+        ]
+        readers = [LinkReader(one.segment) for one in inquiries]
+        names = [
+            RowNames(index, one.segment) for index, one in zip(indexes, inquiries, strict=True)
+        ]
+        self.reader: Reader
+        self.moment: AnswerMoment
+        if len(inquiries) == 1:
+            [self.index], [self.links], [self.keys] = indexes, readers, names
+            self.reader, self.moment = inquiries[0].visibility, inquiries[0].moment
+        else:
+            self.index, self.links = JoinedSteps(indexes), JoinedLinks(readers)
+            self.keys = JoinedNames(names, indexes)
+            self.reader = JoinedReader(inquiries, authoriser, whole=not hidden)
+            self.moment = FederatedMoment([one.moment for one in inquiries])
+        self.may_see = self.reader.may_see
         # The one row that was asked about, where it was one: its dataset and number.
         self._asked: tuple[NodeId, int] | None = None
         self.composer = Composer(
             self.index,
             self.links,
-            inquiry.budget,
+            inquiries[0].budget,
             may_see=lambda node: is_memory(node) or self.may_see(node),
         )
 
@@ -142,14 +222,15 @@ class Asking:
 
         if text.startswith("row:"):
             row = parse_identifier(text)
-            self.inquiry.require(row, text)
+            if not self.may_see(row):
+                raise UnknownNodeError(text)
             dataset = self.at_version(NodeId("dataset", row.namespace, row.name, "", row.version))
             number = self.keys.find_number(dataset, row)
             numbers = np.array([number], dtype=np.int64)
             self._check_exists(dataset, number, row)
             self._asked = (dataset, number)
             return row.at(dataset.version), {dataset: numbers}, []
-        root = self.inquiry.resolve(text)
+        root = self.resolve(text)
         if root.kind == "prediction":
             return self._prediction_roots(root, back=back)
         if root.kind == "model":
@@ -161,6 +242,19 @@ class Asking:
         if where is not None:
             return root, {root: np.array(ValueReader(root).select(where), dtype=np.int64)}, []
         return root, {root: self._all_rows(root, back=back)}, []
+
+    def resolve(self, text: str) -> NodeId:
+        """Find the node that a text means, in whichever segment knows it."""
+        if len(self.inquiries) == 1:
+            return self.inquiries[0].resolve(text)
+        return resolve_among(self.inquiries, text)
+
+    def find_prediction(self, root: NodeId) -> FoundPrediction:
+        """Look a prediction up in the segment of its block; errors as `get_prediction`'s."""
+        for inquiry in self.inquiries[:-1]:
+            with suppress(UnknownNodeError):
+                return get_prediction(inquiry, root)
+        return get_prediction(self.inquiries[-1], root)
 
     def _all_rows(self, root: NodeId, *, back: bool) -> Rows | None:
         """All rows of a dataset version: `None` means all backward; forward they are numbered."""
@@ -188,7 +282,7 @@ class Asking:
 
         if not back:
             raise UsageError("rows: nothing lies ahead of a prediction; ask --back")
-        prediction = get_prediction(self.inquiry, root)
+        prediction = self.find_prediction(root)
         starts: dict[NodeId, list[int]] = {}
         for row in (prediction.record or {}).get("featureRows") or ():
             node = parse_identifier(row["dataset"]).at(row["version"])
@@ -204,7 +298,7 @@ class Asking:
 
         Kept apart from the rows behind the features: a decision is made of those.
         """
-        block = get_prediction(self.inquiry, root).block
+        block = self.find_prediction(root).block
         model = None if block is None else block.model
         if model is None or not self.may_see(model):
             return {}
@@ -245,10 +339,12 @@ class Asking:
 
     def walk(self, root: NodeId, starts: dict[NodeId, Rows | None], *, back: bool) -> Composition:
         """Compose from the roots; what is behind a model is composed once, and kept."""
-        if root.kind != "model" or not back:
+        if root.kind != "model" or not back or len(self.inquiries) > 1:
+            # What is kept of a model lies beside one store, and is of its steps alone.
             return self.composer.walk(starts, back=back)
+        segment = self.inquiries[0].segment
         boundaries = Boundaries(
-            self.inquiry.segment, self.index, lambda node: is_memory(node) or self.may_see(node)
+            segment, self.index, lambda node: is_memory(node) or self.may_see(node)
         )
         found = boundaries.find(root)
         if found is None:
@@ -265,19 +361,19 @@ class Asking:
         for node in list(found.rows):
             if is_memory(node) or self.index.into(node):
                 continue
-            if self._has_sources(node):
+            if any(_has_sources(inquiry, node) for inquiry in self.inquiries):
                 found.add_gap(Gap(str(node), "capture", "no row provenance was recorded for it"))
 
-    def _has_sources(self, node: NodeId) -> bool:
-        view = self.inquiry.view
-        numbers = view.members(node.at(""))
-        found = view.select_among(
-            "SELECT 1 FROM derivation d JOIN assertion a USING (derivation_id) "
-            "WHERE d.target IN (SELECT value FROM json_each(:ids)) AND d.source IS NOT NULL "
-            f"AND {view.rectangle('a')} LIMIT 1",
-            numbers,
-        )
-        return next(iter(found), None) is not None
+    def note_hidden(self, nodes: Iterable[NodeId], found: Composition, *, back: bool) -> None:
+        """Tell where data flows on in a segment that the reader may not use, by its stub."""
+        direction = "up" if back else "down"
+        for node in [one for one in nodes if one.kind in {"dataset", "row"} and not is_memory(one)]:
+            home = node.dataset
+            for inquiry in self._hidden:
+                if flows_on(inquiry, home, direction):
+                    stub = self.reader.stub(stub_of(inquiry, home, direction))
+                    gap = hidden_gap(home)
+                    found.add_gap(Gap(gap.at, gap.reason, f"{gap.detail}: {stub}"))
 
     def add_predictions(self, found: Composition) -> None:
         """Add the predictions whose feature rows were reached."""
@@ -286,7 +382,13 @@ class Asking:
             if numbers is not None and not is_memory(node):
                 key = (str(node.at("")), node.version)
                 reached[key] = {int(number) for number in numbers}
-        segment, size = self.inquiry.segment, self.inquiry.moment.size
+        for inquiry in self.inquiries:
+            self._add_predictions_of(inquiry, reached, found)
+
+    def _add_predictions_of(
+        self, inquiry: Inquiry, reached: Mapping[tuple[str, str], set[int]], found: Composition
+    ) -> None:
+        segment, size = inquiry.segment, inquiry.moment.size
         for gaps in (sampling_gaps(segment, size=size), expiry_gaps(segment, size=size)):
             for deployment, gap in gaps.items():
                 if self.may_see(deployment):
@@ -329,17 +431,17 @@ class Asking:
         answer = {
             "id": str(root),
             "direction": direction,
-            "as_of": self.inquiry.moment.to_json(),
-            "trees": self.inquiry.moment.trees_json(),
+            "as_of": self.moment.to_json(),
+            "trees": self.moment.trees_json(),
             "complete": not found.gaps,
             "gaps": [gap.to_json() for gap in found.gaps],
-            "steps": [_step_json(step, self.inquiry) for step in found.steps.values()],
+            "steps": [_step_json(step, self.reader) for step in found.steps.values()],
             "rows": answer_rows,
             "counts": counts,
-            "next": page.next_cursor(self.inquiry.moment) if more else None,
+            "next": page.next_cursor(self.moment) if more else None,
             **self._own(root),
         }
-        return conceal(answer, self.inquiry.visibility)
+        return conceal(answer, self.reader)
 
     def _own(self, root: NodeId) -> dict[str, Any]:
         """Give the row that was asked about itself, where it was one; what is behind it counts."""
@@ -376,6 +478,18 @@ class Asking:
                     row["fits"] = [words for words, some in fits[node] if _holds(some, number)]
                 rows.append(row)
         return rows
+
+
+def _has_sources(inquiry: Inquiry, node: NodeId) -> bool:
+    view = inquiry.view
+    numbers = view.members(node.at(""))
+    found = view.select_among(
+        "SELECT 1 FROM derivation d JOIN assertion a USING (derivation_id) "
+        "WHERE d.target IN (SELECT value FROM json_each(:ids)) AND d.source IS NOT NULL "
+        f"AND {view.rectangle('a')} LIMIT 1",
+        numbers,
+    )
+    return next(iter(found), None) is not None
 
 
 def _holds(members: Rows, number: int) -> bool:
@@ -430,14 +544,14 @@ def _row_json(node: NodeId, key: str | None, values: dict[str, Any] | None) -> d
     }
 
 
-def _step_json(followed: FollowedStep, inquiry: Inquiry) -> dict[str, Any]:
-    step, visibility = followed.step, inquiry.visibility
+def _step_json(followed: FollowedStep, reader: Reader) -> dict[str, Any]:
+    step = followed.step
 
     def text(node: NodeId) -> str:
-        return str(node) if is_memory(node) else visibility.text(node)
+        return str(node) if is_memory(node) else reader.text(node)
 
     return {
-        "run": step.run_id if visibility.sees_run(step.run_id) else None,
+        "run": step.run_id if reader.may_see(NodeId("run", "", step.run_id.lower())) else None,
         "operator": step.operator,
         "input": text(step.input),
         "output": text(step.output),

@@ -54,6 +54,7 @@ class StoredStep:
         gaps: (operator, detail) of what is not among the links.
         block: digest of the block that the log commits to; empty before it does.
         footer: digest of that block's end.
+        home: number of the segment that has it, where several are asked.
     """
 
     step_id: int
@@ -70,6 +71,7 @@ class StoredStep:
     block: str = ""
     footer: str = ""
     block_shape: str = ""
+    home: int = 0
 
     @property
     def form(self) -> str:
@@ -131,6 +133,10 @@ class StepIndex:
 
     def versions_of(self, node: NodeId) -> list[str]:
         """Versions of a dataset or model that any step has at an end, newest event first."""
+        return [version for version, _ in self.dated_versions_of(node)]
+
+    def dated_versions_of(self, node: NodeId) -> list[tuple[str, int]]:
+        """As `versions_of`, each with the time of its newest event."""
         if not self._known:
             return []
         found = self._connection.execute(
@@ -143,7 +149,7 @@ class StepIndex:
             "GROUP BY version ORDER BY at DESC",
             {**self._masks, "namespace": node.namespace, "name": node.name},
         )
-        return [version for version, _ in found]
+        return [(version, time_us) for version, time_us in found]
 
     def keys_of(self, node: NodeId) -> list[tuple[tuple[str, ...], str]]:
         """Give the columns, and the blob of keys if any, that name the rows of a version."""

@@ -360,9 +360,10 @@ class _Lexemes:
         connection.execute("DROP TABLE IF EXISTS search_document")
 
     def add(self, connection: Connection, documents: Sequence[Document]) -> None:
+        # Whole rows, which COPY takes.
         connection.executemany(
-            f"INSERT INTO search_document SELECT ?, ? >= {PARTS_FROM}, CAST(? AS TSVECTOR)",
-            [(one.number, one.number, _lexemes(one)) for one in documents],
+            "INSERT INTO search_document VALUES (?, ?, ?)",
+            [(one.number, one.number >= PARTS_FROM, _lexemes(one)) for one in documents],
         )
         # What an index has not sorted in yet is read through for every word asked for.
         for name in _PARTS:

@@ -321,37 +321,123 @@ ROWS = [
 ]
 
 
-async def test_rows_say_where_they_go_on_in_another_segment(world: World) -> None:
+async def test_rows_are_followed_through_all_segments(world: World) -> None:
     pytest.importorskip("duckdb")
     async with world.client() as client:
         key = world.key()
-        assert (await client.post(BATCH, headers=key, json=ROWS)).status_code == 204
-        url = f"/api/v2/rows?id=dataset:pay-eu:risk%23{V1}"
+        # The links of each step lie beside its own segment's store.
+        data = links(1, 0)
+        digest = digest_of(data)
+        for namespace in ("etl", "pay-eu"):
+            blob = f"/api/v2/blobs/{digest}?namespace={namespace}"
+            assert (await client.put(blob, headers=key, content=data)).status_code == 204
+        load = joined("w/raw", "w/orders", digest, job="etl/load")
+        score = joined("w/orders", "pay-eu/risk", digest)
+        assert (await client.post(BATCH, headers=key, json=[load, score])).status_code == 204
+        url = f"/api/v2/rows?id=row:pay-eu:risk:1%23{V1}"
         answer = (await client.get(url, headers=key)).json()
-        assert [step["input"] for step in answer["steps"]] == [f"dataset:w:orders#{V1}"]
-        [gap] = [one for one in answer["gaps"] if one["reason"] == "depth"]
-        assert (gap["at"], "default" in gap["detail"]) == ("dataset:w:orders", True)
-        assert not answer["complete"]
-        # A trace goes through all segments, and its rows as far as they are known in one.
-        url_of_trace = f"/api/v2/trace?id=dataset:pay-eu:risk%23{V1}&rows=true"
+        ends = [(step["input"], step["output"]) for step in answer["steps"]]
+        assert ends == [
+            (f"dataset:w:orders#{V1}", f"dataset:pay-eu:risk#{V1}"),
+            (f"dataset:w:raw#{V1}", f"dataset:w:orders#{V1}"),
+        ]
+        assert [row["id"] for row in answer["rows"]] == [
+            f"row:w:orders:0#{V1}",
+            f"row:w:raw:1#{V1}",
+        ]
+        assert "depth" not in {gap["reason"] for gap in answer["gaps"]}
+        assert (len(answer["trees"]), answer["as_of"]["tree_size"]) == (3, None)
+        # Page by page, at the same moments; and a tree size is of one segment.
+        first = (await client.get(f"{url}&limit=1", headers=key)).json()
+        rest = (await client.get(f"{url}&limit=1&cursor={first['next']}", headers=key)).json()
+        assert first["rows"] + rest["rows"] == answer["rows"]
+        assert rest["next"] is None
+        assert (await client.get(f"{url}&as_of=3", headers=key)).status_code == 400
+        forward = f"/api/v2/rows?id=row:w:raw:1%23{V1}&forward=true"
+        ahead = (await client.get(forward, headers=key)).json()
+        assert [row["id"] for row in ahead["rows"]] == [
+            f"row:w:orders:0#{V1}",
+            f"row:pay-eu:risk:1#{V1}",
+        ]
+        reached = (await client.get(f"/api/v2/cohort?id=row:w:raw:1%23{V1}", headers=key)).json()
+        assert reached["counts"] == ahead["counts"]
+        # A trace tells the same rows beside its graph.
+        url_of_trace = f"/api/v2/trace?id=row:pay-eu:risk:1%23{V1}&rows=true"
         traced = (await client.get(url_of_trace, headers=key)).json()
         assert traced["steps"] == answer["steps"]
         assert traced["row_counts"] == answer["counts"]
-        assert gap in traced["gaps"]
-        assert not traced["complete"]
-        assert "dataset:w:raw" in {node["id"].split("#")[0] for node in traced["nodes"]}
-        # Of a dataset, the segment that wrote it is asked, and the other way the one that read it.
-        back = f"/api/v2/rows?id=dataset:w:orders%23{V1}"
-        answer = (await client.get(back, headers=key)).json()
-        assert [step["input"] for step in answer["steps"]] == [f"dataset:w:raw#{V1}"]
-        assert "depth" not in {gap["reason"] for gap in answer["gaps"]}
-        answer = (await client.get(f"{url}&segment=pay", headers=world.key("pay"))).json()
-        gaps = {(gap["at"], gap["reason"]) for gap in answer["gaps"]}
-        assert ("dataset:w:orders", "permission") in gaps
-        traced = (await client.get(url_of_trace, headers=world.key("pay"))).json()
-        assert traced["steps"] == answer["steps"]
-        assert gaps <= {(gap["at"], gap["reason"]) for gap in traced["gaps"]}
-        assert any(node.get("restricted") for node in traced["nodes"])
+
+
+async def test_a_cohort_is_of_the_segment_that_learnt_and_the_one_that_decides(
+    world: World,
+) -> None:
+    pytest.importorskip("duckdb")
+    digest = "sha256:" + "e" * 64
+    train = with_rows("etl/train", "w/orders", "ml/churn", "gold")
+    train["outputs"][0]["facets"] = {"lodeline_model": facet(digest=digest)}
+    [step] = train["outputs"][0]["outputFacets"]["lodeline_rows"]["steps"]
+    step |= {"operator": "fit", "shape": "set", "rows": 1}
+    step["output"] = {"namespace": "ml", "name": "churn", "version": ""}
+    drawn = PredictionId(ticks_of(1_793_000_000_000_000_000), 77, 3)
+    block = {"block": drawn.block_text}
+    reservation = {
+        "type": "reservation",
+        "time": drawn.time_us - 1000,
+        **block,
+        "deployment": {"namespace": "pay-eu", "name": "api"},
+        "model": {"namespace": "ml", "name": "churn", "version": digest},
+    }
+    made = {"id": str(drawn), "status": 200, "output": 1}
+    fed = {"dataset": "dataset:w:orders", "version": V1, "key": "1"}
+    rows = [{**made, "featureRows": [fed]}]
+    async with world.client() as client:
+        key = world.key()
+        assert (await client.post(BATCH, headers=key, json=[ROWS[0], train])).status_code == 204
+        predictions = [reservation, {"type": "predictions", "rows": rows, **block}]
+        told = await client.post("/api/v2/predictions", headers=key, json=predictions)
+        assert told.status_code == 204, told.text
+        answer = (await client.get(f"/api/v2/cohort?id=prediction:{drawn}", headers=key)).json()
+        assert answer["counts"] == {f"dataset:w:orders#{V1}": 2, "predictions": 1}
+        behind = (await client.get(f"/api/v2/rows?id=prediction:{drawn}", headers=key)).json()
+        assert [row["id"] for row in behind["rows"]] == [
+            f"row:w:orders:1#{V1}",
+            f"row:w:raw:1#{V1}",
+        ]
+        assert behind["trained_on"] == {f"dataset:w:orders#{V1}": 2}
+        url = f"/api/v2/rows?id=row:w:raw:1%23{V1}&forward=true"
+        ahead = (await client.get(url, headers=key)).json()
+        assert f"prediction:{drawn}" in ahead["counts"]
+        # Who brought a prediction is told beside who made it.
+        shown = (await client.get(f"/api/v2/show?id=prediction:{drawn}", headers=key)).json()
+        assert [one["name"] for one in shown["senders"]] == ["k"]
+
+
+async def test_rows_end_with_a_stub_where_a_segment_is_hidden(world: World) -> None:
+    pytest.importorskip("duckdb")
+    async with world.client() as client:
+        await client.post(BATCH, headers=world.key(), json=ROWS)
+        url = f"id=dataset:pay-eu:risk%23{V1}"
+        for key, more in ((world.key("pay"), ""), (world.key(), "&segment=pay")):
+            asked = await client.get(f"/api/v2/rows?{url}{more}", headers=key)
+            answer = asked.json()
+            # One that is not hidden from the caller is only not asked.
+            assert [step["input"] for step in answer["steps"]] == [f"dataset:w:orders#{V1}"]
+            [gap] = [one for one in answer["gaps"] if one["reason"] == "permission"]
+            assert gap["at"] == "dataset:w:orders"
+            assert not answer["complete"]
+            assert "w:raw" not in asked.text
+            traced = (await client.get(f"/api/v2/trace?{url}&rows=true{more}", headers=key)).json()
+            assert traced["steps"] == answer["steps"]
+            assert gap in traced["gaps"]
+            # The same stub as in the graph.
+            stub = gap["detail"].rpartition(": ")[2]
+            assert stub in {node["id"] for node in traced["nodes"] if node.get("restricted")}
+        ahead = f"/api/v2/rows?id=row:w:raw:1%23{V1}&forward=true"
+        answer = (await client.get(ahead, headers=world.key("default"))).json()
+        assert {gap["at"] for gap in answer["gaps"] if gap["reason"] == "permission"} == {
+            "dataset:w:orders"
+        }
+        assert "risk" not in json.dumps(answer)
 
 
 async def test_a_question_asks_one_segment_alone_where_it_is_named(world: World) -> None:
