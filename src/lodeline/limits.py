@@ -533,9 +533,10 @@ INTERNED_AT_ONCE = 20_000
 # busy second leaves. At Python's 700 that took 24 us of each single event.
 COLLECTED_OBJECTS_MIN = 20_000
 
-# Durable events that a service lets wait for the fold while more arrive. Folding them holds up the
-# requests behind them for some 20 ms; fewer would cost each event more of the fold's transaction.
-FOLD_BEHIND_MAX = 256
+# Durable events that a service lets wait for the fold while more arrive: three commits of 32
+# connections. Folding them holds up the requests behind them for some 10 ms, and 256 for 30; an
+# event costs the same in both, and a quarter more in 64.
+FOLD_BEHIND_MAX = 96
 
 # How long a service waits for the next request before it folds what is durable, and how long it
 # puts that off while requests go on to come. Events of a busy second say the same of the same

@@ -122,6 +122,28 @@ def test_a_stopping_writer_finishes_and_takes_no_more(segment: Segment) -> None:
     assert folded.is_set()
 
 
+def test_while_requests_go_on_to_come_no_fold_takes_more_than_a_hundred_events(
+    segment: Segment,
+) -> None:
+    disk = Disk()
+    disk.free.set()
+    folds: list[int] = []
+
+    def fold(_: Segment) -> None:
+        folds.append(sum(disk.commits) - sum(folds))
+
+    writer = Writer(segment, append=disk.append, fold=fold, pause_seconds=60, behind_seconds=60)
+    writer.start()
+
+    async def work() -> None:
+        for _ in range(12):
+            await writer.write(sent(*[b"x"] * 32))
+
+    asyncio.run(work())
+    assert writer.stop(20)
+    assert folds == [96] * 4
+
+
 def test_a_failed_commit_is_told_to_its_requests_and_the_writer_goes_on(segment: Segment) -> None:
     failing = [True]
 
