@@ -201,7 +201,7 @@ def walker_of(segment: Segment) -> Walker:
     with segment.reading() as connection:
         question = TraceQuestion(id=name_of(0), down=True)
         inquiry = find_inquiry(segment, connection, question, pinned=None, authoriser=OPEN)
-        graph = index_of(segment).at(inquiry.view, columns=False)
+        graph = index_of(segment).at(inquiry.view)
         assert graph is not None
         return graph.walker("down")
 

@@ -169,6 +169,10 @@ INDEX_ENTRIES_MAX = 20_000
 # Entries from which on a graph is worth a snapshot: fewer hold no closure that SQL is slow at.
 INDEX_FIRST_MIN = 1_000
 
+# Columns of datasets with aliases that one question takes up: a second's work. Where there are
+# more, closures between columns are walked in SQL.
+ALIASED_COLUMNS_MAX = 200_000
+
 # Edges that a diff of the graph compares in all they say. Of more it tells those that came or went:
 # describing an edge costs a hundred times what knowing of it does.
 DIFF_EDGES_MAX = 100_000

@@ -17,6 +17,7 @@ from lodeline.fold import fold
 from lodeline.ingest import accept
 from lodeline.model import NodeId, format_time
 from lodeline.query import ask, reach
+from lodeline.query.column_reach import ColumnReachWalk
 from lodeline.query.graph_index import build_snapshot, folder_of
 from lodeline.query.sweep import Sweep
 from lodeline.store import Segment
@@ -28,6 +29,11 @@ def every_level_swept() -> Iterator[list[str]]:
     """Let the index walk levels of any size; give the directions that it walked."""
     swept: list[str] = []
     walk, least = Sweep.walk, reach.SWEEP_FRONTIER_MIN
+    walk_columns = ColumnReachWalk.run
+
+    def walking_columns(self: ColumnReachWalk) -> reach.Reach:
+        swept.append("columns")
+        return walk_columns(self)
 
     def walking(self: Sweep, level: Any, seen: Any, direction: str, **rest: Any) -> Any:
         swept.append(direction)
@@ -35,11 +41,13 @@ def every_level_swept() -> Iterator[list[str]]:
 
     reach.SWEEP_FRONTIER_MIN = 1
     Sweep.walk = walking  # type: ignore[method-assign]
+    ColumnReachWalk.run = walking_columns  # type: ignore[method-assign]
     try:
         yield swept
     finally:
         reach.SWEEP_FRONTIER_MIN = least
         Sweep.walk = walk  # type: ignore[method-assign]
+        ColumnReachWalk.run = walk_columns  # type: ignore[method-assign]
 
 
 def questions(segment: Segment, roots: list[NodeId], dice: random.Random) -> Iterator[Any]:
@@ -49,6 +57,7 @@ def questions(segment: Segment, roots: list[NodeId], dice: random.Random) -> Ite
         rest: dict[str, Any] = {
             "direction": dice.choice(["up", "down", "both"]),
             "depth": dice.choice([None, None, 0, 1, 2]),
+            "columns": dice.random() < 0.5,
         }
         yield dice.choice(roots), as_of, valid_us, rest
 
@@ -71,12 +80,12 @@ def test_the_index_and_what_came_since_answer_as_the_oracle_does(
             if not entries:
                 continue
             roots = [root for root in roots_of(fold(entries)) if not root.version]
+            if not roots:
+                continue
             for root, as_of, valid_us, rest in questions(segment, roots, dice):
                 valid_at = None if valid_us is None else format_time(valid_us)
                 ours = asked(segment, root, as_of=as_of, valid_at=valid_at, **rest)
-                theirs = expected(
-                    entries, root, as_of=as_of, valid_us=valid_us, columns=False, **rest
-                )
+                theirs = expected(entries, root, as_of=as_of, valid_us=valid_us, **rest)
                 assert ours == theirs, (str(root), as_of, valid_us, rest)
 
 

@@ -12,6 +12,7 @@ Needs numpy (extra `server`); without it, or without a snapshot to use, answers 
 from __future__ import annotations
 
 import fcntl
+import json
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -31,6 +32,7 @@ from lodeline.query.reach import Step
 from lodeline.query.snapshot import (
     NEVER,
     SIDES,
+    Homes,
     Level,
     Snapshot,
     Stamp,
@@ -49,9 +51,17 @@ _AMONG = "IN (SELECT value FROM json_each(:ids))"
 # Derivations read at a time while a snapshot is built: bounds memory, and how long one statement
 # keeps other threads waiting.
 _DERIVATIONS_AT_A_TIME: Final = 200_000
+# Columns whose datasets are looked up at a time.
+_COLUMNS_AT_A_TIME: Final = 50_000
 # Derivations looked up when a snapshot is opened, to see that its numbers are the view's.
 _SAMPLES: Final = 32
 _INT32_MAX: Final = (1 << 31) - 1
+# Columns among nodes, with the number of their datasets; 0 where there is no such node.
+_HOMES_AMONG: Final = (
+    "SELECT n.node_id, coalesce(d.node_id, 0) FROM node n LEFT JOIN node d ON d.kind = 'dataset'"
+    " AND d.namespace = n.namespace AND d.name = n.name AND d.part = ''"
+    f" WHERE n.kind = 'datasetField' AND n.node_id {_AMONG}"
+)
 
 
 def folder_of(segment: Segment) -> Path | None:
@@ -96,13 +106,8 @@ class GraphIndex:
         self._overlay: Overlay | None = None
         self._walkers = threading.local()
 
-    def at(self, view: View, *, columns: bool) -> IndexedGraph | None:
-        """Give the graph at a question's moment; `None` where SQL has to answer.
-
-        Args:
-            view: at the moment.
-            columns: between columns instead of whole nodes.
-        """
+    def at(self, view: View) -> IndexedGraph | None:
+        """Give the graph at a question's moment; `None` where SQL has to answer."""
         folded_to, fold_version, epoch = read_state(view.connection)
         with self._lock:
             snapshot = self._find_snapshot(view)
@@ -116,7 +121,7 @@ class GraphIndex:
             overlay = self._follow(view, told.folded_to, folded_to)
         if len(overlay.touched) > INDEX_OVERLAY_MAX or view.alias_map() is None:
             return None
-        return IndexedGraph(self, snapshot, overlay, view, columns=columns)
+        return IndexedGraph(self, snapshot, overlay, view)
 
     def _find_snapshot(self, view: View) -> Snapshot | None:
         if self._folder is None:
@@ -141,11 +146,11 @@ class GraphIndex:
         return known
 
     def walker(self, level: Level, direction: str) -> Walker:
-        """Give this thread's walker over what holds now."""
+        """Give this thread's walker over what holds now between whole nodes."""
         name = f"{id(level)}-{direction}"
         found: Walker | None = getattr(self._walkers, name, None)
         if found is None:
-            found = Walker(level.up if direction == "up" else level.down)
+            found = Walker(level.rows(direction, columns=False))
             setattr(self._walkers, name, found)
         return found
 
@@ -163,21 +168,19 @@ def _is_of(found: Stamp, view: View) -> bool:
 
 def _agrees(snapshot: Snapshot, view: View) -> bool:
     """Look some derivations up, to see that the snapshot numbers them as the view does."""
-    for level in snapshot.levels:
-        places = np.unique(np.linspace(0, len(level.number) - 1, _SAMPLES).astype(np.int64))
-        if not len(level.number):
-            continue
-        rows = {
-            int(level.number[i]): (int(level.source[i]), int(level.target[i]), int(level.job[i]))
-            for i in places
-        }
-        sql = (
-            "SELECT derivation_id, coalesce(source, 0), coalesce(target, 0), coalesce(job, 0)"
-            f" FROM derivation WHERE derivation_id {_AMONG}"
-        )
-        if {row[0]: tuple(row[1:]) for row in view.select_among(sql, rows)} != rows:
-            return False
-    return True
+    level = snapshot.level
+    if not len(level.number):
+        return True
+    places = np.unique(np.linspace(0, len(level.number) - 1, _SAMPLES).astype(np.int64))
+    rows = {
+        int(level.number[i]): (int(level.source[i]), int(level.target[i]), int(level.job[i]))
+        for i in places
+    }
+    sql = (
+        "SELECT derivation_id, coalesce(source, 0), coalesce(target, 0), coalesce(job, 0)"
+        f" FROM derivation WHERE derivation_id {_AMONG}"
+    )
+    return {row[0]: tuple(row[1:]) for row in view.select_among(sql, rows)} == rows
 
 
 def _touched(view: View, start: int, stop: int) -> Array:
@@ -202,66 +205,78 @@ class IndexedGraph:
         view: at the question's moment.
     """
 
-    def __init__(
-        self,
-        index: GraphIndex,
-        snapshot: Snapshot,
-        overlay: Overlay,
-        view: View,
-        *,
-        columns: bool,
-    ) -> None:
+    def __init__(self, index: GraphIndex, snapshot: Snapshot, overlay: Overlay, view: View) -> None:
         self._index = index
-        self._view = view
+        self.view = view
         self.kinds = snapshot.kinds
-        self.level = snapshot.levels[int(columns)]
+        self.level = snapshot.level
+        self.homes = snapshot.homes
         moment = view.moment
         self._live = moment.newest and moment.valid_us is None
         self._untouched: Array | None = None
-        self._steps: dict[str, dict[int, list[tuple[int, Step]]]] = {
-            "down": defaultdict(list),
-            "up": defaultdict(list),
+        self._steps: dict[tuple[str, bool], dict[int, list[tuple[int, Step]]]] = {
+            (direction, columns): defaultdict(list)
+            for direction in ("down", "up")
+            for columns in (False, True)
         }
-        self._overlaid: dict[str, Array] = {}
+        self._overlaid: dict[tuple[str, bool], Array] = {}
         if moment.size > snapshot.stamp.folded_to and len(overlay.touched):
-            self._lay_over(overlay.touched, columns=columns)
-        self.canonical = self._find_canonical()
+            self._lay_over(overlay.touched)
+        self.canonical: Array | None = None
+        # Node -> the one that it goes by, and back.
+        self._goes_by: dict[int, int] = {}
+        self._members: dict[int, list[int]] = {}
+        self.stand_for(view.alias_map() or {})
 
-    def _lay_over(self, touched: Array, *, columns: bool) -> None:
+    def _lay_over(self, touched: Array) -> None:
         level = self.level
         places: Array = np.searchsorted(level.number, touched)
         places = places[places < len(level.number)]
         places = places[np.isin(level.number[places], touched)]
         self._untouched = np.ones(len(level.number), dtype=np.bool_)
         self._untouched[places] = False
-        view = self._view
+        view = self.view
         rows = view.select_among(
-            "SELECT d.derivation_id, d.source, d.target, d.kind, d.job FROM derivation d"
-            f" WHERE d.derivation_id {_AMONG} AND d.columns = :columns AND EXISTS"
+            "SELECT d.derivation_id, d.source, d.target, d.kind, d.job, d.columns FROM derivation d"
+            f" WHERE d.derivation_id {_AMONG} AND EXISTS"
             " (SELECT 1 FROM assertion a WHERE a.derivation_id = d.derivation_id"
             f" AND {view.rectangle('a')})",
             touched.tolist(),
-            columns=int(columns),
         )
-        for number, source, target, kind, job in rows:
+        for number, source, target, kind, job, columns in rows:
             step = Step(source, target, kind, job)
             if source is not None:
-                self._steps["down"][source].append((number, step))
+                self._steps["down", bool(columns)][source].append((number, step))
             if target is not None:
-                self._steps["up"][target].append((number, step))
+                self._steps["up", bool(columns)][target].append((number, step))
         self._overlaid = {
-            direction: np.fromiter(sorted(by_node), dtype=np.int64)
-            for direction, by_node in self._steps.items()
+            place: np.fromiter(sorted(by_node), dtype=np.int64)
+            for place, by_node in self._steps.items()
         }
 
-    def _find_canonical(self) -> Array | None:
-        """Give the canonical node by node, where any is another; whoever is beyond is its own."""
-        aliases = self._view.alias_map()
-        if not aliases:
-            return None
-        found: Array = np.arange(max(self.level.node_count, *aliases, *aliases.values()) + 1)
-        found[list(aliases)] = list(aliases.values())
-        return found
+    def laid_over(self, *, columns: bool) -> list[Step]:
+        """Give the derivations of one level that came since the snapshot, both ends there."""
+        found = self._steps["down", columns].values()
+        return [step for steps in found for _, step in steps if step.target is not None]
+
+    def stand_for(self, others: Mapping[int, int]) -> None:
+        """Let nodes go by others, beside those that do already; whoever is not told of is its own.
+
+        Args:
+            others: node -> the one that it goes by.
+        """
+        self._goes_by.update(others)
+        if not self._goes_by:
+            return
+        goes_by = self._goes_by
+        found: Array = np.arange(
+            max(self.level.node_count, *goes_by, *goes_by.values()) + 1, dtype=np.int64
+        )
+        found[list(goes_by)] = list(goes_by.values())
+        self.canonical = found
+        self._members = {}
+        for node, other in goes_by.items():
+            self._members.setdefault(other, []).append(node)
 
     @property
     def is_plain(self) -> bool:
@@ -272,34 +287,51 @@ class IndexedGraph:
         """Give a walker over the live part."""
         return self._index.walker(self.level, direction)
 
-    def hop(self, nodes: Array, direction: str) -> tuple[Array, list[tuple[int, Step]]]:
+    def hop(
+        self, nodes: Array, direction: str, *, columns: bool = False
+    ) -> tuple[Array, list[tuple[int, Step]]]:
         """Give the derivations that leave nodes in a direction.
 
         Args:
             nodes: as the log names them.
             direction: `up` or `down`.
+            columns: those of columns instead of those between whole nodes.
 
         Returns:
             Indexes into the snapshot's level, and those derivations that came since.
         """
-        rows = self.level.up if direction == "up" else self.level.down
-        within = nodes[nodes < self.level.node_count]
+        rows = self.level.rows(direction, columns=columns)
+        within = nodes[nodes < len(rows.live_ends)]
         edges = rows.edges[rows.spans(within, live=self._live)]
         if not self._live:
-            moment = self._view.moment
+            moment = self.view.moment
             edges = edges[self.level.holds(edges, moment.size, moment.valid_us)]
         if self._untouched is None:
             return edges, []
         edges = edges[self._untouched[edges]]
-        by_node = self._steps[direction]
-        here = np.intersect1d(nodes, self._overlaid[direction]).tolist()
+        by_node = self._steps[direction, columns]
+        here = np.intersect1d(nodes, self._overlaid[direction, columns]).tolist()
         return edges, [step for node in here for step in by_node[node]]
 
     def members(self, nodes: Array) -> Array:
         """Give all nodes that canonical nodes stand for."""
         if self.canonical is None:
             return nodes
-        return np.unique(np.fromiter(self._view.members_among(set(nodes.tolist())), dtype=np.int64))
+        standing = self._members
+        if len(nodes) > len(standing):
+            some = set(nodes[np.isin(nodes, list(standing))].tolist())
+        else:
+            some = standing.keys() & set(nodes.tolist())
+        more = [member for node in some for member in standing[node]]
+        return np.union1d(nodes, np.array(more, dtype=np.int64))
+
+    def canonical_of(self, node: int) -> int:
+        """Give the canonical node of one node."""
+        return self._goes_by.get(node, node)
+
+    def homes_among(self, nodes: Collection[int]) -> dict[int, int]:
+        """Look up, for those of some nodes that are columns, their datasets; 0 for none."""
+        return dict(self.view.select_among(_HOMES_AMONG, nodes))
 
     def name_canonically(self, nodes: Array) -> Array:
         """Give the canonical nodes of nodes."""
@@ -382,49 +414,59 @@ def _read_snapshot(segment: Segment, connection: Connection) -> Snapshot | None:
         return None
     rows = connection.execute("SELECT DISTINCT kind FROM derivation ORDER BY kind").fetchall()
     kinds = tuple(row[0] for row in rows)
-    between_nodes, between_columns = (
-        _read_level(connection, kinds, columns=columns) for columns in (0, 1)
-    )
+    level = _read_level(connection, kinds)
     root_hash = segment.root_at(folded_to).hex()
     of = Stamp(segment.segment_id, fold_version, epoch, folded_to, root_hash)
-    return Snapshot(of, kinds, (between_nodes, between_columns))
+    return Snapshot(of, kinds, level, _read_homes(connection, level))
 
 
-def _read_level(connection: Connection, kinds: Sequence[str], *, columns: int) -> Level:
+def _read_level(connection: Connection, kinds: Sequence[str]) -> Level:
     (greatest,) = connection.execute(
         "SELECT coalesce(max(derivation_id), 0) FROM derivation"
     ).fetchone()
     parts: list[Stamped] = []
+    which = " ".join(f"WHEN '{kind}' THEN {i}" for i, kind in enumerate(kinds))
     for start in range(0, greatest + 1, _DERIVATIONS_AT_A_TIME):
-        bounds = {
-            "columns": columns,
-            "start": start,
-            "stop": start + _DERIVATIONS_AT_A_TIME,
-            "never": NEVER,
-        }
-        which = " ".join(f"WHEN '{kind}' THEN {i}" for i, kind in enumerate(kinds))
+        bounds = {"start": start, "stop": start + _DERIVATIONS_AT_A_TIME, "never": NEVER}
         derivations = _table(
             connection,
             "SELECT derivation_id, coalesce(source, 0), coalesce(target, 0), coalesce(job, 0),"
-            f" CASE kind {which or 'WHEN NULL THEN 0'} ELSE 0 END FROM derivation"
-            " WHERE derivation_id >= :start AND derivation_id < :stop AND columns = :columns"
-            " ORDER BY derivation_id",
+            f" CASE kind {which or 'WHEN NULL THEN 0'} ELSE 0 END, columns FROM derivation"
+            " WHERE derivation_id >= :start AND derivation_id < :stop ORDER BY derivation_id",
             bounds,
-            ("number", "source", "target", "job", "kind"),
+            ("number", "source", "target", "job", "kind", "columns"),
         )
         rectangles = _table(
             connection,
             "SELECT a.derivation_id, a.position_from, coalesce(a.position_to, :never),"
-            " a.valid_from, coalesce(a.valid_to, :never) FROM derivation d JOIN assertion a"
-            " USING (derivation_id) WHERE d.derivation_id >= :start AND d.derivation_id < :stop"
-            " AND d.columns = :columns",
+            " a.valid_from, coalesce(a.valid_to, :never) FROM assertion a"
+            " WHERE a.derivation_id >= :start AND a.derivation_id < :stop",
             bounds,
             ("number", *SIDES),
         )
-        narrow = {"source": np.int32, "target": np.int32, "job": np.int32, "kind": np.uint8}
+        narrow: dict[str, Any] = {"kind": np.uint8, "columns": np.bool_}
+        narrow |= dict.fromkeys(("source", "target", "job"), np.int32)
         derivations |= {name: derivations[name].astype(kind) for name, kind in narrow.items()}
         parts.append(stamp(derivations, rectangles))
     return join(parts)
+
+
+def _read_homes(connection: Connection, level: Level) -> Homes:
+    """Read whose the columns are that derivations join, and which nodes are datasets."""
+    joined = level.columns
+    ends = np.unique(np.concatenate([level.source[joined], level.target[joined]]))
+    pairs: list[Array] = []
+    for start in range(0, len(ends), _COLUMNS_AT_A_TIME):
+        some = {"ids": json.dumps(ends[start : start + _COLUMNS_AT_A_TIME].tolist())}
+        found = _table(connection, _HOMES_AMONG, some, ("column", "home"))
+        pairs.append(np.stack(list(found.values())))
+    columns, homes = np.concatenate([np.zeros((2, 0), dtype=np.int64), *pairs], axis=1)
+    if not len(columns):
+        return Homes.build(0, columns, homes, columns)
+    datasets = _table(connection, "SELECT node_id FROM node WHERE kind = 'dataset'", {}, ("node",))
+    datasets = datasets["node"]
+    count = 1 + max(level.node_count - 1, int(homes.max()), int(datasets.max(initial=0)))
+    return Homes.build(count, columns, homes, datasets)
 
 
 def _table(

@@ -41,7 +41,7 @@ def narrow(
     if isinstance(closure, Reach):
         nodes = None
         if question.kinds or question.namespaces or question.tags:
-            names = inquiry.view.names(closure.numbers())
+            names = closure.names(closure.numbers())
             kept = _keep(inquiry, names.values(), question)
             nodes = {number for number, node in names.items() if node in kept}
         closure.narrowing = Narrowing(nodes, question.edge_kinds or None)

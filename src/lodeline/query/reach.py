@@ -75,14 +75,23 @@ class StoredSteps:
     def __init__(self, view: View) -> None:
         self._view = view
 
-    def incident(self, numbers: Collection[int], end: str) -> Iterator[tuple[int, Step]]:
-        """Give derivations; see `Steps`."""
+    def incident(
+        self, numbers: Collection[int], end: str, *, columns: bool = False
+    ) -> Iterator[tuple[int, Step]]:
+        """Give derivations; see `Steps`.
+
+        Args:
+            numbers: nodes as named in the log.
+            end: which end is among them.
+            columns: those of columns instead of those between whole nodes.
+        """
         rows = self._view.select_among(
             "SELECT d.derivation_id, d.source, d.target, d.kind, d.job FROM derivation d"
-            f" WHERE d.{end} {_AMONG} AND d.columns = 0 AND EXISTS"
+            f" WHERE d.{end} {_AMONG} AND d.columns = :columns AND EXISTS"
             " (SELECT 1 FROM assertion a WHERE a.derivation_id = d.derivation_id"
             f" AND {self._view.rectangle('a')})",
             numbers,
+            columns=int(columns),
         )
         for number, source, target, kind, job in rows:
             yield number, Step(source, target, kind, job)
@@ -137,6 +146,8 @@ class Reach:
         self._chosen = False
         self.narrowing = Narrowing()
         self.judge = Judge(groups)
+        # Names of nodes that no node of the view has.
+        self.labels: dict[int, NodeId] = {}
 
     def add_gap(self, gap: Gap) -> None:
         """Take a gap in, once."""
@@ -148,7 +159,15 @@ class Reach:
             numbers = self.view.numbers_of_kinds(self.depths, kinds)
         else:
             numbers = [n for n in self.view.all_of_kinds(kinds) if self.sweep.has(n)]
-        return sorted(self.view.names(numbers).values())
+        return sorted(self.names(numbers).values())
+
+    def names(self, numbers: Iterable[int]) -> dict[int, NodeId]:
+        """Look up the names that nodes go by."""
+        found = self.view.names(numbers)
+        labels = self.labels
+        return (
+            {**found, **{n: labels[n] for n in labels.keys() & found.keys()}} if labels else found
+        )
 
     def numbers(self) -> Collection[int]:
         """Give the nodes reached."""
@@ -172,7 +191,7 @@ class Reach:
     def shown(self) -> Iterator[NodeId]:
         """Walk the nodes that the whole answer shows, the root among them."""
         kept = self._kept()
-        yield from self.view.names(self.numbers() if kept is None else kept).values()
+        yield from self.names(self.numbers() if kept is None else kept).values()
 
     def cut(self, page: Page, text: Text = str) -> Cut:
         """Cut a page out: names and edges of it, and of nothing else."""
@@ -187,7 +206,7 @@ class Reach:
             counts = Counter(depths.values())
         last = _last_depth(counts, stop)
         near = [number for number, depth in depths.items() if depth <= last]
-        names = self.view.names(near)
+        names = self.names(near)
         order = sorted([(depths[number], text(names[number]), number) for number in near])
         rank = {number: i for i, (_, _, number) in enumerate(order)}
         edges = self._edges(names, rank, start, stop, last)
@@ -199,7 +218,7 @@ class Reach:
         return self._named(self.depths if self.sweep is None else self.sweep.nodes())
 
     def _named(self, depths: Mapping[int, int]) -> Graph:
-        names = self.view.names(depths)
+        names = self.names(depths)
         nodes = {names[number]: depth for number, depth in depths.items()}
         rank = {number: i for i, number in enumerate(depths)}
         edges = self._edges(names, rank, 0, len(rank), None)
@@ -327,7 +346,7 @@ class Reach:
 
     def _make(self, places: Sequence[_Place], names: Mapping[int, NodeId]) -> list[Edge]:
         hidden = {job for _, _, _, _, job in places if job is not None} - names.keys()
-        makers = {**names, **self.view.names(hidden)} if hidden else names
+        makers = {**names, **self.names(hidden)} if hidden else names
         return [
             Edge(
                 names[source],
@@ -392,7 +411,7 @@ class ReachWalk:
         if reach.sweep is not None:
             reach.sweep.settle(reach.depths)
         self._note_gaps()
-        self._find_parents()
+        self._find_parents(reach.jobs())
         return reach
 
     def _walk(self, root: int, direction: str) -> None:
@@ -532,7 +551,7 @@ class ReachWalk:
 
     def _note_depth(self, nodes: Iterable[int | None]) -> None:
         numbers = {number for number in nodes if number is not None}
-        for node in self.view.names(numbers).values():
+        for node in self.reach.names(numbers).values():
             detail = f"derivations beyond depth {self._depth}"
             self.reach.add_gap(Gap(str(node), "depth", detail))
 
@@ -559,12 +578,11 @@ class ReachWalk:
         for gap in groups.gaps_of(newest):
             reach.add_gap(gap)
 
-    def _find_parents(self) -> None:
-        """Join jobs whose runs name another job of the answer as their parent."""
+    def _find_parents(self, jobs: Collection[int]) -> None:
+        """Join jobs of which the runs of one name the other as their parent."""
         reach = self.reach
         if not reach.groups.has_parents:
             return
-        jobs = reach.jobs()
         for job, parents in reach.groups.parents_of(jobs).items():
             for group, _, above in parents:
                 if above in jobs and above != job:

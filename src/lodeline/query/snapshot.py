@@ -7,9 +7,11 @@ fold, or whose bytes are not those that were written, is not used.
 - `manifest.json`: what the snapshot is of, and checksum and size of each array; replaced at once.
 - `<token>-<array>.npy`: the arrays of one snapshot.
 
-Every derivation carries one rectangle of positions and event times (`store.graph_tables`) within
-which it holds; those few that one does not cover have more, in the `more_*` arrays. Rectangles
-that lie within another of the same derivation are left out.
+Derivations between whole nodes and between columns lie in the same arrays, each level with its own
+rows of neighbours; beside them stands whose the columns are. Every derivation carries one rectangle
+of positions and event times (`store.graph_tables`) within which it holds; those few that one does
+not cover have more, in the `more_*` arrays. Rectangles that lie within another of the same
+derivation are left out.
 
 Needs numpy (extra `server`).
 """
@@ -28,7 +30,7 @@ import numpy as np
 
 from lodeline.query.compressed import Array, Rows
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 # Stands for an end that is open: later than any position or time.
 NEVER: Final = (1 << 63) - 1
 SIDES: Final = ("position_from", "position_to", "valid_from", "valid_to")
@@ -56,18 +58,67 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True)
+class Homes:
+    """Which columns are whose; arrays are empty where no derivation has a column as an end.
+
+    Attributes:
+        home: int32 by number of a node: of a column its dataset's number, 0 where that is no node;
+            of any other node its own.
+        dataset: bool by number of a node, whether it is a dataset.
+        starts: int64; columns of `i` stand in `columns` at `starts[i]:starts[i + 1]`.
+        columns: int32, columns that are an end of any derivation, by their datasets.
+    """
+
+    home: Array
+    dataset: Array
+    starts: Array
+    columns: Array
+
+    @staticmethod
+    def build(count: int, columns: Array, homes: Array, datasets: Array) -> Homes:
+        """Sort columns by their datasets.
+
+        Args:
+            count: one more than the greatest number of a node.
+            columns: numbers of columns.
+            homes: those of their datasets, beside them; 0 for none.
+            datasets: numbers of all datasets.
+        """
+        home: Array = np.arange(count, dtype=np.int32)
+        home[columns] = homes
+        dataset: Array = np.zeros(count, dtype=np.bool_)
+        dataset[datasets] = True
+        order = np.argsort(homes, kind="stable")
+        starts: Array = np.zeros(count + 1, dtype=np.int64)
+        np.cumsum(np.bincount(homes, minlength=count), out=starts[1:])
+        return Homes(home, dataset, starts, columns[order].astype(np.int32))
+
+    def columns_of(self, datasets: Array) -> Array:
+        """Give the columns of datasets, as far as derivations have them as ends."""
+        within = datasets[(datasets > 0) & (datasets < len(self.home))]
+        first = self.starts[within]
+        counts = self.starts[within + 1] - first
+        ends = np.cumsum(counts)
+        total = int(ends[-1]) if len(ends) else 0
+        places = np.arange(total, dtype=np.int64) + np.repeat(first - ends + counts, counts)
+        return self.columns[places].astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
 class Level:
-    """The derivations between whole nodes, or between columns; arrays are one item each.
+    """All derivations; arrays are one item each.
 
     Attributes:
         number: row of `derivation`, ascending.
         source, target, job: rows of `node`; 0 where the derivation has none.
         kind: place in `Snapshot.kinds`.
+        columns: whether a column is an end.
         position_from, position_to, valid_from, valid_to: the rectangle; `NEVER` where open.
         live: whether it holds at the snapshot's size without a bound of event time.
         more_of: index of a derivation with a further rectangle, ascending.
         more: (position_from, position_to, valid_from, valid_to) beside it.
-        down, up: by source, and by target.
+        down, up: those between whole nodes, by source, and by target.
+        columns_down, columns_up: those of which a column is an end.
     """
 
     number: Array
@@ -75,6 +126,7 @@ class Level:
     target: Array
     job: Array
     kind: Array
+    columns: Array
     position_from: Array
     position_to: Array
     valid_from: Array
@@ -84,11 +136,19 @@ class Level:
     more: Array
     down: Rows
     up: Rows
+    columns_down: Rows
+    columns_up: Rows
 
     @property
     def node_count(self) -> int:
         """One more than the greatest number of a node."""
-        return len(self.down.live_ends)
+        return max(len(self.down.live_ends), len(self.columns_down.live_ends))
+
+    def rows(self, direction: str, *, columns: bool) -> Rows:
+        """Give the neighbours of a direction, of one level."""
+        if direction == "up":
+            return self.columns_up if columns else self.up
+        return self.columns_down if columns else self.down
 
     def holds(self, edges: Array, size: int, valid_us: int | None) -> Array:
         """Tell which derivations, by index, hold at a moment."""
@@ -134,17 +194,19 @@ class Snapshot:
     Attributes:
         stamp: what it is of.
         kinds: of derivations.
-        levels: between whole nodes, and between columns.
+        level: the derivations.
+        homes: the columns that they join.
     """
 
     stamp: Stamp
     kinds: tuple[str, ...]
-    levels: tuple[Level, Level]
+    level: Level
+    homes: Homes
 
 
 @dataclass(frozen=True, slots=True)
 class Stamped:
-    """Derivations with their rectangles, a part of a level."""
+    """Derivations with their rectangles, a part of all."""
 
     columns: dict[str, Array]
     more_of: Array
@@ -155,7 +217,7 @@ def stamp(derivations: Mapping[str, Array], rectangles: Mapping[str, Array]) -> 
     """Give each derivation its rectangles, without those that lie within another.
 
     Args:
-        derivations: `number` (ascending), `source`, `target`, `job`, `kind`.
+        derivations: `number` (ascending), `source`, `target`, `job`, `kind`, `columns`.
         rectangles: `number` of the derivation, and the four sides, of every assertion of these.
     """
     order: Array = np.lexsort(
@@ -187,14 +249,19 @@ def stamp(derivations: Mapping[str, Array], rectangles: Mapping[str, Array]) -> 
 
 
 def join(parts: Sequence[Stamped]) -> Level:
-    """Make a level of its parts, given by ascending numbers."""
+    """Put parts together, given by ascending numbers."""
     columns = {
         name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns
     }
     before = np.cumsum([0, *(len(part.columns["number"]) for part in parts)])
     live = (columns["position_to"] == NEVER) & (columns["valid_to"] == NEVER)
-    ends = (columns["source"], columns["target"])
-    count = 1 + max(int(column.max(initial=0)) for column in ends)
+    rows = {}
+    for name, of_columns in (("", False), ("columns_", True)):
+        some: Array = np.flatnonzero(columns["columns"] == of_columns)
+        near, far = columns["source"][some], columns["target"][some]
+        count = 1 + max(int(end.max(initial=0)) for end in (near, far))
+        rows[f"{name}down"] = _rows(count, near, far, live[some], some)
+        rows[f"{name}up"] = _rows(count, far, near, live[some], some)
     return Level(
         **columns,
         live=live,
@@ -202,27 +269,33 @@ def join(parts: Sequence[Stamped]) -> Level:
             [part.more_of + shift for part, shift in zip(parts, before, strict=False)]
         ),
         more=np.concatenate([part.more for part in parts], axis=1),
-        down=_rows(count, ends[0], ends[1], live),
-        up=_rows(count, ends[1], ends[0], live),
+        **rows,
     )
 
 
-def _rows(count: int, near: Array, far: Array, live: Array) -> Rows:
+def _rows(count: int, near: Array, far: Array, live: Array, some: Array) -> Rows:
+    """Make the rows of some derivations, given by their indexes beside their ends."""
     rows = Rows.build(count, near, far, live)
     # Node 0 stands for the end that a half-derivation lacks: nothing leads on from there.
     rows.live_ends[0] = rows.starts[0]
-    return rows
+    return Rows(rows.starts, rows.live_ends, rows.neighbours, some[rows.edges].astype(np.int32))
 
 
 _ROWS: Final = ("starts", "live_ends", "neighbours", "edges")
-_COLUMNS: Final = ("number", "source", "target", "job", "kind", *SIDES, "live", "more_of", "more")
+_SIDES_OF_ROWS: Final = ("down", "up", "columns_down", "columns_up")
+_COLUMNS: Final = (
+    *("number", "source", "target", "job", "kind", "columns", *SIDES),
+    *("live", "more_of", "more"),
+)
+_HOMES: Final = ("home", "dataset", "starts", "columns")
 
 
-def _arrays_of(level: Level) -> dict[str, Array]:
+def _arrays_of(snapshot: Snapshot) -> dict[str, Array]:
+    level = snapshot.level
     found = {name: getattr(level, name) for name in _COLUMNS}
-    for side in ("down", "up"):
+    for side in _SIDES_OF_ROWS:
         found |= {f"{side}-{name}": getattr(getattr(level, side), name) for name in _ROWS}
-    return found
+    return found | {f"homes-{name}": getattr(snapshot.homes, name) for name in _HOMES}
 
 
 def save(folder: Path, snapshot: Snapshot) -> None:
@@ -234,11 +307,10 @@ def save(folder: Path, snapshot: Snapshot) -> None:
     token = secrets.token_hex(8)
     arrays: dict[str, dict[str, object]] = {}
     try:
-        for i, level in enumerate(snapshot.levels):
-            for name, array in _arrays_of(level).items():
-                path = folder / f"{token}-{i}-{name}.npy"
-                np.save(path, array, allow_pickle=False)
-                arrays[f"{i}-{name}"] = {"bytes": path.stat().st_size, "crc32": _checksum(path)}
+        for name, array in _arrays_of(snapshot).items():
+            path = folder / f"{token}-{name}.npy"
+            np.save(path, array, allow_pickle=False)
+            arrays[name] = {"bytes": path.stat().st_size, "crc32": _checksum(path)}
         manifest = {
             "format": FORMAT,
             "token": token,
@@ -301,17 +373,18 @@ def load(folder: Path) -> Snapshot | None:
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
             # A plain array over the same memory: a memmap costs a millisecond an index.
             arrays[name] = mapped.view(np.ndarray)
-        levels = [_level_of(arrays, i) for i in range(2)]
         return Snapshot(
-            Stamp(**manifest["stamp"]), tuple(manifest["kinds"]), (levels[0], levels[1])
+            Stamp(**manifest["stamp"]),
+            tuple(manifest["kinds"]),
+            _level_of(arrays),
+            Homes(**{name: arrays[f"homes-{name}"] for name in _HOMES}),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _level_of(arrays: Mapping[str, Array], i: int) -> Level:
+def _level_of(arrays: Mapping[str, Array]) -> Level:
     rows = {
-        side: Rows(**{name: arrays[f"{i}-{side}-{name}"] for name in _ROWS})
-        for side in ("down", "up")
+        side: Rows(**{name: arrays[f"{side}-{name}"] for name in _ROWS}) for side in _SIDES_OF_ROWS
     }
-    return Level(**{name: arrays[f"{i}-{name}"] for name in _COLUMNS}, **rows)
+    return Level(**{name: arrays[name] for name in _COLUMNS}, **rows)

@@ -132,7 +132,7 @@ class Sweep:
                 break
             edges, steps = graph.hop(graph.members(nodes), direction)
             if filtering is not None:
-                edges, steps = self._filtered(edges, steps, filtering)
+                edges, steps = self.filtered(edges, steps, filtering)
             if depth == depth_max:
                 return self._near_ends(edges, steps, direction)
             depth += 1
@@ -151,7 +151,7 @@ class Sweep:
             marks[nodes] = True
         return set()
 
-    def _filtered(
+    def filtered(
         self, edges: Array, steps: list[tuple[int, Step]], filtering: Filtering
     ) -> tuple[Array, list[tuple[int, Step]]]:
         """Leave out what is passed over; most jobs have nothing that may be."""
@@ -176,7 +176,8 @@ class Sweep:
         passed: Callable[[int, int], bool],
     ) -> set[int]:
         graph = self._graph
-        count = graph.level.node_count
+        rows = graph.level.rows(direction, columns=False)
+        count = len(rows.live_ends)
         # Nodes that the snapshot does not have lead nowhere in it.
         within = {node for node in level if node < count}
         self.reach(np.fromiter(level, dtype=np.int64), depth)
@@ -184,7 +185,6 @@ class Sweep:
         levels = graph.walker(direction).levels(
             within, seen=known, depth=remaining, stop=lambda nodes: passed(nodes, 0)
         )
-        rows = graph.level.up if direction == "up" else graph.level.down
         for i, nodes in enumerate(levels):
             self.reach(nodes, depth + i)
             edges = rows.edges[rows.spans(nodes[nodes > 0], live=True)]
@@ -347,7 +347,8 @@ class Sweep:
 
     def jobs(self) -> set[int]:
         """Give the jobs of the derivations taken in."""
-        return set(self._graph.level.job[self._edges].tolist()) - {0}
+        edges = np.concatenate([self._edges, *self._taken])
+        return set(self._graph.level.job[edges].tolist()) - {0}
 
     def _distinct(self, nodes: Array) -> Array:
         """Give each node once."""

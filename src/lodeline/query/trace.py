@@ -156,7 +156,15 @@ def _closure(
     if root.kind == "row":
         return _walk_from_row(inquiry, root, question, direction=direction)
     versions = is_about_versions(root) if versions is None else versions
-    if versions or question.columns or root.kind in COLUMN_KINDS:
+    if question.columns or root.kind in COLUMN_KINDS:
+        found = None if versions else _column_reach(inquiry, root, question, direction=direction)
+        if found is not None:
+            return found, found.describe
+        versions = bool(versions)
+        return _walk(
+            inquiry, root, question, depth=question.depth, direction=direction, versions=versions
+        )
+    if versions:
         return _walk(
             inquiry, root, question, depth=question.depth, direction=direction, versions=versions
         )
@@ -182,13 +190,24 @@ def _reach(inquiry: Inquiry, root: NodeId, question: GraphQuestion, *, direction
     return walker.run()
 
 
+def _column_reach(
+    inquiry: Inquiry, root: NodeId, question: GraphQuestion, *, direction: str
+) -> Reach | None:
+    """Walk between columns on the index; None where SQL has to."""
+    try:
+        from lodeline.query.column_reach import find_column_reach
+    except ModuleNotFoundError:
+        return None
+    return find_column_reach(inquiry, root, question, direction=direction)
+
+
 def _find_index(inquiry: Inquiry) -> IndexedGraph | None:
     """Give the graph index at the question's moment, where there is one, and numpy."""
     try:
         from lodeline.query.graph_index import index_of
     except ModuleNotFoundError:
         return None
-    return index_of(inquiry.segment).at(inquiry.view, columns=False)
+    return index_of(inquiry.segment).at(inquiry.view)
 
 
 def _walk(
