@@ -393,6 +393,12 @@ DRAIN_SECONDS = 2.0
 # Seconds until an HTTP request of a deliverer counts as failed.
 HTTP_TIMEOUT_SECONDS = 10.0
 
+# Seconds until it does though bytes still come, one now and then.
+HTTP_REQUEST_SECONDS_MAX = 15.0
+
+# Bytes of an answer to a deliverer: a reason for each event of the largest batch takes a tenth.
+HTTP_ANSWER_BYTES_MAX = 16 * 2**20
+
 # Seconds until a broker's answer to a deliverer counts as missing; as of a stream's consumer.
 BROKER_TIMEOUT_SECONDS = 10.0
 

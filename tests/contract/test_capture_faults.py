@@ -9,13 +9,16 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from lodeline.capture.adapters import BUILT_IN
+from lodeline.cli.spool_state import look_at_spool
+from lodeline.ingest.examination import Findings
 from observing import Observed, environment, python, read_events, run_observed, run_plain
 
 PROGRAMS = {
@@ -203,6 +206,33 @@ def lies(connection: socket.socket) -> None:
     connection.close()
 
 
+def answering(head: bytes, body: bytes = b"") -> Callable[[socket.socket], None]:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (head, len(body), body))
+        connection.close()
+
+    return answer
+
+
+def dripping(connection: socket.socket) -> None:
+    """An answer that never ends, though each byte comes in time."""
+    connection.recv(65536)
+    with suppress(OSError):
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(240):
+            connection.sendall(b" ")
+            time.sleep(1)
+
+
+def endless(connection: socket.socket) -> None:
+    connection.recv(65536)
+    with suppress(OSError):
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(1000):
+            connection.sendall(bytes(1 << 20))
+
+
 @contextmanager
 def server(behaviour: Callable[[socket.socket], None]) -> Iterator[str]:
     """Something that listens, and is no Lodeline."""
@@ -228,27 +258,66 @@ def server(behaviour: Callable[[socket.socket], None]) -> Iterator[str]:
         thread.join()
 
 
+# Of each, a word of what is told of it.
+MISBEHAVING: dict[str, tuple[Callable[[socket.socket], None], str]] = {
+    "refusing": (refusing, ""),
+    "silent": (silent, "timed out"),
+    "garbage": (garbage, "no HTTP"),
+    "lies": (lies, "unintelligible answer about event 10000"),
+    "dripping": (dripping, "no answer came to its end in 15 seconds"),
+    "endless": (endless, "bytes or more"),
+    "a web page": (
+        answering(b"200 OK\r\nContent-Type: text/html", b"<html>Welcome</html>"),
+        "answers as no receiver of events does: text/html",
+    ),
+    "elsewhere": (answering(b"302 Found\r\nLocation: http://127.0.0.1:9/"), "302"),
+    "tomorrow": (answering(b"503 Busy\r\nRetry-After: 86400", b'{"message": "busy"}'), "busy"),
+    "no TLS": (garbage, "SSL"),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("behaviour", [refusing, silent, garbage, lies])
 def test_a_server_that_misbehaves_costs_nothing_but_time_and_everything_waits(
-    folder: Path, behaviour: Callable[[socket.socket], None]
+    folder: Path,
 ) -> None:
+    """All of them at once: nearly all of their time is waiting."""
     (folder / "script.py").write_text("print(open('in.csv').read()); raise SystemExit(3)")
     plain = run_plain(folder, sys.executable, "script.py")
-    with server(behaviour) as url:
-        words = [sys.executable, "-m", "lodeline", "run", "--to", url, "--"]
-        done = subprocess.run(
-            [*words, sys.executable, "script.py"],
-            cwd=folder,
-            env=environment(LODELINE_STORE=f"sqlite:///{folder}/store/lodeline.db"),
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-    same(plain, Observed(done.returncode, done.stdout, done.stderr))
-    assert "recorded, delivered later" in done.stderr
-    kinds = [event["eventType"] for event in read_events(folder)]
-    assert (kinds[0], kinds[-1]) == ("START", "FAIL")
+    with ExitStack() as servers:
+        running = {}
+        for name, (behaviour, _) in MISBEHAVING.items():
+            url = servers.enter_context(server(behaviour))
+            url = url.replace("http:", "https:") if name == "no TLS" else url
+            running[name] = _started(folder, folder / name, url)
+        ended = {name: program.communicate(timeout=240) for name, program in running.items()}
+    for name, (stdout, stderr) in ended.items():
+        same(plain, Observed(running[name].returncode, stdout, stderr))
+        assert "recorded, delivered later" in stderr, name
+        assert MISBEHAVING[name][1] in stderr, (name, stderr)
+        kinds = [event["eventType"] for event in read_events(folder / name)]
+        assert (kinds[0], kinds[-1]) == ("START", "FAIL"), name
+        _doctor_says_that_all_waits(folder / name)
+
+
+def _started(folder: Path, place: Path, url: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "lodeline", "run", "--to", url, "--", sys.executable, "script.py"],
+        cwd=folder,
+        env=environment(LODELINE_STORE=f"sqlite:///{place}/store/lodeline.db"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _doctor_says_that_all_waits(place: Path) -> None:
+    findings = Findings()
+    look_at_spool(f"sqlite:///{place}/store/lodeline.db", findings)
+    spool = findings.facts["spool"]
+    assert isinstance(spool, dict)
+    assert spool["pending_bytes"] > 0
+    assert (spool["lost_records"], spool["torn"], spool["refused"]) == (0, 0, 0)
+    assert [problem["next"] for problem in findings.problems] == ["lodeline flush"]
 
 
 def test_a_spool_that_cannot_be_written_leaves_the_program_alone(folder: Path) -> None:

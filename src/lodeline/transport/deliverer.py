@@ -304,7 +304,7 @@ class _Delivery:
             except DeliveryError as error:
                 ceiling = min(DELIVERY_RETRY_SECONDS_MAX, DELIVERY_RETRY_SECONDS * 2**attempt)
                 pause = max(error.retry_after, ceiling * self._waiting.jitter())
-                last = attempt + 1 == DELIVERY_ATTEMPTS_MAX or time.monotonic() > give_up
+                last = attempt + 1 == DELIVERY_ATTEMPTS_MAX or time.monotonic() + pause > give_up
                 if last or not error.retriable or self._waiting.is_late(pause):
                     raise
                 self._waiting.sleep(pause)

@@ -9,23 +9,32 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from email.message import Message
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import quote
 
 from lodeline.errors import DeliveryError
-from lodeline.limits import HTTP_TIMEOUT_SECONDS
+from lodeline.limits import (
+    HTTP_ANSWER_BYTES_MAX,
+    HTTP_REQUEST_SECONDS_MAX,
+    HTTP_TIMEOUT_SECONDS,
+)
 from lodeline.settings import bearer_header
 
 # Below this size compressing costs more than it saves.
 _GZIP_BYTES_MIN: Final = 1024
+# Of a foreign message, what a person is shown; and of an acknowledgement in plain words, the most.
+_SHOWN: Final = 200
+_WORDS_MAX: Final = 64
 _EVENTS: Final = "/api/v1/lineage/batch"
 _RETRY_LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 # The receiver knows no such route: a plain OpenLineage receiver takes events alone.
@@ -53,7 +62,6 @@ class HttpTransport:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._opener = urllib.request.build_opener(_NoRedirect)
 
     def close(self) -> None:
         """Nothing stays open between requests."""
@@ -148,33 +156,142 @@ class HttpTransport:
         request = urllib.request.Request(  # noqa: S310  # the scheme was chosen by open_transport
             self.url + path, data=body, headers=headers, method=method
         )
-        try:
-            with self._opener.open(request, timeout=HTTP_TIMEOUT_SECONDS) as response:
-                return response.status, response.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                answer = _body_of(error)
-            if error.code in _AT_FAULT or (error.code in _NO_ROUTE and path != _EVENTS):
-                return error.code, answer
-            if error.code == _FORBIDDEN and _path_of(answer):
-                # This record is not for the key to bring; others may be.
-                return error.code, answer
-            raise DeliveryError(
-                self.url,
-                f"{path}: {error.code} {_message_of(answer)}",
-                retriable=error.code in _RETRY_LATER,
-                retry_after=_retry_after(error.headers),
-            ) from error
-        except HTTPException as error:
-            # Its text is what came, whatever it was.
-            raise DeliveryError(self.url, f"no HTTP: {error!r}") from error
-        except (OSError, ValueError) as error:
-            raise DeliveryError(self.url, str(getattr(error, "reason", error))) from error
+        status, told, answer = self._exchange(request)
+        if 200 <= status < 300:
+            _check_answer(self.url, told, answer)
+            return status, answer
+        if status in _AT_FAULT or (status in _NO_ROUTE and path != _EVENTS):
+            return status, answer
+        if status == _FORBIDDEN and _path_of(answer):
+            # This record is not for the key to bring; others may be.
+            return status, answer
+        raise DeliveryError(
+            self.url,
+            f"{path}: {status} {_message_of(answer)}",
+            retriable=status in _RETRY_LATER,
+            retry_after=_retry_after(told),
+        )
+
+    def _exchange(self, request: urllib.request.Request) -> tuple[int, Message, bytes]:
+        """Send a request; gives the status, the headers and the answer, whatever they are."""
+        with _Watch() as watch:
+            opener = urllib.request.build_opener(_NoRedirect, _Http(watch), _Https(watch))
+            try:
+                try:
+                    response = opener.open(request, timeout=HTTP_TIMEOUT_SECONDS)
+                except urllib.error.HTTPError as error:
+                    with error:
+                        return error.code, error.headers, _body_of(error)
+                with response:
+                    answer = response.read(HTTP_ANSWER_BYTES_MAX)
+                    if len(answer) < HTTP_ANSWER_BYTES_MAX and not watch.has_cut:
+                        return response.status, response.headers, answer
+                why = f"its answer has {HTTP_ANSWER_BYTES_MAX} bytes or more"
+            except HTTPException as error:
+                # Its text is what came, whatever it was.
+                why = f"no HTTP: {error!r}"[:_SHOWN]
+            except (OSError, ValueError) as error:
+                why = str(getattr(error, "reason", error))[:_SHOWN]
+            if watch.has_cut:
+                why = f"no answer came to its end in {HTTP_REQUEST_SECONDS_MAX:g} seconds"
+            raise DeliveryError(self.url, why)
+
+
+class _Watch:
+    """Cuts a connection whose exchange takes too long, however it drips.
+
+    The timeout of a socket counts from the last byte that came, so that a byte now and then would
+    hold a deliverer forever.
+    """
+
+    def __init__(self) -> None:
+        self.has_cut = False
+        self._socket: socket.socket | None = None
+        self._timer = threading.Timer(HTTP_REQUEST_SECONDS_MAX, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        if self._socket is not None:
+            self._socket.close()
+
+    def begin(self, connected: socket.socket) -> None:
+        # Of its own: TLS takes the other one over, and closing that one must not be in the way.
+        self._socket = connected.dup()
+        self._timer.start()
+
+    def _cut(self) -> None:
+        self.has_cut = True
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+class _Connection(HTTPConnection):
+    watch: _Watch
+
+    def connect(self) -> None:
+        super().connect()
+        self.watch.begin(self.sock)
+
+
+class _TlsConnection(HTTPSConnection, _Connection):
+    """In this order, the watch begins before the handshake."""
+
+
+class _Http(urllib.request.HTTPHandler):
+    def __init__(self, watch: _Watch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def http_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(_watched(_Connection, self._watch), req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def __init__(self, watch: _Watch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def https_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(_watched(_TlsConnection, self._watch), req)
+
+
+def _watched(kind: type[_Connection], watch: _Watch) -> Any:
+    def connect(*args: Any, **kwargs: Any) -> _Connection:
+        connection = kind(*args, **kwargs)
+        connection.watch = watch
+        return connection
+
+    return connect
+
+
+def _check_answer(url: str, headers: Message, answer: bytes) -> None:
+    """Take for an acknowledgement what a receiver of events says, and no web page.
+
+    Nothing at all, JSON, or a few words of plain text are; whatever answers each request with a
+    page of its own (a proxy, a portal, another service at that port) has kept nothing.
+
+    Raises:
+        DeliveryError: it is none.
+    """
+    if not answer.strip():
+        return
+    with contextlib.suppress(ValueError):
+        json.loads(answer)
+        return
+    words = headers.get_content_type() == "text/plain" and len(answer) <= _WORDS_MAX
+    if not (words and answer.isascii() and answer.decode().strip().isprintable()):
+        kind = headers.get_content_type()
+        raise DeliveryError(url, f"answers as no receiver of events does: {kind}")
 
 
 def _body_of(error: urllib.error.HTTPError) -> bytes:
     try:
-        return error.read()
+        return error.read(HTTP_ANSWER_BYTES_MAX)
     except (OSError, HTTPException):
         return b""
 
