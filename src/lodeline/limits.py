@@ -399,6 +399,16 @@ HTTP_REQUEST_SECONDS_MAX = 15.0
 # Bytes of an answer to a deliverer: a reason for each event of the largest batch takes a tenth.
 HTTP_ANSWER_BYTES_MAX = 16 * 2**20
 
+# What the end of a short run leaves in a local store's spool for whoever opens the store next: so
+# many bytes, some dozens of runs, which a question takes in within `DRAIN_SECONDS`; of so many
+# seconds ago, so that a log which many runs fill follows them within an hour.
+DELIVERY_WAITING_BYTES_MAX = 256 * 1024
+DELIVERY_WAITING_SECONDS_MAX = 3600.0
+
+# CPU seconds of a run's own from which on a delivery at its end costs it less than capture as a
+# whole may (3 %): to load and run what writes a store takes a third of a second.
+DELIVERY_WAITING_CPU_SECONDS_MAX = 10.0
+
 # Seconds until a broker's answer to a deliverer counts as missing; as of a stream's consumer.
 BROKER_TIMEOUT_SECONDS = 10.0
 

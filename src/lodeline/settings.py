@@ -62,6 +62,12 @@ SETTINGS: Final = (
         " store, `kafka://host:port/topic` or `nats://host:port/STREAM`.",
     ),
     Setting(
+        "delivery",
+        ("LODELINE_DELIVERY",),
+        "`now` has the end of each `lodeline run` deliver. By default what a short run spooled"
+        " beside a local store waits, durably, for the next command that opens the store.",
+    ),
+    Setting(
         "api_key",
         ("LODELINE_API_KEY", "OPENLINEAGE_API_KEY"),
         "Key that is sent to the server, as `lodeline key create` gave it.",

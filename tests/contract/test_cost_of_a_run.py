@@ -1,4 +1,7 @@
-"""What `lodeline run` loads and computes beside a program: counted, for time is the machine's."""
+"""What `lodeline run` loads and computes beside a program: counted, for time is the machine's.
+
+And what it leaves to whoever opens the store next, who must find all of it.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,19 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
-from lodeline.spool import spool_directory
+import pytest
+
+from lodeline.cli.main import main
+from lodeline.limits import DELIVERY_WAITING_BYTES_MAX, DELIVERY_WAITING_SECONDS_MAX
+from lodeline.questions import connect
+from lodeline.spool import Spool, iter_pending, open_drain, spool_directory
 from lodeline.store import open_segment
-from lodeline.transport import count_postponed
+from lodeline.transport import count_postponed, drain_into
+from lodeline.transport.waiting import may_wait
 from observing import SOURCES
 
 RUN = """
@@ -20,7 +31,8 @@ status = main(["run", "--store", sys.argv[1], "--", sys.executable, "program.py"
 print(json.dumps(sorted(sys.modules)))
 sys.exit(status)
 """
-PROGRAM = "open('out.csv', 'w').write('a,b\\\\n1,x\\\\n')\n"
+# A program's data differs from run to run, as its time does.
+PROGRAM = "import time; open('out.csv', 'w').write('a,b\\\\n1,x\\\\n')\n"
 
 
 def modules_of_a_run(folder: Path, **variables: str) -> set[str]:
@@ -79,3 +91,100 @@ def test_a_run_computes_logical_digests_at_once_where_it_is_told_to(tmp_path: Pa
     modules = modules_of_a_run(tmp_path, LODELINE_LOGICAL_DIGESTS="now")
     assert {"numpy", "pyarrow"} <= modules
     assert count_postponed(spool_directory(store_of(tmp_path))) == 0
+
+
+# What only the receiver of events needs; the end of a run that leaves them waiting loads none of it.
+RECEIVING = {
+    "cryptography",
+    "lodeline.fold",
+    "lodeline.ingest",
+    "lodeline.store",
+    "sqlite3",
+}
+
+
+def test_a_short_run_leaves_delivery_to_whoever_asks_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, output = store_of(tmp_path), f"dataset:file:{tmp_path / 'out.csv'}"
+    modules_of_a_run(tmp_path)
+    versions = connect(store=store).ask("show", id=output)["versions_total"]
+    assert versions == 1
+    for _ in range(2):
+        assert sorted(modules_of_a_run(tmp_path) & RECEIVING) == []
+    assert len(list(iter_pending(spool_directory(store)))) == 2
+    # The first of both files is overwritten; its digest was computed in time.
+    main(["doctor", "--store", store])
+    assert "wait in the spool" not in capsys.readouterr().out
+    answer = connect(store=store).ask("show", id=output)
+    assert answer["versions_total"] == 3
+    assert {gap["reason"] for gap in answer["gaps"]} <= {"capture"}
+    assert list(iter_pending(spool_directory(store))) == []
+    assert answer["facets"]["lodeline_digest"]["logical"]
+
+
+def test_a_run_delivers_at_its_end_where_it_is_told_to(tmp_path: Path) -> None:
+    modules_of_a_run(tmp_path)
+    assert "sqlite3" in modules_of_a_run(tmp_path, LODELINE_DELIVERY="now")
+    assert list(iter_pending(spool_directory(store_of(tmp_path)))) == []
+
+
+def spool_one(directory: Path, size: int) -> Spool:
+    spool = Spool(directory)
+    spool.append(b"x" * size)
+    return spool
+
+
+@pytest.mark.parametrize(
+    ("changed", "waits"),
+    [
+        ({}, True),
+        ({"cpu_seconds": 60.0}, False),
+        ({"receiver": "http://127.0.0.1:1"}, False),
+        # Another writer's segment is younger than the run: the program's own.
+        ({"writer": "another"}, False),
+    ],
+)
+def test_what_may_wait_is_a_short_run_into_a_store_that_stands(
+    tmp_path: Path, changed: dict[str, object], waits: bool
+) -> None:
+    store, spool = store_of(tmp_path), spool_directory(store_of(tmp_path))
+    began = time.time_ns() // 1000
+    with open_segment(store, create=True):
+        writer = spool_one(spool, 10)
+        given = {"receiver": store, "writer": writer.writer, "cpu_seconds": 1.0} | changed
+        assert may_wait(directory=spool, started_us=began, **given) is waits  # type: ignore[arg-type]
+
+
+def test_what_waits_has_bounds_of_bytes_and_time(tmp_path: Path) -> None:
+    store, spool = store_of(tmp_path), spool_directory(store_of(tmp_path))
+
+    def waits() -> bool:
+        now = time.time_ns() // 1000
+        return may_wait(store, spool, writer="own", started_us=now, cpu_seconds=0.1)
+
+    assert not waits(), "no store is there yet"
+    open_segment(store, create=True).close()
+    assert waits()
+    spool_one(spool, 10).close()
+    assert waits()
+    (path,) = spool.glob("*.segment")
+    hours_ago = time.time_ns() // 1000 - int((DELIVERY_WAITING_SECONDS_MAX + 1) * 1_000_000)
+    path = path.rename(spool / f"{hours_ago:016x}{path.name[16:]}")
+    assert not waits()
+    path.unlink()
+    spool_one(spool, DELIVERY_WAITING_BYTES_MAX).close()
+    assert not waits()
+
+
+def test_who_asks_while_another_delivers_gets_the_run_too(tmp_path: Path) -> None:
+    modules_of_a_run(tmp_path)
+    modules_of_a_run(tmp_path)
+    store, spool = store_of(tmp_path), spool_directory(store_of(tmp_path))
+    with open_drain(spool) as first:
+        assert first is not None
+        found: list[bool] = []
+        second = threading.Thread(target=lambda: found.append(drain_into(store).complete))
+        second.start()
+    second.join()
+    assert found == [True]

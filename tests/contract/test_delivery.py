@@ -283,7 +283,7 @@ def test_a_second_deliverer_leaves_the_first_alone(store: str, spool: Spool) -> 
     spool_events(spool, run_event(1))
     with open_drain(spool.directory) as first:
         assert first is not None
-        report = drain_into(store)
+        report = drain_into(store, 0.1)
         assert (report.busy, report.complete) == (True, False)
     assert drain_into(store).complete
 

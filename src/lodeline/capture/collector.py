@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal as signals
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +34,8 @@ from lodeline.credentials import redact_text
 from lodeline.errors import UsageError
 
 Append = Callable[[bytes], bool]
+# From an event to the records that tell it.
+Finish = Callable[[dict[str, Any]], Iterable[dict[str, Any]]]
 
 # Somebody asked the program to end (a supervisor, a terminal): it did not fail by itself.
 _ASKED_TO_END: Final = (signals.SIGTERM, signals.SIGINT, signals.SIGHUP)
@@ -97,6 +99,7 @@ class Collector:
     Attributes:
         lost: events that the spool did not take, and lines that processes could not write.
         started: the observed program's own process has begun its journal.
+        finisher: finishes what is told from now on, where that is not left to the deliverer.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class Collector:
         self.root = root
         self.lost = 0
         self.runs: dict[str, Told] = {}
+        self.finisher: Finish | None = None
         self._directory = Path(journal_directory(str(spool)))
         self._append = append
         self._environment = environment
@@ -280,9 +284,13 @@ class Collector:
             self._tell_event(event)
 
     def _tell_event(self, event: dict[str, Any]) -> None:
-        record = json.dumps({"type": "event", "event": event}, ensure_ascii=False)
-        if not self._append(record.encode("utf-8", "backslashreplace")):
-            self.lost += 1
+        records = (
+            [{"type": "event", "event": event}] if self.finisher is None else self.finisher(event)
+        )
+        for record in records:
+            text = json.dumps(record, ensure_ascii=False)
+            if not self._append(text.encode("utf-8", "backslashreplace")):
+                self.lost += 1
 
     def _read_dbt(self, draft: RunDraft) -> list[dict[str, Any]]:
         """Events of what dbt says that it made in this run; none where its own integration tells.

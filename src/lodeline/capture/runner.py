@@ -38,7 +38,7 @@ from lodeline.capture.recorder import now_us
 from lodeline.credentials import redact_arguments, redact_text
 from lodeline.limits import FOLDER_FILES, LOGICAL_SHARE, RUN_PAUSE_SECONDS_MAX, RUN_POLL_SECONDS
 from lodeline.settings import find_setting, is_on, number_setting
-from lodeline.spool import Spool, spool_directory
+from lodeline.spool import Spool
 
 # Exit status of failures that are ours: the program could not be started.
 OWN_FAILURE: Final = 125
@@ -95,6 +95,7 @@ class RunResult:
         status: exit status to pass on.
         run_id: of the run; empty when nothing was captured.
         delivered: records delivered at the end.
+        waiting: records that are left to whoever opens the local store next.
         lost: observations that could not be kept.
         trouble: what went wrong on our side, one line each.
     """
@@ -102,6 +103,7 @@ class RunResult:
     status: int
     run_id: str = ""
     delivered: int = 0
+    waiting: int = 0
     lost: int = 0
     trouble: list[str] = field(default_factory=list)
 
@@ -233,7 +235,8 @@ class _Session:
         """Tell the run's end and deliver. Trouble goes into the result."""
         result.run_id = self.run_id
         try:
-            self._tell_end(status, returncode)
+            waits = self._may_wait()
+            self._tell_end(status, returncode, at_once=waits)
             self.spool.close()
             self.collector.remove_journals()
             result.lost = self.collector.lost
@@ -241,6 +244,9 @@ class _Session:
                 result.trouble.append(
                     f"{result.lost} observations of this run are lost: no room to write them"
                 )
+            if waits:
+                result.waiting = self.spool.appended
+                return
             if self._delivery is not None:
                 self._delivery.join()
             from lodeline.transport import drain_into
@@ -260,21 +266,47 @@ class _Session:
         except KeyboardInterrupt:
             result.trouble.append("interrupted while delivering; `lodeline flush` goes on")
 
+    def _may_wait(self) -> bool:
+        """Whether delivery may wait for whoever opens the store next."""
+        # Rows lie in files that a delivery takes along; what is told beside a start (the runs of
+        # others who died) or was delivered meanwhile is not finished here.
+        if self.options.rows or self._delivery is not None or self.spool.appended > 1:
+            return False
+        from lodeline.transport.waiting import may_wait
+
+        return self._logical_seconds() is not None and may_wait(
+            self.options.receiver,
+            self.options.spool,
+            writer=self.spool.writer,
+            started_us=self.told.draft.started_us,
+            cpu_seconds=_used_by_program(),
+        )
+
     def _logical_seconds(self) -> float | None:
         """What logical digests may take now; whoever opens the store next computes the rest.
 
         Nobody opens a remote receiver's store through this spool, so there they are computed at
         once.
         """
-        receiver = self.options.receiver
-        local = receiver.startswith("sqlite:") and spool_directory(receiver) == self.options.spool
-        elsewhere = find_setting("deliver") not in {None, receiver}
-        if elsewhere or not local or find_setting("logical_digests") == "now":
-            return None
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return (used.ru_utime + used.ru_stime) * LOGICAL_SHARE
+        from lodeline.transport.waiting import is_local
 
-    def _tell_end(self, status: int, returncode: int | None) -> None:
+        local = is_local(self.options.receiver, self.options.spool)
+        if not local or find_setting("logical_digests") == "now":
+            return None
+        return _used_by_program() * LOGICAL_SHARE
+
+    def _tell_end(self, status: int, returncode: int | None, *, at_once: bool) -> None:
+        if not at_once:
+            self._tell_all(status, returncode)
+            return
+        from lodeline.transport.waiting import FinishedAtOnce
+
+        finished = FinishedAtOnce(self.options.spool)
+        self.collector.finisher = finished.iter_records
+        self._tell_all(status, returncode)
+        finished.keep()
+
+    def _tell_all(self, status: int, returncode: int | None) -> None:
         self.collector.finish()
         if returncode is not None and not self.collector.started:
             detail = "capture did not start: not Python >= 3.11, or started with -I, -E or -S"
@@ -326,6 +358,12 @@ def _outer_run() -> tuple[str, str, str] | None:
         if found is not None:
             return found.namespace, found.job, found.run_id
     return None
+
+
+def _used_by_program() -> float:
+    """CPU seconds of the program, which is gone, and of the programs that it waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _until_gone(child: subprocess.Popen[bytes]) -> Iterator[None]:

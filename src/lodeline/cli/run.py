@@ -72,6 +72,7 @@ def execute(arguments: argparse.Namespace) -> int:
             "run": result.run_id or None,
             "status": result.status,
             "delivered": result.delivered,
+            "waiting": result.waiting,
             "lost": result.lost,
             "trouble": result.trouble,
         }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from lodeline.ingest.examination import Findings
 from lodeline.model import format_time
+from lodeline.settings import find_setting
 from lodeline.spool import iter_pending, measure_loss, spool_directory, written_at_us
-from lodeline.transport import count_postponed, count_refused
+from lodeline.transport import count_postponed, count_refused, is_backlog
 
 
 def look_at_spool(url: str, findings: Findings) -> None:
@@ -32,7 +33,8 @@ def look_at_spool(url: str, findings: Findings) -> None:
         "logical_digests_postponed": count_postponed(directory),
         "journals": len(list((directory / "journals").glob("*.journal"))),
     }
-    if pending:
+    # Through a server nobody takes this spool in.
+    if is_backlog(find_setting("url") or url, directory, pending):
         findings.needs(f"{pending} bytes wait in the spool", "lodeline flush")
     if loss.records or loss.torn:
         findings.needs(

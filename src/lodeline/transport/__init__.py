@@ -7,6 +7,7 @@ client side never imports the service it may deliver into.
 from lodeline.transport.deliverer import Report, count_postponed, count_refused, deliver
 from lodeline.transport.draining import drain_into, flush, follow
 from lodeline.transport.transports import Outcome, Transport, open_transport, shown_receiver
+from lodeline.transport.waiting import is_backlog
 
 __all__ = [
     "Outcome",
@@ -18,6 +19,7 @@ __all__ = [
     "drain_into",
     "flush",
     "follow",
+    "is_backlog",
     "open_transport",
     "shown_receiver",
 ]

@@ -100,6 +100,11 @@ class DigestMemory:
                 loaded = json.loads(path.read_bytes())
                 self._known = {str(key): str(value) for key, value in loaded.items()}
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether there is something to keep."""
+        return self._changed
+
     def find(self, file: os.stat_result) -> str | None:
         """Give the digest of a file that looks like this, if it was hashed before."""
         return self._known.get(_look_of(file))

@@ -27,7 +27,7 @@ from lodeline.transport.digests import (
     digest_pending,
 )
 from lodeline.transport.logical import Logical, LogicalMemory
-from lodeline.transport.postponed import Note, completed, note_of
+from lodeline.transport.postponed import POSTPONED, Note, completed, note_of, read_note
 from lodeline.wire import canonical_bytes
 from lodeline.wire.facets import PRODUCER, LodelineCaptureRunFacet
 
@@ -94,18 +94,26 @@ class Finisher:
         envelope = msgspec.json.decode(record, type=dict[str, msgspec.Raw])
         kind = msgspec.json.decode(envelope.get("type", msgspec.Raw(b"null")), type=str)
         body = bytes(envelope["event"]) if kind == "event" and "event" in envelope else record
+        if kind == POSTPONED:
+            self.postponed.append(read_note(record))
+            return Finished("", b"", changed=False)
         if kind not in {"event", "reservation", "predictions", "end", "blob"}:
             raise ValueError(f"unknown record type {kind!r}")
         if _PENDING not in body or kind in {"predictions", "blob"}:
             return Finished(kind, body, changed=False)
         draft = msgspec.json.decode(body, type=dict[str, Any])
         if kind == "event":
-            self._finish_event(draft)
+            self.finish_event(draft)
         else:
             self._finish_serving(draft)
         return Finished(kind, msgspec.json.encode(draft), changed=True)
 
-    def _finish_event(self, event: dict[str, Any]) -> None:
+    def finish_event(self, event: dict[str, Any]) -> None:
+        """Finish an event in place.
+
+        Raises:
+            OutOfTimeError: the deadline passed while hashing.
+        """
         gaps: list[dict[str, str]] = []
         # Several at a time; each is found in memory below.
         self.hasher.digest_all(dict.fromkeys(_iter_states(event)))

@@ -22,6 +22,8 @@ from lodeline.limits import LOGICAL_POSTPONED_MAX
 from lodeline.model import format_time, parse_time
 from lodeline.spool import replace_file
 
+# The type of a spooled record that holds a note, of a run whose delivery waits.
+POSTPONED: Final = "postponed"
 _NAME: Final = "logical-postponed.json"
 _MEMBERS: Final = frozenset({"inputs", "outputs"})
 
@@ -67,6 +69,20 @@ def completed(note: Note, logical: str, schema: list[dict[str, str]]) -> dict[st
     told = {**note["dataset"], "facets": {"lodeline_digest": digest}}
     empty: dict[str, Any] = {member: [] for member in sorted(_MEMBERS)}
     return {**note["event"], **empty, note["member"]: [told]}
+
+
+def read_note(record: bytes) -> Note:
+    """Read the note of a spooled record.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    note: object = json.loads(record).get("note")
+    if not isinstance(note, dict) or not isinstance(note.get("file"), dict):
+        raise ValueError("not the note of a logical digest")  # noqa: TRY004  # foreign bytes
+    if note.get("member") not in _MEMBERS:
+        raise ValueError(f"no note is of {note.get('member')!r}")
+    return note
 
 
 class Postponed:
