@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from lodeline.errors import UsageError
+from lodeline.records import value
 
 _SECRET_PARAMETERS: Final = ("password", "sslpassword")
 # Where the tables lie in a PostgreSQL database whose URL names no other schema.
@@ -23,7 +23,7 @@ POSTGRES_SCHEMA: Final = "lodeline"
 STORE_FILE: Final = Path(".lodeline") / "lodeline.db"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Setting:
     """One setting.
 
@@ -171,7 +171,7 @@ INTERNAL_VARIABLES: Final = {
 _BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ConfigurationFile:
     """A configuration file as it was read.
 

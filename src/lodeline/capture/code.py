@@ -9,17 +9,17 @@ from __future__ import annotations
 import hashlib
 import re
 import subprocess
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from lodeline.credentials import redact_text
 from lodeline.limits import GIT_SECONDS_MAX, PATCH_BYTES_MAX
+from lodeline.records import fresh, record
 
 _CREDENTIALS: Final = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/@]*@")
 
 
-@dataclass(slots=True)
+@record
 class Code:
     """The code of a run.
 
@@ -29,9 +29,9 @@ class Code:
         gaps: what could not be told.
     """
 
-    facet: dict[str, Any] = field(default_factory=dict)
+    facet: dict[str, Any] = fresh(default_factory=dict)
     location: dict[str, Any] | None = None
-    gaps: list[tuple[str, str, str]] = field(default_factory=list)
+    gaps: list[tuple[str, str, str]] = fresh(default_factory=list)
 
 
 def describe_code(script: Path | None, *, root: Path | None, text: str = "") -> Code:

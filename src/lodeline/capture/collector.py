@@ -11,7 +11,6 @@ import json
 import os
 import signal as signals
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +31,7 @@ from lodeline.capture.recorder import now_us
 from lodeline.capture.sampling import find_rule
 from lodeline.credentials import redact_text
 from lodeline.errors import UsageError
+from lodeline.records import fresh, record
 
 Append = Callable[[bytes], bool]
 # From an event to the records that tell it.
@@ -52,7 +52,7 @@ DBT_RESULTS: Final = "run_results.json"
 _JOB_TYPE: Final = {"processingType": "BATCH", "integration": "LODELINE", "jobType": "SCRIPT"}
 
 
-@dataclass(slots=True)
+@record
 class Followed:
     """One journal, as far as it was read."""
 
@@ -71,18 +71,18 @@ class Followed:
         return start_ticks(self.pid) == self.ticks
 
 
-@dataclass(slots=True)
+@record
 class Told:
     """What was said of one run so far."""
 
     draft: RunDraft
     started: bool = False
     finished: bool = False
-    facets: dict[str, dict[str, Any]] = field(default_factory=dict)
-    job_facets: dict[str, dict[str, Any]] = field(default_factory=lambda: {"jobType": _JOB_TYPE})
-    capture: dict[str, Any] = field(default_factory=dict)
+    facets: dict[str, dict[str, Any]] = fresh(default_factory=dict)
+    job_facets: dict[str, dict[str, Any]] = fresh(default_factory=lambda: {"jobType": _JOB_TYPE})
+    capture: dict[str, Any] = fresh(default_factory=dict)
     # Run facets as last told: a run's state keeps them, so each is told once for each change.
-    known: dict[str, dict[str, Any]] = field(default_factory=dict)
+    known: dict[str, dict[str, Any]] = fresh(default_factory=dict)
     # Its details are told only if it fails: events wait for its end.
     sampled_out: bool = False
 
@@ -284,11 +284,9 @@ class Collector:
             self._tell_event(event)
 
     def _tell_event(self, event: dict[str, Any]) -> None:
-        records = (
-            [{"type": "event", "event": event}] if self.finisher is None else self.finisher(event)
-        )
-        for record in records:
-            text = json.dumps(record, ensure_ascii=False)
+        told: Iterable[dict[str, Any]] = [{"type": "event", "event": event}]
+        for one in told if self.finisher is None else self.finisher(event):
+            text = json.dumps(one, ensure_ascii=False)
             if not self._append(text.encode("utf-8", "backslashreplace")):
                 self.lost += 1
 

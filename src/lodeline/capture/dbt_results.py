@@ -30,7 +30,7 @@ from lodeline.limits import (
     DBT_QUERY_CHARACTERS_MAX,
     SQL_TEXT_MAX,
 )
-from lodeline.wire.facets import PRODUCER
+from lodeline.wire.facets.addresses import PRODUCER
 
 if TYPE_CHECKING:
     from lodeline.sql import Source

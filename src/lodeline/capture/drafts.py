@@ -19,7 +19,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lodeline.capture.datasets import FILE, MEMORY, Dataset, Stat, find_path_stat, stem
@@ -35,8 +34,9 @@ from lodeline.limits import (
     RUN_SQL_MAX,
     SAMPLINGS_MAX,
 )
-from lodeline.model import format_time
-from lodeline.wire.facets import PRODUCER, Scope, type_of
+from lodeline.model.times import format_time
+from lodeline.records import fresh, record
+from lodeline.wire.facets.addresses import PRODUCER, schema_url_of
 
 SCHEMA_URL: Final = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
 
@@ -44,17 +44,16 @@ SCHEMA_URL: Final = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/R
 _TICK_US: Final = 10_000
 
 
-def stamp(scope: Scope, name: str, facet: dict[str, Any]) -> dict[str, Any]:
+def stamp(scope: str, name: str, facet: dict[str, Any]) -> dict[str, Any]:
     """Add `_producer` and `_schemaURL` to a facet, unless it has them."""
-    known = type_of(scope, name)
-    url = SCHEMA_URL if known is None else known.facet_schema_url
+    url = schema_url_of(scope, name) or SCHEMA_URL
     return {"_producer": PRODUCER, "_schemaURL": url, **facet}
 
 
 Files = dict[str, Stat | None]
 
 
-@dataclass(slots=True)
+@record
 class Input:
     """A dataset that the run read, as first read.
 
@@ -64,13 +63,13 @@ class Input:
 
     time_us: int
     own: bool
-    facets: dict[str, Any] = field(default_factory=dict)
-    input_facets: dict[str, Any] = field(default_factory=dict)
+    facets: dict[str, Any] = fresh(default_factory=dict)
+    input_facets: dict[str, Any] = fresh(default_factory=dict)
     stat: Stat | None = None
     files: Files | None = None
 
 
-@dataclass(slots=True)
+@record
 class Output:
     """A dataset that the run wrote, as last written.
 
@@ -84,13 +83,13 @@ class Output:
     """
 
     time_us: int
-    inputs: set[Dataset] = field(default_factory=set)
+    inputs: set[Dataset] = fresh(default_factory=set)
     bound: bool = False
     plain: bool = True
     is_open: bool = False
     late: bool = False
-    facets: dict[str, Any] = field(default_factory=dict)
-    output_facets: dict[str, Any] = field(default_factory=dict)
+    facets: dict[str, Any] = fresh(default_factory=dict)
+    output_facets: dict[str, Any] = fresh(default_factory=dict)
     fields: dict[str, list[tuple[str, str, str]]] | None = None
     stat: Stat | None = None
     files: Files | None = None
@@ -892,5 +891,5 @@ def _stat(stat: tuple[str, int, int, int] | None) -> Stat | None:
     return None if stat is None else Stat(*stat)
 
 
-def _stamped(scope: Scope, facets: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _stamped(scope: str, facets: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {name: stamp(scope, name, facet) for name, facet in facets.items()}

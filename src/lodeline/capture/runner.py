@@ -21,7 +21,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -37,6 +36,7 @@ from lodeline.capture.process import RunName, new_run_id, parse_run_name
 from lodeline.capture.recorder import now_us
 from lodeline.credentials import redact_arguments, redact_text
 from lodeline.limits import FOLDER_FILES, LOGICAL_SHARE, RUN_PAUSE_SECONDS_MAX, RUN_POLL_SECONDS
+from lodeline.records import fresh, record
 from lodeline.settings import find_setting, is_on, number_setting
 from lodeline.spool import Spool
 
@@ -64,7 +64,7 @@ DETERMINISTIC: Final = {
 }
 
 
-@dataclass(slots=True)
+@record
 class RunOptions:
     """What the command line asked for.
 
@@ -87,7 +87,7 @@ class RunOptions:
     enabled: bool = True
 
 
-@dataclass(slots=True)
+@record
 class RunResult:
     """How a run went.
 
@@ -105,7 +105,7 @@ class RunResult:
     delivered: int = 0
     waiting: int = 0
     lost: int = 0
-    trouble: list[str] = field(default_factory=list)
+    trouble: list[str] = fresh(default_factory=list)
 
 
 def run_observed(argv: Sequence[str], options: RunOptions) -> RunResult:

@@ -11,22 +11,20 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, Final
 
 from lodeline.errors import UsageError
 from lodeline.limits import SUMMARY_COLUMNS_MAX
-from lodeline.model import find_prediction_id
 from lodeline.model.sampling import is_sampled
+from lodeline.records import value
 from lodeline.settings import sampling_table
-from lodeline.wire import canonical_bytes
 
 _KINDS: Final = {"predictions": "deployment", "runs": "job"}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SamplingRule:
     """One rule.
 
@@ -126,12 +124,16 @@ def _is_kept(row: Mapping[str, Any], rule: SamplingRule) -> bool:
 
 def summarise(rows: Sequence[dict[str, Any]], rule: SamplingRule) -> dict[str, Any]:
     """Summarise predictions: which, how many, exact figures of numbers, sketches, a digest."""
+    from lodeline.model import find_prediction_id  # not for the rules of runs
+
     drawn = [found for row in rows if (found := find_prediction_id(row["id"])) is not None]
     columns: dict[str, list[Any]] = {}
     for row in rows:
         for name in ("features", "output"):
             _collect(columns, name, row.get(name))
     columns["latencyUs"] = [row.get("latencyUs") for row in rows]
+    from lodeline.wire import canonical_bytes  # nor this
+
     digest = hashlib.sha256(canonical_bytes(list(rows))).hexdigest()
     return {
         "count": len(rows),

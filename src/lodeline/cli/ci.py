@@ -153,7 +153,7 @@ def _record(arguments: argparse.Namespace, build: Any, status: int) -> tuple[str
     from lodeline.model import format_time
     from lodeline.spool import Spool, spool_directory
     from lodeline.transport import drain_into
-    from lodeline.wire.facets import PRODUCER
+    from lodeline.wire.facets.addresses import PRODUCER
 
     directory = spool_directory(store_url(arguments.store))
     facets = {"lodeline_build": build.facet}

@@ -12,10 +12,10 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from lodeline.records import value
 from lodeline.spool.segment import HEADER, NEW_SUFFIX, SUFFIX, iter_frames, read_header
 from lodeline.spool.state import State, read_state, write_state
 
@@ -26,7 +26,7 @@ _REMOVED: Final = -1
 _ABANDONED_SECONDS: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SpooledRecord:
     """One record as appended.
 

@@ -14,7 +14,6 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +25,7 @@ from lodeline.limits import (
     SPOOL_RETRY_SECONDS,
     SPOOL_SEGMENT_BYTES,
 )
+from lodeline.records import value
 from lodeline.settings import number_setting
 from lodeline.spool.segment import (
     HEADER,
@@ -44,7 +44,7 @@ _LIVE: Final[weakref.WeakSet[Spool]] = weakref.WeakSet()
 _GONE: Final[dict[Path, list[int]]] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Loss:
     """What did not make it: records dropped by writers, and damage skipped by the drain."""
 

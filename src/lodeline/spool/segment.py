@@ -16,10 +16,10 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from lodeline.limits import SPOOL_RECORD_BYTES_MAX
+from lodeline.records import value
 from lodeline.settings import store_path
 
 MAGIC = b"LLSPOOL\x01"
@@ -51,7 +51,7 @@ def frame(body: bytes) -> bytes:
     return FRAME.pack(MARKER, length, checksum) + body
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Header:
     """What a segment says about itself."""
 
@@ -68,7 +68,7 @@ def read_header(data: bytes) -> Header | None:
     return Header(pid, lost_records, lost_bytes) if magic == MAGIC else None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Found:
     """One whole record, or damage that was skipped (`body` is `None`)."""
 

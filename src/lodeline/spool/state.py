@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from lodeline.records import fresh, record
 
 _NAME: Final = "state.json"
 
 
-@dataclass(slots=True)
+@record
 class State:
     """The drain's memory.
 
@@ -27,11 +28,11 @@ class State:
         notes: what the deliverer keeps beside, as JSON.
     """
 
-    acknowledged: dict[str, int] = field(default_factory=dict)
+    acknowledged: dict[str, int] = fresh(default_factory=dict)
     lost_records: int = 0
     lost_bytes: int = 0
     torn: int = 0
-    notes: dict[str, object] = field(default_factory=dict)
+    notes: dict[str, object] = fresh(default_factory=dict)
 
 
 def read_state(directory: Path) -> State:

@@ -14,7 +14,6 @@ import os
 import time
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,13 +26,13 @@ from lodeline.limits import (
     INFORMATION_BYTES,
     MANIFEST_FILES_MAX,
 )
+from lodeline.records import value
 from lodeline.spool import replace_file
-from lodeline.wire import canonical_bytes
 
 _CHUNK: Final = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FileState:
     """A file as it was at close."""
 
@@ -60,7 +59,7 @@ class FileState:
             raise ValueError(f"not the state of a file: {dict(pending)!r}") from error
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FileDigest:
     """SHA-256 over all bytes (hex), or why there is none."""
 
@@ -70,7 +69,7 @@ class FileDigest:
     information: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DatasetDigest:
     """Digest of one file or, by its manifest, of many."""
 
@@ -290,6 +289,8 @@ def manifest_digest(manifest: Iterable[tuple[str, str, int]]) -> str:
     listed = [
         {"key": key, "digest": digest, "bytes": size} for key, digest, size in sorted(manifest)
     ]
+    from lodeline.wire import canonical_bytes  # most runs write single files
+
     return hashlib.sha256(canonical_bytes(listed)).hexdigest()
 
 

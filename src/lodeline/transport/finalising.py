@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
-from lodeline.model import NodeId
+from lodeline.model.identifiers import NodeId
+from lodeline.records import value
 from lodeline.settings import number_setting
 from lodeline.transport.digests import (
     DatasetDigest,
@@ -28,8 +27,7 @@ from lodeline.transport.digests import (
 )
 from lodeline.transport.logical import Logical, LogicalMemory
 from lodeline.transport.postponed import POSTPONED, Note, completed, note_of, read_note
-from lodeline.wire import canonical_bytes
-from lodeline.wire.facets import PRODUCER, LodelineCaptureRunFacet
+from lodeline.wire.facets.addresses import PRODUCER, schema_url_of
 
 # Bytes of a table that one core digests logically in a second, and what it takes to load what reads
 # tables; used to tell beforehand whether the time left is enough.
@@ -42,7 +40,7 @@ _CAPTURE: Final = "lodeline_capture"
 _ENDS: Final = frozenset({"COMPLETE", "FAIL", "ABORT"})
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finished:
     """A record ready for a transport.
 
@@ -91,6 +89,8 @@ class Finisher:
             OutOfTimeError: the deadline passed while hashing.
             ValueError: it is no record of the spool.
         """
+        import msgspec  # a run that finishes its own events reads none
+
         envelope = msgspec.json.decode(record, type=dict[str, msgspec.Raw])
         kind = msgspec.json.decode(envelope.get("type", msgspec.Raw(b"null")), type=str)
         body = bytes(envelope["event"]) if kind == "event" and "event" in envelope else record
@@ -174,7 +174,7 @@ class Finisher:
             if not self.hasher.is_still(state):
                 return None
             logical = self._find_logical(state, value, names)
-            return None if logical is None else msgspec.json.encode(completed(note, *logical))
+            return None if logical is None else json.dumps(completed(note, *logical)).encode()
         except (KeyError, TypeError) as error:
             raise ValueError(f"not the note of a logical digest: {error!r}") from error
 
@@ -236,6 +236,8 @@ class Finisher:
 
 def configuration_digest(configuration: dict[str, Any]) -> str:
     """Version of a deployment: SHA-256 over the canonical JSON of its configuration."""
+    from lodeline.wire import canonical_bytes  # few runs deploy something
+
     return f"sha256:{hashlib.sha256(canonical_bytes(configuration)).hexdigest()}"
 
 
@@ -285,7 +287,7 @@ def _add_gaps(event: dict[str, Any], gaps: list[dict[str, str]]) -> None:
     if not isinstance(facet, dict):
         facet = facets[_CAPTURE] = {
             "_producer": PRODUCER,
-            "_schemaURL": LodelineCaptureRunFacet.facet_schema_url,
+            "_schemaURL": schema_url_of("run", _CAPTURE),
         }
     known = facet.setdefault("gaps", [])
     known.extend(gap for gap in gaps if gap not in known)

@@ -25,7 +25,6 @@ from typing import Any, Final
 
 from lodeline.limits import LOGICAL_BYTES_MAX, LOGICAL_CELLS_MAX, LOGICAL_MEMORY_MAX
 from lodeline.spool import replace_file
-from lodeline.wire import canonical_bytes
 
 _FORMATS: Final = {
     ".parquet": "parquet",
@@ -100,7 +99,7 @@ def _key(path: str, byte_digest: str, names: Collection[str]) -> str:
     suffix = Path(path).suffix.lower()
     if _FORMATS.get(suffix) != "csv":
         return f"{byte_digest}{suffix}"
-    known = hashlib.sha256(canonical_bytes(sorted(set(names)))).hexdigest()
+    known = hashlib.sha256(repr(sorted(set(names))).encode()).hexdigest()
     return f"{byte_digest}{suffix}:{known[:16]}"
 
 
@@ -205,6 +204,8 @@ def table_digest(table: Any) -> Logical | None:
         schema.append({"name": name, "type": type_name})
         cells.append(matrix)
     digest = hashlib.sha256()
+    from lodeline.wire import canonical_bytes  # whoever only asks what is known hashes no table
+
     head = canonical_bytes({"rows": table.num_rows, "schema": schema})
     digest.update(len(head).to_bytes(8, "big") + head)
     if cells and table.num_rows:

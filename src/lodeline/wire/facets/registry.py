@@ -6,13 +6,11 @@ from typing import Any, Final
 
 import msgspec
 
-from lodeline import __version__
 from lodeline.wire.canonical import canonical_bytes
+from lodeline.wire.facets.addresses import PRODUCER
 from lodeline.wire.facets.base import Facet, Scope
 from lodeline.wire.facets.core import CORE_FACETS
 from lodeline.wire.facets.lodeline import LODELINE_FACETS
-
-PRODUCER: Final = f"https://lodeline.dev/producer/{__version__}"
 
 
 class DeletedFacet(Facet, frozen=True):
