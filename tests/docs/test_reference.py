@@ -184,7 +184,7 @@ def test_every_facet_of_ours_has_a_schema_and_the_other_way_round() -> None:
         }
     defined = {
         getattr(value, "facet_name", "")
-        for value in vars(facets).values()
+        for value in (getattr(facets, name) for name in facets.__all__)
         if isinstance(value, type) and issubclass(value, facets.Facet)
     }
     assert with_schema == {name for name in defined if name.startswith("lodeline_")}

@@ -2,7 +2,7 @@
 
 Observed programs and `lodeline run` stamp what they write; the types of `core` and `lodeline`, and
 msgspec under them, take longer to load than all else that the runner does with an event. That both
-say the same is tested (`tests/unit/wire/test_addresses.py`).
+say the same is tested (`tests/unit/wire/test_facet_addresses.py`).
 """
 
 from __future__ import annotations
