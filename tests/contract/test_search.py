@@ -14,7 +14,10 @@ from lodeline.ingest import accept, rebuild
 from lodeline.limits import SEARCH_MATCHES_MAX
 from lodeline.model import NodeId
 from lodeline.query import ask
+from lodeline.query.consulting import consult
+from lodeline.query.permission import OPEN
 from lodeline.query.search_index import catch_up, index_state
+from lodeline.query.search_matches import Matches
 from lodeline.query.search_terms import mark
 from lodeline.store import Segment, SqlSegment, open_segment
 from lodeline.store.connections import Connection
@@ -383,6 +386,27 @@ def test_postgresql_reads_only_documents_that_have_the_words(
     assert sum(one.get("Rows Removed by Index Recheck", 0) for one in plans) == 0
     opened.close()
     place.drop()
+
+
+@pytest.mark.parametrize("place", ["postgres18"], indirect=True)
+def test_what_is_said_is_looked_up_for_the_nodes_that_are_ranked_alone(place: Place) -> None:
+    segment = place.open()
+    described = [dataset(f"d_{number}", documented("some words")) for number in range(1_500)]
+    accept(segment, [event(*described)])
+    assert catch_up(segment, seconds=60, batch_nodes=4_000)
+    with consult(segment) as inquiry:
+        connection = cast(PostgresConnection, inquiry.connection)
+        numbers = [row[0] for row in connection.execute("SELECT node_id FROM node LIMIT 600")]
+        matches = Matches(inquiry.view, OPEN, newest=True, changed=False)
+        matches.add_indexed(numbers)
+        [(seen, looked_up)] = connection.execute(
+            "SELECT seq_tup_read, idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'search_said'"
+        ).fetchall()
+    assert len(matches.found) == SEARCH_MATCHES_MAX
+    # Six hundred are looked up, and the other nine hundred are not read.
+    assert (seen, looked_up <= 600) == (0, True)
+    assert sum("words" in match.said.get("description", "") for match in matches.found.values()) > 0
+    segment.close()
 
 
 @pytest.mark.parametrize("place", ["postgres18"], indirect=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from lodeline.limits import SEARCH_FACETS_READ_MAX, SEARCH_MATCHES_MAX
-from lodeline.model import NodeId
+from lodeline.model import KINDS_OF_THREE_PARTS, NodeId
 from lodeline.query.answers import Gap
 from lodeline.query.facets import Registers, iter_entities
 from lodeline.query.parameters import SearchQuestion
@@ -22,6 +21,14 @@ from lodeline.store.search_tables import PARTS_FROM, SEARCHED_FACETS, has_search
 
 _AMONG: Final = "IN (SELECT value FROM json_each(:ids))"
 _Shown = Mapping[str, Any]
+_PARTS: Final = ", ".join(f"'{kind}'" for kind in sorted(KINDS_OF_THREE_PARTS))
+# SQL value: what is shown of a node, whose document's number is as `search_index` gives it.
+_SAID: Final = (
+    "(SELECT s.shown FROM search_said s WHERE s.document_id = n.node_id"
+    f" + CASE WHEN n.kind IN ({_PARTS}) THEN {PARTS_FROM} ELSE 0 END)"
+)
+_encode: Final = msgspec.json.Encoder().encode
+_decode_shown: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _NOTHING: Final[_Shown] = {"tags": (), "owners": (), "words": {}}
 
 
@@ -143,7 +150,8 @@ class Matches:
             documents: the better kinds of match first.
         """
         numbers = dict.fromkeys(number % PARTS_FROM for number in documents)
-        known = self._known(numbers.keys() - self._stale)
+        shown: dict[int, _Shown] = {}
+        known = self._known(numbers.keys() - self._stale, shown if self._newest else None)
         canonical = self._canonical(known)
         reader = self._reader
         seen = [
@@ -153,18 +161,8 @@ class Matches:
         ]
         self.cut = len(seen) > SEARCH_MATCHES_MAX
         seen = seen[:SEARCH_MATCHES_MAX]
-        shown = self._shown(seen) if self._newest else {}
         for number in seen:
             self._put(Match(canonical[number], known[number], number, shown.get(number)))
-
-    def _shown(self, numbers: Collection[int]) -> dict[int, _Shown]:
-        documents = [*numbers, *(number + PARTS_FROM for number in numbers)]
-        rows = self._view.select(
-            f"SELECT document_id, shown FROM search_said WHERE document_id {_AMONG}",
-            ids=json.dumps(documents),
-        )
-        decode = msgspec.json.Decoder(dict[str, Any]).decode
-        return {document % PARTS_FROM: decode(shown) for document, shown in rows}
 
     def _add(
         self,
@@ -183,13 +181,20 @@ class Matches:
         if before is not match:
             before.absorb(match)
 
-    def _known(self, numbers: Iterable[int]) -> dict[int, NodeId]:
+    def _known(
+        self, numbers: Iterable[int], shown: dict[int, _Shown] | None = None
+    ) -> dict[int, NodeId]:
+        """Give those of nodes that are known, and put what answers show of them into `shown`."""
+        # Looked up one by one: joined, PostgreSQL would read what is said of every node there is.
+        said = "NULL" if shown is None else _SAID
         rows = self._view.select(
-            f"SELECT n.node_id, n.kind, n.namespace, n.name, n.part FROM node n"
+            f"SELECT n.node_id, {said}, n.kind, n.namespace, n.name, n.part FROM node n"
             f" WHERE n.node_id {_AMONG} AND {self._view.known('n')}",
-            ids=json.dumps(list(numbers)),
+            ids=_encode(list(numbers)).decode(),
         )
-        found = {number: NodeId(*name) for number, *name in rows}
+        found = {number: NodeId(*name) for number, _, *name in rows}
+        if shown is not None:
+            shown |= {row[0]: _decode_shown(row[1]) for row in rows if row[1] is not None}
         self._view.learn(found)
         return found
 
