@@ -1,13 +1,14 @@
 """What does capture cost the program that it observes?
 
 Question: CPU and wall time of a whole training process with capture on, against the same process
-without it, on the demo's own training script (`examples/flights/train.py`); beside it the same
-script with all of `lodeline run` (parent and delivery included), a program that does nothing, and
+without it, on the demo's own training script (`examples/flights/train.py`); beside it each
+program with all of `lodeline run` (parent included, which leaves delivery to whoever asks; and for
+a program that does nothing, with that delivery at its end), what such a delivery takes later, and
 small pandas operations one by one.
 
-Floor: the plain process. Pairs alternate their order; medians of the paired differences, since
-the machine's own noise is larger than what is measured. Threads of numerical libraries are fixed
-to one in both arms. Byte code is cached in both, as it is on any machine that ran a program twice.
+Floor: the plain process. Arms take turns, in alternating order; medians of the paired differences,
+since the machine's own noise is larger than what is measured. Threads of numerical libraries are
+fixed to one in all arms. Byte code is cached in all, as on any machine that ran a program twice.
 
 Five real programs: the demo's training; a pandas ETL; a polars ETL; a dbt project on DuckDB; an
 epoch of PyTorch. Beside them peers where they apply: MLflow's autolog in the training, and the
@@ -116,26 +117,37 @@ def measure(command: list[str], environment: dict[str, str], folder: Path) -> tu
     return cpu, wall
 
 
-def compare(
-    pairs: int, plain: Callable[[], tuple[float, float]], other: Callable[[], tuple[float, float]]
-) -> dict[str, object]:
-    """Alternate both arms; medians of the plain arm and of the paired differences."""
-    measured: list[tuple[tuple[float, float], tuple[float, float]]] = []
-    plain(), other()  # both warm: byte code, page cache
+Measured = tuple[float, float]
+Arm = Callable[[], Measured]
+
+
+def compare(pairs: int, plain: Arm, others: dict[str, Arm]) -> dict[str, object]:
+    """Measure arms in turns, so that each is paired with the plain one; one result for each."""
+    arms = [plain, *others.values()]
+    for arm in arms:
+        arm()  # all warm: byte code, page cache, a store that stands
+    rounds: list[list[Measured]] = []
     for number in range(pairs):
-        if number % 2:
-            second, first = other(), plain()
-        else:
-            first, second = plain(), other()
-        measured.append((first, second))
-        seen = f"{number + 1} of {pairs} pairs: {first[0]:.2f} s plain, {second[0]:.2f} s captured"
-        print(seen, file=sys.stderr, flush=True)
+        order = list(range(len(arms)))
+        measured = {at: arms[at]() for at in (reversed(order) if number % 2 else order)}
+        rounds.append([measured[at] for at in order])
+        seen = ", ".join(f"{cpu:.2f}" for cpu, _ in rounds[-1])
+        told = f"{number + 1} of {pairs}: {seen} s CPU of plain, {', '.join(others)}"
+        print(told, file=sys.stderr, flush=True)
+    return {
+        name: summarise([(one[0], one[at]) for one in rounds])
+        for at, name in enumerate(others, start=1)
+    }
+
+
+def summarise(measured: list[tuple[Measured, Measured]]) -> dict[str, object]:
+    """Medians of the plain arm and of the paired differences."""
     plain_cpu = statistics.median(first[0] for first, _ in measured)
     plain_wall = statistics.median(first[1] for first, _ in measured)
     cpu = sorted(second[0] - first[0] for first, second in measured)
     wall = sorted(second[1] - first[1] for first, second in measured)
     return {
-        "pairs": pairs,
+        "pairs": len(measured),
         "plain_cpu_s": round(plain_cpu, 3),
         "plain_wall_s": round(plain_wall, 3),
         "extra_cpu_ms": round(statistics.median(cpu) * 1000, 1),
@@ -145,6 +157,40 @@ def compare(
             round(cpu[len(cpu) * 3 // 4] * 1000, 1),
         ],
         "extra_wall_ms": round(statistics.median(wall) * 1000, 1),
+    }
+
+
+def runner_of(folder: Path, name: str) -> list[str]:
+    """`lodeline run` into a store of its own, with the interpreter that runs this."""
+    store = f"sqlite:///{folder / f'store of {name}' / 'lodeline.db'}"
+    return [sys.executable, "-m", "lodeline.cli.main", "run", "--store", store, "--"]
+
+
+def both_ways(
+    name: str, command: list[str], plain: dict[str, str], captured: dict[str, str], folder: Path
+) -> dict[str, Arm]:
+    """A program observed alone, and by all of `lodeline run`."""
+    runner = runner_of(folder, name)
+    return {
+        name: lambda: measure(command, captured, folder),
+        f"{name}_with_runner": lambda: measure(runner + command, plain, folder),
+    }
+
+
+def delivery_later(folder: Path, plain: dict[str, str], runs: int = 10) -> dict[str, object]:
+    """What the first question after some runs pays for delivering them, beside one after none."""
+    runner = runner_of(folder, "later")
+    flush = [*runner[:3], "flush", "--store", runner[5]]
+    nothing = [sys.executable, "-c", "pass"]
+    measure(runner + nothing, plain, folder)
+    measure(flush, plain, folder)
+    for _ in range(runs):
+        measure(runner + nothing, plain, folder)
+    first, second = measure(flush, plain, folder)[0], measure(flush, plain, folder)[0]
+    return {
+        "runs": runs,
+        "flush_cpu_s": round(first, 3),
+        "flush_of_nothing_cpu_s": round(second, 3),
     }
 
 
@@ -287,17 +333,10 @@ def real_programs(
             found[name] = "skipped: no environment given that has it"
             continue
         command = [str(interpreter), *words]
-        found[name] = compare(
+        found |= compare(
             given.pairs,
             lambda command=command: measure(command, plain, folder),  # type: ignore[misc]
-            lambda command=command: measure(command, captured, folder),  # type: ignore[misc]
-        )
-        store = f"sqlite:///{folder / f'store of {name}' / 'lodeline.db'}"
-        runner = [sys.executable, "-m", "lodeline.cli.main", "run", "--store", store, "--"]
-        found[f"{name}_with_parent_and_delivery"] = compare(
-            max(3, given.pairs // 3),
-            lambda command=command: measure(command, plain, folder),  # type: ignore[misc]
-            lambda command=command, runner=runner: measure(runner + command, plain, folder),  # type: ignore[misc]
+            both_ways(name, command, plain, captured, folder),
         )
     return found
 
@@ -317,15 +356,15 @@ def peers(
             continue
         bare = [str(interpreter), "-c", FIT.format(before="")]
         theirs = [str(interpreter), "-c", FIT.format(before=before)]
-        found[name] = compare(
+        found |= compare(
             given.pairs,
             lambda bare=bare: measure(bare, plain, folder),  # type: ignore[misc]
-            lambda theirs=theirs: measure(theirs, plain, folder),  # type: ignore[misc]
-        )
-        found[f"lodeline_in_the_environment_of_{name}"] = compare(
-            given.pairs,
-            lambda bare=bare: measure(bare, plain, folder),  # type: ignore[misc]
-            lambda bare=bare: measure(bare, captured, folder),  # type: ignore[misc]
+            {
+                name: lambda theirs=theirs: measure(theirs, plain, folder),  # type: ignore[misc]
+                f"lodeline_in_the_environment_of_{name}": (
+                    lambda bare=bare: measure(bare, captured, folder)  # type: ignore[misc]
+                ),
+            },
         )
     return found
 
@@ -349,28 +388,32 @@ def main() -> None:
         plain = plain_environment(folder / "cache")
         captured = captured_environment(plain, folder)
         train = [sys.executable, str(FLIGHTS / "train.py")]
-        store = f"sqlite:///{folder / 'store' / 'lodeline.db'}"
-        runner = [sys.executable, "-m", "lodeline.cli.main", "run", "--store", store, "--"]
 
-        def arm(
-            command: list[str], environment: dict[str, str]
-        ) -> Callable[[], tuple[float, float]]:
+        def arm(command: list[str], environment: dict[str, str]) -> Arm:
             return lambda: measure(command, environment, folder)
 
         nothing, imports = [sys.executable, "-c", "pass"], [sys.executable, "-c", IMPORTS]
+        at_once = {**plain, "LODELINE_DELIVERY": "now"}
         pairs = arguments.pairs
         result = {
             "question": "what does capture cost the observed program?",
             "command": " ".join(["python", "bench/capture_overhead.py", f"--pairs {pairs}"]),
             "machine": {"cpus": os.cpu_count(), "python": platform.python_version()},
             "load_average": os.getloadavg(),
-            "nothing": compare(pairs, arm(nothing, plain), arm(nothing, captured)),
-            "imports": compare(pairs, arm(imports, plain), arm(imports, captured)),
-            "train": compare(pairs, arm(train, plain), arm(train, captured)),
-            "train_with_parent_and_delivery": compare(
-                max(3, pairs // 3), arm(train, plain), arm(runner + train, plain)
+            **compare(
+                pairs,
+                arm(nothing, plain),
+                {
+                    **both_ways("nothing", nothing, plain, captured, folder),
+                    "nothing_with_runner_that_delivers": arm(
+                        runner_of(folder, "at once") + nothing, at_once
+                    ),
+                },
             ),
+            **compare(pairs, arm(imports, plain), {"imports": arm(imports, captured)}),
+            **compare(pairs, arm(train, plain), both_ways("train", train, plain, captured, folder)),
             **real_programs(arguments, folder, plain, captured),
+            "delivery_later": delivery_later(folder, plain),
             "peers": peers(arguments, folder, plain, captured),
             "operations": small_operations(plain, captured, folder),
         }
