@@ -2,10 +2,11 @@
 
 1. Calls that overlap wait for one leader, which takes them all (group commit).
 2. Under the writer's lock the right edge of the tree is taken up again if another process moved it.
-3. One transaction holds leaves, payloads, secrets, identifiers, full tiles and the edge.
-4. The checkpoint over them is signed and stored in the same transaction: nobody sees a signature
-   over entries that did not become durable with it, and a group costs one commit. Where callers say
-   that it may wait, as a busy service's do, it is left out while the last one is young.
+3. One transaction holds leaves, payloads, secrets and identifiers.
+4. Tiles and the checkpoint over them are stored in the same transaction: nobody sees a signature
+   over entries that did not become durable with it, and a group costs one commit. Where callers
+   say that they may wait, as a busy service's do, both are left out while the last checkpoint is
+   young: the tree's edge has thousands of bytes, and follows from the leaves behind it.
 5. It is committed with fsync: from here on the entries are acknowledged.
 6. Where the entries name keys, the checkpoint follows in a transaction of its own, without fsync:
    which keys sign is read of entries that are there. So does one that was left out. Signatures are
@@ -19,14 +20,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from lodeline.errors import LodelineError, StoreCorruptError, StoreLostError
 from lodeline.limits import CHECKPOINT_BEHIND_SECONDS, COMMIT_ATTEMPTS, COMMIT_EVENTS_MAX
 from lodeline.proof import (
+    HASH_BYTES,
     SECRET_BYTES,
+    TILE_WIDTH,
     Field,
     TreeHead,
     commit_fields,
@@ -38,7 +41,7 @@ from lodeline.store.connections import Connection, Database
 from lodeline.store.keys import KeyRing
 from lodeline.store.personal import PersonalFields, PersonalPart, take_out, with_sealed
 from lodeline.store.segment import AcceptedEvent
-from lodeline.tlog import Checkpoint, GrowingTree, sign_checkpoint
+from lodeline.tlog import Checkpoint, FullTile, GrowingTree, sign_checkpoint
 from lodeline.wire import canonical_bytes
 from lodeline.wire.personal import PersonalRules
 
@@ -140,11 +143,10 @@ class _Rows:
             self.identifiers.append((identifier, position))
         return Outcome(position, False, leaf_hash, log_time_us)
 
-    def insert(self, connection: Connection, tree: GrowingTree) -> None:
-        """Write everything, and grow the tree."""
+    def insert(self, connection: Connection) -> None:
+        """Write everything."""
         if not self.entries:
             return
-        full = tree.extend(self.leaf_hashes)
         insert = connection.executemany
         insert("INSERT INTO entry VALUES (?, ?, ?, ?)", self.entries)
         insert("INSERT INTO payload VALUES (?, ?)", self.payloads)
@@ -153,13 +155,35 @@ class _Rows:
         if self.sealed:
             insert("INSERT INTO subject_key VALUES (?, ?, ?)", self.subject_keys)
             insert("INSERT INTO sealed_value VALUES (?, ?, ?, ?)", self.sealed)
-        if full:
-            insert("INSERT INTO tile VALUES (?, ?, ?)", full)
-        insert(
-            "INSERT INTO tile_edge VALUES (?, ?) "
-            "ON CONFLICT (level) DO UPDATE SET hashes = excluded.hashes",
-            enumerate(tree.edges),
-        )
+
+    def begin(self, connection: Connection, tree: GrowingTree) -> None:
+        """Write the first entries of a log, and their tiles."""
+        self.insert(connection)
+        _insert_tiles(connection, tree, tree.extend(self.leaf_hashes))
+
+
+# How many leaves the stored tiles hold.
+_SEQUENCED: Final = (
+    f"(SELECT coalesce(max(number) + 1, 0) * {TILE_WIDTH} FROM tile WHERE level = 0) + "
+    f"coalesce((SELECT length(hashes) FROM tile_edge WHERE level = 0), 0) / {HASH_BYTES}"
+)
+
+
+def sequenced_to(connection: Connection) -> int:
+    """Give how many leaves the stored tiles hold; entries behind them are sequenced later."""
+    (size,) = connection.execute(f"SELECT {_SEQUENCED}").fetchone()
+    return int(size)
+
+
+def _insert_tiles(connection: Connection, tree: GrowingTree, full: Sequence[FullTile]) -> None:
+    """Write the tiles that became full, and the edge."""
+    if full:
+        connection.executemany("INSERT INTO tile VALUES (?, ?, ?)", full)
+    connection.executemany(
+        "INSERT INTO tile_edge VALUES (?, ?) "
+        "ON CONFLICT (level) DO UPDATE SET hashes = excluded.hashes",
+        enumerate(tree.edges),
+    )
 
 
 class LogWriter:
@@ -189,6 +213,9 @@ class LogWriter:
         self._clock_us = clock_us
         self._randomness = randomness
         self._tree = GrowingTree()
+        # How many of its leaves the stored tiles hold, and tiles that became full since.
+        self._sequenced = 0
+        self._full: list[FullTile] = []
         self._attempt: _Attempt | None = None
         self._log_time_us = 0
         # When this process last signed; long ago at first.
@@ -308,31 +335,40 @@ class LogWriter:
         sign = sign or time.monotonic() >= self._signed_at + CHECKPOINT_BEHIND_SECONDS
         with self._database.transaction(connection):
             # 2.
-            self._take_up(connection)
+            self._take_up(connection, sequencing=sign)
             tree = self._tree.copy()
             # 3.
             outcomes, log_time_us, rows = self._sequence(
                 connection, prepare(connection), tree.size, self._keys()
             )
+            full = [*self._full, *tree.extend(rows.leaf_hashes)]
             with self._database.pipelined(connection, len(rows.entries)):
-                rows.insert(connection, tree)
+                rows.insert(connection)
                 if beside is not None:
                     beside(connection, outcomes)
                 # 4.
-                signed = sign and self._sign_within(connection, tree, log_time_us)
+                signed = sign and self._sign_within(connection, tree, full, log_time_us)
         # 5.
-        self._tree, self._log_time_us = tree, log_time_us
+        self._tree, self._full, self._log_time_us = tree, full, log_time_us
         if signed:
+            self._full, self._sequenced = [], tree.size
             self._signed_at = time.monotonic()
         # 6.
         elif sign or self._names_keys:
             self._sign(connection)
         return outcomes
 
-    def _sign_within(self, connection: Connection, tree: GrowingTree, log_time_us: int) -> bool:
+    def _sign_within(
+        self,
+        connection: Connection,
+        tree: GrowingTree,
+        full: Sequence[FullTile],
+        log_time_us: int,
+    ) -> bool:
         """Sign what the transaction adds, inside of it; False if that has to wait for its end."""
         if tree.size == self._tree.size or self._names_keys:
             return False
+        _insert_tiles(connection, tree, full)
         head = TreeHead(self._origin, tree.size, tree.root())
         signers = self._keys().checkpoint_signers
         checkpoint = sign_checkpoint(head, log_time_us=log_time_us, signers=signers)
@@ -367,37 +403,52 @@ class LogWriter:
 
     def initialise(self, connection: Connection, records: Sequence[NewRecord]) -> None:
         """Write the first records inside the transaction that makes the tables."""
-        self._sequence(connection, records, 0, self._keys())[2].insert(connection, GrowingTree())
+        self._sequence(connection, records, 0, self._keys())[2].begin(connection, GrowingTree())
 
     def go_on(self, connection: Connection, records: Sequence[NewRecord]) -> None:
         """Write the first records after those of a backup, inside the transaction that took it."""
-        self._take_up(connection)
+        self._take_up(connection, sequencing=True)
         tree = self._tree.copy()
-        self._sequence(connection, records, tree.size, self._keys())[2].insert(connection, tree)
+        self._sequence(connection, records, tree.size, self._keys())[2].begin(connection, tree)
 
     def sign_pending(self) -> None:
-        """Sign what is not signed yet."""
+        """Sequence and sign what is not yet."""
         with self._database.locked() as connection:
             self.sign_locked(connection)
 
     def sign_locked(self, connection: Connection) -> None:
-        """Sign what is not signed yet, on the locked writer's connection."""
-        self._take_up(connection)
+        """Sequence and sign what is not yet, on the locked writer's connection."""
         self._sign(connection)
 
-    def _take_up(self, connection: Connection) -> None:
-        size, log_time_us = connection.execute(
-            "SELECT position + 1, log_time FROM entry ORDER BY position DESC LIMIT 1"
-        ).fetchone() or (0, 0)
+    def _take_up(self, connection: Connection, *, sequencing: bool) -> None:
+        """Take up the tree as it is; with `sequencing` also how far stored tiles go."""
+        sequenced = _SEQUENCED if sequencing else "0"
+        size, log_time_us, sequenced_now = connection.execute(
+            f"SELECT position + 1, log_time, {sequenced} FROM entry ORDER BY position DESC LIMIT 1"
+        ).fetchone() or (0, 0, 0)
         self._log_time_us = log_time_us
-        if size == self._tree.size:
-            return
-        self._note_keys(connection)
+        moved = size != self._tree.size
+        if moved:
+            self._note_keys(connection)
+        # Another process may have sequenced what this one appended.
+        if moved or (sequencing and sequenced_now != self._sequenced):
+            self._read_tree(connection, size)
+
+    def _read_tree(self, connection: Connection, size: int) -> None:
+        sequenced = sequenced_to(connection)
         edges = dict(connection.execute("SELECT level, hashes FROM tile_edge"))
+        leaves = connection.execute(
+            "SELECT leaf FROM entry WHERE position >= ? ORDER BY position", (sequenced,)
+        )
         try:
-            self._tree = GrowingTree(size, edges)
-        except LodelineError as error:
+            tree = GrowingTree(sequenced, edges)
+            full = tree.extend([hash_leaf(bytes(leaf)) for (leaf,) in leaves])
+        except (LodelineError, TypeError) as error:
             raise StoreCorruptError(self._database.url, str(error)) from error
+        if tree.size != size:
+            reason = f"tiles hold {sequenced} leaves of {size}, and the entries do not follow"
+            raise StoreCorruptError(self._database.url, reason)
+        self._tree, self._full, self._sequenced = tree, full, sequenced
 
     def _note_keys(self, connection: Connection) -> None:
         """Have the keys read again if the log has a `key` entry that they may not know of."""
@@ -455,7 +506,13 @@ class LogWriter:
         return outcomes, log_time_us, rows
 
     def _sign(self, connection: Connection) -> None:
+        self._take_up(connection, sequencing=True)
         size = self._tree.size
+        if self._sequenced != size:
+            # Apart: without the keys nothing is signed, and tiles are wanted all the same.
+            with self._database.transaction(connection, durable=False):
+                _insert_tiles(connection, self._tree, self._full)
+            self._full, self._sequenced = [], size
         (signed,) = connection.execute("SELECT coalesce(max(size), 0) FROM checkpoint").fetchone()
         if signed >= size:
             return

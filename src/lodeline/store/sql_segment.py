@@ -19,6 +19,7 @@ from typing import Protocol, Self
 from lodeline.errors import (
     CouldNotTellError,
     InvalidEventError,
+    KeyMissingError,
     LodelineError,
     StoreCorruptError,
     UnknownBlobError,
@@ -41,7 +42,7 @@ from lodeline.proof import (
     sign_receipt,
 )
 from lodeline.store import dead_letters, endorsements
-from lodeline.store.appending import LogWriter, NewRecord, Outcome, to_records
+from lodeline.store.appending import LogWriter, NewRecord, Outcome, sequenced_to, to_records
 from lodeline.store.blob_successors import current_of, read_successors
 from lodeline.store.blobs import Blobs
 from lodeline.store.connections import Connection, Database, has_table
@@ -524,8 +525,7 @@ class SqlSegment:
         Raises:
             UnknownPositionError: the log is shorter.
         """
-        with self.database.reading() as connection:
-            self._check_size(connection, size)
+        with self._reading_tree(size) as connection:
             known, root = self._last_root
             if known != size:
                 root = root_from_tiles(0, size, partial(_read_tile, connection))
@@ -552,8 +552,7 @@ class SqlSegment:
         Raises:
             UnknownPositionError: the entry is not in that tree, or the log is shorter.
         """
-        with self.database.reading() as connection:
-            self._check_size(connection, size)
+        with self._reading_tree(size) as connection:
             if not 0 <= position < size:
                 raise UnknownPositionError(position, size)
             read = cache(partial(_read_tile, connection))
@@ -577,8 +576,7 @@ class SqlSegment:
         Raises:
             UnknownPositionError: the log is shorter than either.
         """
-        with self.database.reading() as connection:
-            self._check_size(connection, size_later)
+        with self._reading_tree(size_later) as connection:
             if not 0 < size_earlier <= size_later:
                 raise UnknownPositionError(size_earlier, size_later)
             read = cache(partial(_read_tile, connection))
@@ -586,11 +584,20 @@ class SqlSegment:
                 size_earlier, size_later, partial(root_from_tiles, read_tile=read)
             )
 
-    @staticmethod
-    def _check_size(connection: Connection, size: int) -> None:
-        known = _size(connection)
-        if not 0 <= size <= known:
-            raise UnknownPositionError(size, known)
+    @contextmanager
+    def _reading_tree(self, size: int) -> Iterator[Connection]:
+        """Lend a snapshot whose tiles hold the tree of `size`."""
+        with self.database.reading() as connection:
+            if size <= sequenced_to(connection):
+                _check_size(connection, size)
+                yield connection
+                return
+            _check_size(connection, size)
+        # Tiles of the newest entries may not be there yet; without the keys they are made, too.
+        with suppress(KeyMissingError):
+            self._writer.sign_pending()
+        with self.database.reading() as connection:
+            yield connection
 
     def receipt(self, position: int) -> str:
         """The signed receipt of an entry.
@@ -833,6 +840,12 @@ def _read_meta(connection: Connection) -> dict[str, str]:
 def _to_record(kind: str, payload: Mapping[str, object], roots: Sequence[str] = ()) -> NewRecord:
     canonical = canonical_bytes(dict(payload))
     return NewRecord(kind, canonical, [("", canonical)], tuple(roots))
+
+
+def _check_size(connection: Connection, size: int) -> None:
+    known = _size(connection)
+    if not 0 <= size <= known:
+        raise UnknownPositionError(size, known)
 
 
 def _size(connection: Connection) -> int:

@@ -15,6 +15,7 @@ from lodeline.ingest import take_in
 from lodeline.ingest.acceptance import Submission
 from lodeline.ingest.projection import fold_pending
 from lodeline.store import SqliteSegment, open_segment
+from lodeline.store.appending import sequenced_to
 from lodeline.store.verification import verify_segment
 
 EVENTS = 300
@@ -78,7 +79,8 @@ def test_commits_that_need_not_sign_share_a_checkpoint(
         for one in submissions(20):
             take_in(segment, [one], sign=False)
     assert seen.count("COMMIT") == 20
-    assert not any("checkpoint" in statement for statement in seen)
+    # Nor do they write the tree's edge, which is thousands of bytes.
+    assert not any("checkpoint" in statement or "tile" in statement for statement in seen)
     assert segment.last_checkpoint().size == signed
     # Whoever asks for it has it, and so does the fold.
     fold_pending(segment)
@@ -91,6 +93,41 @@ def test_commits_that_need_not_sign_share_a_checkpoint(
         signed + 20,
         signed + 21,
     ]
+
+
+def test_entries_without_tiles_are_sequenced_by_whoever_comes_next(
+    segment: SqliteSegment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lodeline.store.appending.CHECKPOINT_BEHIND_SECONDS", 3600)
+
+    def busy(at: SqliteSegment, count: int) -> None:
+        for one in submissions(count):
+            take_in(at, [one], sign=False)
+
+    # More than a tile, and a process that was killed behind them.
+    busy(segment, 300)
+    with segment.reading() as connection:
+        assert sequenced_to(connection) < segment.size()
+    with open_segment(segment.url) as other:
+        assert isinstance(other, SqliteSegment)
+        busy(other, 3)
+        # The other sequences what this one holds as pending, and this one must not do so again.
+        assert other.checkpoint().size == segment.size()
+        busy(segment, 300)
+        assert other.root_at(segment.size()) == segment.root_at(other.size())
+        busy(other, 1)
+        take_in(segment, submissions(1))
+        busy(segment, 1)
+        # Without the keys nothing is signed, and the tree is read all the same.
+        signed = segment.last_checkpoint().size
+        keys = segment.path.with_name(segment.path.name + ".keys")
+        keys.rename(keys.with_name("away"))
+        with open_segment(segment.url) as keyless:
+            root = keyless.root_at(keyless.size())
+            assert keyless.last_checkpoint().size == signed < keyless.size()
+        keys.with_name("away").rename(keys)
+        assert segment.checkpoint().root_hash == root
+        assert verify_segment(other).failures == []
 
 
 def test_a_checkpoint_that_is_no_longer_young_is_followed_in_the_next_commit(
