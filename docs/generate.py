@@ -337,6 +337,8 @@ def _of_program(one: dict[str, Any]) -> list[str]:
     differs = [key for key, same in one["same"].items() if not same]
     got += f"; differs in {', '.join(differs)}" if differs else ""
     captured = one["captured"]
+    bounds = [output for output in wanted["from"] or () if captured["flows"][output]["bound"]]
+    got += f"; {', '.join(bounds)}: from at most these" if bounds else ""
     gaps = "; ".join(captured["gaps"]) or "none"
     return [
         name,

@@ -105,7 +105,9 @@ def measure(program: str, place: Path, *, interpreter: str = sys.executable) -> 
     return _compare(program, log, (plain, seen_in), before, seen)
 
 
-def measure_together(programs: Sequence[str], place: Path) -> dict[str, Recall]:
+def measure_together(
+    programs: Sequence[str], place: Path, *, interpreter: str = sys.executable
+) -> dict[str, Recall]:
     """The same of several programs in one process, each in a folder of its own: less to start."""
     plain, seen_in = place / "plain", place / "observed"
     for folder in (plain, seen_in):
@@ -113,8 +115,9 @@ def measure_together(programs: Sequence[str], place: Path) -> dict[str, Recall]:
             _prepare(folder / program, program)
         (folder / "together.py").write_text(_TOGETHER)
     before = {program: files_in(plain / program) for program in programs}
-    logs = _parted(_traced(plain, sys.executable, "together.py", *programs), set(programs))
-    seen = run_observed(seen_in, sys.executable, "together.py", *programs)
+    logs = _parted(_traced(plain, interpreter, "together.py", *programs), set(programs))
+    words = [interpreter, "together.py", *programs]
+    seen = run_observed(seen_in, *words, interpreter=interpreter)
     return {
         program: _compare(
             program, logs[program], (plain / program, seen_in / program), before[program], seen

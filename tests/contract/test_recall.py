@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from frameworks import interpreter_of
 from observing import environment
 from recalling import Recall, measure, measure_together, touched_by
 
@@ -88,6 +89,19 @@ def test_what_flowed_is_told_or_bounded_however_it_went(found: dict[str, Recall]
 def test_what_cannot_be_seen_is_a_gap_of_its_own(found: dict[str, Recall]) -> None:
     told = " ".join(gap["detail"] for gap in found["executed"].seen.gaps)
     assert [text for text in UNSEEN if text not in told] == []
+
+
+@pytest.mark.slow
+def test_the_oldest_frameworks_leave_out_no_file_either(tmp_path: Path) -> None:
+    programs = ("arrow_filesystem", "database_copies", "duckdb_etl", "polars_sinks", "values")
+    found = measure_together(programs, tmp_path, interpreter=interpreter_of("oldest"))
+    assert not {program: one.missed for program, one in found.items() if one.missed}
+    seen = found["values"].seen
+    names = FLOWED.keys() & seen.names("outputs")
+    assert len(names) > 5
+    assert {name: seen.flowed(name) for name in names} == {name: FLOWED[name] for name in names}
+    assert seen.flowed("by_region.parquet") == {"sales.csv"}
+    assert not seen.gaps
 
 
 def test_calls_that_strace_wrote_in_two_halves_count() -> None:

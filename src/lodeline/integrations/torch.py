@@ -49,10 +49,10 @@ _UNFOLLOWED: Final = (
 
 
 class TorchIntegration:
-    """PyTorch 2."""
+    """PyTorch 2.13 and later."""
 
     name = "torch"
-    supports = "torch>=2.0,<3"
+    supports = "torch>=2.13,<3"
 
     def install(self, recorder: Recorder) -> Callable[[], None]:
         """Patch loaders, saving, loading and seeds; hook optimizers."""

@@ -29,10 +29,10 @@ _PATHS: Final = (str, os.PathLike)
 
 
 class XgboostIntegration:
-    """XGBoost 2 and 3."""
+    """XGBoost 2.1 and 3."""
 
     name = "xgboost"
-    supports = "xgboost>=2.0,<4"
+    supports = "xgboost>=2.1,<4"
 
     def install(self, recorder: Recorder) -> Callable[[], None]:
         """Patch tables, training, files and predictions."""

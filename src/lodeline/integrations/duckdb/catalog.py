@@ -103,6 +103,10 @@ class Reading:
     name: str = ""
 
 
+# Schemas that each database has.
+_SYSTEM: Final = frozenset({"information_schema", "pg_catalog"})
+
+
 class ConnectionCatalog:
     """Answers for one call on one connection.
 
@@ -192,6 +196,9 @@ class ConnectionCatalog:
             registered = self._session.database.registered.get(name.lower())
             if registered is not None:
                 return self._frame(registered, name, text)
+        if table.text("db").lower() in _SYSTEM:
+            # What a database says of itself is nobody's data.
+            return Source(text, rows="constant", columns=self._columns(text), detail=Reading())
         known = self._find_table(table, text)
         if known is not None:
             return known
