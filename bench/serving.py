@@ -5,6 +5,12 @@ another process. Three servers alternate, round by round: the bare application (
 same appending one JSON line per request to a file by itself (recording by hand), and the same
 behind `lodeline.serving`. `trivial` answers a sum; `model` asks a scikit-learn classifier.
 
+The server has one core and the client another, where the machine has two. `trivial` and `model`
+are closed loops at saturation: their latencies are mostly of waiting for each other. `steady` is an
+open loop below saturation: requests are due at a fixed rate whatever the server does, and each
+one's time counts from when it was due, so `added_p99_us` is what a client of a server that is not
+overloaded waits longer.
+
 `in_process` calls the application without a server and counts CPU time alone, of the request path
 and of the writer thread's work apart, so that it holds on a busy machine, too.
 
@@ -15,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import platform
@@ -23,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +44,7 @@ def serve(workload: str, kind: str, folder: Path) -> None:
     """Run one server; prints its port."""
     import uvicorn
 
+    pin(0)
     app = make_app(workload, kind, folder)
     if kind == "lodeline":
         from lodeline.capture.serving import serving
@@ -107,25 +116,59 @@ def make_predict(kind: str) -> Any:
     return predict
 
 
-async def load(port: int, requests: int, connections: int) -> tuple[float, list[float]]:
-    """Send requests; give the seconds that all took and each one's microseconds."""
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Send one request and read its answer."""
     body = json.dumps(FEATURES).encode()
     head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    message = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    answer = await reader.readuntil(b"\r\n\r\n")
+    length = next(
+        int(line.split(b":")[1])
+        for line in answer.split(b"\r\n")
+        if line.lower().startswith(b"content-length")
+    )
+    await reader.readexactly(length)
+
+
+async def load_steadily(port: int, rate: int, requests: int, connections: int) -> list[float]:
+    """Send requests when they are due; give each one's microseconds from then on."""
+    idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(connections)]
+    took: list[float] = []
+    waiting: asyncio.Queue[Any] = asyncio.Queue()
+    for pair in idle:
+        waiting.put_nowait(pair)
+
+    async def one(due: float) -> None:
+        pair = await waiting.get()
+        await ask(*pair)
+        waiting.put_nowait(pair)
+        took.append((time.perf_counter() - due) * 1e6)
+
+    begun = time.perf_counter() + 0.05
+    asked = set()
+    for number in range(requests):
+        due = begun + number / rate
+        # The timer of the loop is a millisecond coarse: the last of it is waited for awake.
+        if (left := due - time.perf_counter()) > 0.002:
+            await asyncio.sleep(left - 0.002)
+        while time.perf_counter() < due:  # noqa: ASYNC110  # for a moment, not for an event
+            await asyncio.sleep(0)
+        asked.add(asyncio.create_task(one(due)))
+    await asyncio.gather(*asked)
+    for _, writer in idle:
+        writer.close()
+    return took
+
+
+async def load(port: int, requests: int, connections: int) -> tuple[float, list[float]]:
+    """Send requests; give the seconds that all took and each one's microseconds."""
     took: list[float] = []
 
     async def client(count: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for _ in range(count):
             begun = time.perf_counter()
-            writer.write(message)
-            answer = await reader.readuntil(b"\r\n\r\n")
-            length = next(
-                int(line.split(b":")[1])
-                for line in answer.split(b"\r\n")
-                if line.lower().startswith(b"content-length")
-            )
-            await reader.readexactly(length)
+            await ask(reader, writer)
             took.append((time.perf_counter() - begun) * 1e6)
         writer.close()
 
@@ -134,37 +177,74 @@ async def load(port: int, requests: int, connections: int) -> tuple[float, list[
     return time.perf_counter() - begun, took
 
 
-def measure(workload: str, requests: int, rounds: int, connections: int) -> dict[str, Any]:
-    """Alternate the servers."""
-    found: dict[str, Any] = {kind: {"rates": [], "cpu": [], "took": []} for kind in KINDS}
-    with tempfile.TemporaryDirectory() as folder:
-        servers = {}
-        for kind in KINDS:
-            command = [sys.executable, __file__, "--serve", kind, "--workload", workload]
-            servers[kind] = subprocess.Popen(
-                [*command, "--folder", folder],
-                stdout=subprocess.PIPE,
-                text=True,
-                # Threads of the model spin while they wait and would be counted as its CPU.
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
-        ports = {kind: int(server.stdout.readline()) for kind, server in servers.items()}
+@contextlib.contextmanager
+def running(workload: str, folder: str) -> Iterator[tuple[dict[str, Any], dict[str, int]]]:
+    """Run all servers, on a core of their own; gives processes and ports."""
+    servers = {}
+    for kind in KINDS:
+        command = [sys.executable, __file__, "--serve", kind, "--workload", workload]
+        servers[kind] = subprocess.Popen(
+            [*command, "--folder", folder],
+            stdout=subprocess.PIPE,
+            text=True,
+            # Threads of the model spin while they wait and would be counted as its CPU.
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    try:
+        yield servers, {kind: int(server.stdout.readline()) for kind, server in servers.items()}
+    finally:
+        for server in servers.values():
+            server.terminate()
+            server.wait()
+
+
+def pin(core: int) -> None:
+    """Keep this process on one core, where there are two."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        os.sched_setaffinity(0, {cores[core]})
+
+
+def measure_steadily(rate: int, requests: int, rounds: int, connections: int) -> dict[str, Any]:
+    """Alternate the servers of the trivial workload, below saturation."""
+    took: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    with tempfile.TemporaryDirectory() as folder, running("trivial", folder) as (_, ports):
         for kind in KINDS:
             asyncio.run(load(ports[kind], requests // 4, connections))
         for _ in range(rounds):
             for kind in KINDS:
-                process = psutil.Process(servers[kind].pid)
-                before = process.cpu_times()
-                seconds, took = asyncio.run(load(ports[kind], requests, connections))
-                time.sleep(0.3)  # The last batch is written down.
-                after = process.cpu_times()
-                spent = after.user + after.system - before.user - before.system
-                found[kind]["rates"].append(len(took) / seconds)
-                found[kind]["cpu"].append(spent / len(took) * 1e6)
-                found[kind]["took"] += took
-        for server in servers.values():
-            server.terminate()
-            server.wait()
+                took[kind] += asyncio.run(load_steadily(ports[kind], rate, requests, connections))
+    answer: dict[str, Any] = {}
+    for kind in KINDS:
+        ordered = sorted(took[kind])
+        answer[kind] = {
+            "median_us": round(statistics.median(ordered), 1),
+            "p99_us": round(ordered[int(len(ordered) * 0.99)], 1),
+        }
+        for figure in ("median_us", "p99_us") if kind != KINDS[0] else ():
+            added = answer[kind][figure] - answer[KINDS[0]][figure]
+            answer[kind][f"added_{figure}"] = round(added, 1)
+    return {"requests_per_second": rate, **answer}
+
+
+def measure(workload: str, requests: int, rounds: int, connections: int) -> dict[str, Any]:
+    """Alternate the servers."""
+    found: dict[str, Any] = {kind: {"rates": [], "cpu": [], "took": []} for kind in KINDS}
+    with tempfile.TemporaryDirectory() as folder:
+        with running(workload, folder) as (servers, ports):
+            for kind in KINDS:
+                asyncio.run(load(ports[kind], requests // 4, connections))
+            for _ in range(rounds):
+                for kind in KINDS:
+                    process = psutil.Process(servers[kind].pid)
+                    before = process.cpu_times()
+                    seconds, took = asyncio.run(load(ports[kind], requests, connections))
+                    time.sleep(0.3)  # The last batch is written down.
+                    after = process.cpu_times()
+                    spent = after.user + after.system - before.user - before.system
+                    found[kind]["rates"].append(len(took) / seconds)
+                    found[kind]["cpu"].append(spent / len(took) * 1e6)
+                    found[kind]["took"] += took
         spool = Path(folder) / "spool"
         spooled = sum(path.stat().st_size for path in spool.glob("*.segment"))
         recorded = requests // 4 + rounds * requests
@@ -235,6 +315,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=4_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--rate", type=int, default=1_000, help="of the open loop")
     parser.add_argument("--serve", choices=KINDS)
     parser.add_argument("--workload", choices=["trivial", "model"])
     parser.add_argument("--folder", type=Path)
@@ -242,6 +323,7 @@ def main() -> None:
     if arguments.serve:
         serve(arguments.workload, arguments.serve, arguments.folder)
         return
+    pin(1)
     result = {
         "question": "What does recording predictions cost a server?",
         "command": f"python bench/serving.py --requests {arguments.requests} "
@@ -256,6 +338,9 @@ def main() -> None:
         "connections": arguments.connections,
         "load_average": os.getloadavg()[0],
         "in_process": measure_in_process(calls=3_000, rounds=9),
+        "steady": measure_steadily(
+            arguments.rate, arguments.requests, arguments.rounds, arguments.connections
+        ),
         "results": {
             "trivial": measure(
                 "trivial", arguments.requests, arguments.rounds, arguments.connections

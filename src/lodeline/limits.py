@@ -529,6 +529,14 @@ MESSAGES_WINDOW_SECONDS = 10.0
 # Digests of messages, and runs and predictions named in headers, that one summary keeps.
 MESSAGES_NAMED_MAX = 64
 
+# Columns of messages that a summary has figures of, each with a sketch of up to 6 kB, and told anew
+# every window; values of one message looked at, and how deep in each other: what has more is counted
+# and not read, for the program waits meanwhile.
+MESSAGES_COLUMNS_MAX = 32
+MESSAGE_CELLS_MAX = 256
+MESSAGE_DEPTH_MAX = 4
+MESSAGE_BYTES_READ_MAX = 16 * 1024
+
 # Partitions that one summary tells apart; of the others only the sum is told.
 MESSAGES_PARTITIONS_MAX = 1_000
 
@@ -895,6 +903,9 @@ SPARK_PLAN_CHARACTERS_MAX = 16 * 1024 * 1024
 # Columns that a summary of predictions has figures of; models with more features exist, but a
 # summary is to stay smaller than what it stands for.
 SUMMARY_COLUMNS_MAX = 256
+
+# Numbers of a column kept until they go into its figures and sketch together: 4 kB a column.
+FIGURES_IN_ONE_GO = 512
 
 # Characters of a sketch in base 64. One of a hundred million values has 6,300; what is longer was
 # made with other parameters than ours, or is none.

@@ -1,7 +1,7 @@
 """Messages of brokers: identifiers that travel in their headers, and summaries of what passed.
 
 A topic is a dataset. That a run reads or writes it is told at the first message; counts, ranges of
-offsets and digests of the first values are gathered and told anew every
+offsets, digests of the first values and figures of their numbers are gathered and told anew every
 `MESSAGES_WINDOW_SECONDS`, when a client closes, and when the program ends: never an event a
 message.
 """
@@ -18,6 +18,7 @@ from os import urandom
 from typing import Any, Final, Literal
 
 from lodeline.capture.datasets import Dataset
+from lodeline.capture.message_values import MessageValues
 from lodeline.capture.recorder import RECORDER, RunContext
 from lodeline.limits import (
     MESSAGES_NAMED_MAX,
@@ -46,6 +47,7 @@ class _Summary:
         self.digests: list[str] = []
         self.runs: dict[str, None] = {}
         self.predictions: dict[str, None] = {}
+        self.values = MessageValues(f"{dataset.namespace}:{dataset.name}")
         self.told = 0
         self.told_at = time.monotonic()
 
@@ -62,6 +64,7 @@ class _Summary:
                 one[1], one[2] = min(one[1], offset), max(one[2], offset)
             one[3] += size
             self.count += 1
+            self.values.add(value)
             if len(self.digests) < MESSAGES_NAMED_MAX and isinstance(value, bytes):
                 self.digests.append(hashlib.sha256(value).hexdigest())
 
@@ -89,6 +92,7 @@ class _Summary:
                 "digests": list(self.digests),
                 "complete": len(self.digests) == self.count,
             }
+            facet |= self.values.told()
             if self.runs:
                 facet["runs"] = list(self.runs)
             if self.predictions:

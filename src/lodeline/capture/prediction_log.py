@@ -23,7 +23,6 @@ import msgspec
 from lodeline.capture.prediction_ids import PredictionIds
 from lodeline.capture.privacy import Privacy, current
 from lodeline.capture.sampling import find_rule, split_rows
-from lodeline.errors import UsageError
 from lodeline.limits import (
     PREDICTIONS_BATCH_MAX,
     PREDICTIONS_BATCH_SECONDS,
@@ -153,12 +152,13 @@ class PredictionLog:
         """Give the rows that keep their details, and a summary of the rest."""
         try:
             rule = find_rule("predictions", self._owner)
-        except UsageError:
-            # Rules that cannot be read leave nothing out.
-            rule = None
-        if rule is None:
+            if rule is None:
+                return {"rows": rows}
+            kept, summary = split_rows(rows, rule)
+        except Exception:
+            # Rules that cannot be read, and values that cannot be summarised, leave nothing out;
+            # this thread goes on.
             return {"rows": rows}
-        kept, summary = split_rows(rows, rule)
         return {"rows": kept} if summary is None else {"rows": kept, "summary": summary}
 
     def _reserve(self, block: int, ticks: int) -> None:

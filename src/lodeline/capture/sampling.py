@@ -8,15 +8,17 @@ from a loss.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any, Final
 
 from lodeline.errors import UsageError
-from lodeline.limits import SUMMARY_COLUMNS_MAX
+from lodeline.limits import FIGURES_IN_ONE_GO, SUMMARY_COLUMNS_MAX
 from lodeline.model.sampling import is_sampled
 from lodeline.records import value
 from lodeline.settings import sampling_table
@@ -158,41 +160,85 @@ def _collect(columns: dict[str, list[Any]], name: str, value: Any) -> None:
 
 
 def figures(values: Iterable[Any]) -> dict[str, Any]:
-    """Give exact figures of one column, and a sketch of its distribution where that is at hand.
+    """Give exact figures of one column, and a sketch of its distribution where that is at hand."""
+    found = ColumnFigures()
+    for value in values:
+        found.add(value)
+    return found.told()
+
+
+class ColumnFigures:
+    """Exact figures of a column that grows, and a sketch of its distribution.
 
     Texts are counted and nothing else: a summary holds no value that is not a number.
     """
-    listed = list(values)
-    numbers = [
-        float(one)
-        for one in listed
-        if isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one)
-    ]
-    found: dict[str, Any] = {
-        "count": len(listed),
-        "nulls": sum(one is None for one in listed),
-        "numbers": len(numbers),
-    }
-    if numbers:
-        found |= {"min": min(numbers), "max": max(numbers), "sum": math.fsum(numbers)}
-        sketch = _sketch(numbers)
-        if sketch is not None:
-            found["kll"] = sketch
-    return found
+
+    __slots__ = ("_fresh", "_sketch", "count", "least", "most", "nulls", "numbers", "total")
+
+    def __init__(self) -> None:
+        self.count = self.nulls = self.numbers = 0
+        self.least = self.most = self.total = 0.0
+        self._fresh: list[float] = []
+        self._sketch: Any = None
+
+    def add(self, value: Any) -> None:
+        """Count one value."""
+        self.count += 1
+        if value is None:
+            self.nulls += 1
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            try:
+                number = float(value)
+            except OverflowError:
+                # An integer that no float holds is no number to those who read figures.
+                return
+            if math.isfinite(number):
+                self._fresh.append(number)
+                if len(self._fresh) >= FIGURES_IN_ONE_GO:
+                    self._fold()
+
+    def _fold(self) -> None:
+        fresh = self._fresh
+        if not fresh:
+            return
+        self._fresh = []
+        if self.numbers:
+            self.least, self.most = min(self.least, *fresh), max(self.most, *fresh)
+        else:
+            self.least, self.most = min(fresh), max(fresh)
+            self._sketch = _begin_sketch()
+        try:
+            self.total = math.fsum((self.total, *fresh))
+        except OverflowError:
+            # Finite numbers may add up to more than a float holds, and JSON has no infinity.
+            self.total = math.copysign(sys.float_info.max, sum(fresh))
+        self.numbers += len(fresh)
+        if self._sketch is not None:
+            for number in fresh:
+                self._sketch.update(number)
+
+    def told(self) -> dict[str, Any]:
+        """Give what is known so far."""
+        self._fold()
+        found: dict[str, Any] = {
+            "count": self.count,
+            "nulls": self.nulls,
+            "numbers": self.numbers,
+        }
+        if self.numbers:
+            found |= {"min": self.least, "max": self.most, "sum": self.total}
+            if self._sketch is not None:
+                found["kll"] = base64.b64encode(self._sketch.serialize()).decode()
+        return found
 
 
-def _sketch(numbers: Sequence[float]) -> str | None:
-    """A KLL sketch of Apache DataSketches, serialised, in base 64; `None` without the package."""
+def _begin_sketch() -> Any:
+    """A KLL sketch of Apache DataSketches; `None` without the package."""
     try:
         from datasketches import kll_doubles_sketch
     except ImportError:
         return None
-    import base64
-
-    sketch = kll_doubles_sketch(200)
-    for number in numbers:
-        sketch.update(number)
-    return base64.b64encode(sketch.serialize()).decode()
+    return kll_doubles_sketch(200)
 
 
 def _ranges(counters: Sequence[int]) -> Iterable[list[int]]:

@@ -708,6 +708,28 @@ class MessagePartition(Part, frozen=True):
     bytes: int | None = None
 
 
+class MessageColumn(Part, frozen=True):
+    """Figures of one column of messages.
+
+    Attributes:
+        count: of values.
+        nulls: of them.
+        numbers: of them; the figures below are of these.
+        min: exact.
+        max: exact.
+        sum: of the numbers.
+        kll: sketch of their distribution: Apache DataSketches, KLL of doubles, in base 64.
+    """
+
+    count: int
+    nulls: int
+    numbers: int
+    min: float | None = None
+    max: float | None = None
+    sum: float | None = None
+    kll: str | None = None
+
+
 class LodelineMessagesInputDatasetFacet(Facet, frozen=True):
     """Messages that a run consumed of a topic, summarised.
 
@@ -715,6 +737,8 @@ class LodelineMessagesInputDatasetFacet(Facet, frozen=True):
         partitions: counts and ranges.
         digests: SHA-256 of values in hexadecimal, of the first messages.
         complete: `digests` holds those of all messages.
+        read: how many had values that could be read: JSON, or plain values of the program.
+        columns: figures of those, by column.
         runs: whose messages they were, as their headers said.
         predictions: that they were about, likewise.
     """
@@ -725,6 +749,8 @@ class LodelineMessagesInputDatasetFacet(Facet, frozen=True):
     partitions: list[MessagePartition]
     digests: list[str] | None = None
     complete: bool | None = None
+    read: int | None = None
+    columns: dict[str, MessageColumn] | None = None
     runs: list[str] | None = None
     predictions: list[str] | None = None
 
@@ -736,6 +762,8 @@ class LodelineMessagesOutputDatasetFacet(Facet, frozen=True):
         partitions: counts and ranges, of messages that the broker acknowledged.
         digests: SHA-256 of values in hexadecimal, of the first messages.
         complete: `digests` holds those of all messages.
+        read: how many had values that could be read: JSON, or plain values of the program.
+        columns: figures of those, by column.
     """
 
     facet_name: ClassVar = "lodeline_messages"
@@ -744,6 +772,8 @@ class LodelineMessagesOutputDatasetFacet(Facet, frozen=True):
     partitions: list[MessagePartition]
     digests: list[str] | None = None
     complete: bool | None = None
+    read: int | None = None
+    columns: dict[str, MessageColumn] | None = None
 
 
 class PolicyAnnotation(Part, frozen=True):
