@@ -529,9 +529,9 @@ MESSAGES_WINDOW_SECONDS = 10.0
 # Digests of messages, and runs and predictions named in headers, that one summary keeps.
 MESSAGES_NAMED_MAX = 64
 
-# Columns of messages that a summary has figures of, each with a sketch of up to 6 kB, and told anew
-# every window; values of one message looked at, and how deep in each other: what has more is counted
-# and not read, for the program waits meanwhile.
+# Columns of messages that a summary has figures of, each with a sketch of up to 6 kB, told anew
+# every window; values of one message that are looked at, how deep in each other, and its bytes.
+# What has more is counted and not read, for the program waits meanwhile.
 MESSAGES_COLUMNS_MAX = 32
 MESSAGE_CELLS_MAX = 256
 MESSAGE_DEPTH_MAX = 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import pytest
 from brokers import Broker, kafka_broker, nats_server
 from observing import Observed, python, run_plain
 
-VALUES = [f"value {number}".encode() for number in range(5)]
+VALUES = [json.dumps({"n": number}).replace(" ", "").encode() for number in range(5)]
+FIGURES = {"count": 5, "nulls": 0, "numbers": 5, "min": 0, "max": 4, "sum": 10}
 RUN = "0190f6a2-0000-7000-8000-000000000007"
 
 KAFKA = """
@@ -84,6 +86,11 @@ def topic(seen: Observed, side: str, name: str) -> dict[str, Any]:
     return found[-1]
 
 
+def figures(summary: dict[str, Any], column: str) -> dict[str, Any]:
+    """Exact figures of a column; of the sketch beside them the clients' environments know nothing."""
+    return {key: one for key, one in summary["columns"][column].items() if key != "kll"}
+
+
 def digests(values: list[bytes]) -> list[str]:
     return [hashlib.sha256(value).hexdigest() for value in values]
 
@@ -135,11 +142,13 @@ def test_a_program_of_aiokafka_leads_from_topic_to_topic(
     assert read["namespace"] == written["namespace"] == f"kafka://{kafka.address}"
     summary = read["inputFacets"]["lodeline_messages"]
     assert summary["partitions"] == [
-        {"partition": 0, "count": 5, "bytes": 35, "first": 0, "last": 4}
+        {"partition": 0, "count": 5, "bytes": sum(map(len, VALUES)), "first": 0, "last": 4}
     ]
     assert (summary["digests"], summary["complete"]) == (digests(VALUES), True)
     assert summary["runs"] == [RUN]
+    assert (summary["read"], figures(summary, "n")) == (5, FIGURES)
     summary = written["outputFacets"]["lodeline_messages"]
+    assert figures(summary, "N") == FIGURES
     assert summary["partitions"][0]["count"] == 5
     assert summary["digests"] == digests([value.upper() for value in VALUES])
     assert seen.flowed("out") >= {"in"}
@@ -180,9 +189,10 @@ def test_a_program_of_nats_leads_from_subject_to_subject(
     assert incoming["namespace"] == outgoing["namespace"] == f"nats://{server.address}"
     summary = incoming["inputFacets"]["lodeline_messages"]
     assert summary["partitions"] == [
-        {"partition": 0, "count": 5, "bytes": 35, "first": 1, "last": 5}
+        {"partition": 0, "count": 5, "bytes": sum(map(len, VALUES)), "first": 1, "last": 5}
     ]
     assert (summary["digests"], summary["runs"]) == (digests(VALUES), [RUN])
+    assert figures(summary, "n") == FIGURES
     assert outgoing["outputFacets"]["lodeline_messages"]["partitions"][0]["count"] == 5
     assert seen.flowed("out") >= {"in"}
     # Nothing of JetStream's own subjects, or of inboxes.

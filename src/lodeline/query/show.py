@@ -11,6 +11,7 @@ from lodeline.query.answers import Page
 from lodeline.query.asking import Inquiry
 from lodeline.query.concealing import veil
 from lodeline.query.facets import Registers, labels_in, owners_in
+from lodeline.query.messages import summarise_messages
 from lodeline.query.parameters import ShowQuestion
 from lodeline.query.predictions import describe_prediction
 from lodeline.query.records import read_record
@@ -210,7 +211,9 @@ def _run(inquiry: Inquiry, node: NodeId) -> Answer:
             for home in versions.homes_read(group.number)
         }
         outputs |= {str(made) for made in versions.all_written(group.number)}
+    messages = summarise_messages(inquiry, record)
     return {
+        **({"messages": messages} if messages else {}),
         "job": None if newest.job is None else str(newest.job),
         "jobs": sorted({str(group.job) for group in groups if group.job is not None}),
         "state": newest.state,
