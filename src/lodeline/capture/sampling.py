@@ -162,8 +162,8 @@ def _collect(columns: dict[str, list[Any]], name: str, value: Any) -> None:
 def figures(values: Iterable[Any]) -> dict[str, Any]:
     """Give exact figures of one column, and a sketch of its distribution where that is at hand."""
     found = ColumnFigures()
-    for value in values:
-        found.add(value)
+    for one in values:
+        found.add(one)
     return found.told()
 
 
