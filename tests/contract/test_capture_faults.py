@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from lodeline.capture.adapters import BUILT_IN
+from lodeline.capture.adapters import BUILT_IN, UNOBSERVED
 from lodeline.cli.spool_state import look_at_spool
 from lodeline.ingest.examination import Findings
 from observing import Observed, environment, python, read_events, run_observed, run_plain
@@ -125,21 +125,23 @@ def test_frameworks_of_the_future_that_are_nothing_like_today_are_gaps_and_nothi
     """Each is a stand-in of another shape: a version out of range, and none of what is patched."""
     names = sorted(name for name in BUILT_IN if name not in sys.stdlib_module_names)
     assert len(names) > 20
-    for name in names:
+    for name in (*names, *UNOBSERVED):
         (folder / name).mkdir()
         (folder / name / "__init__.py").write_text("__version__ = '9999.1'\n")
     (folder / "script.py").write_text(
-        f"import importlib\nfor name in {names}:\n"
+        f"import importlib\nfor name in {[*names, *UNOBSERVED]}:\n"
         "    print(name, importlib.import_module(name).__version__)\n"
         "print(open('in.csv').read())\n"
     )
     plain = run_plain(folder, sys.executable, "script.py")
-    assert plain.stdout.count("9999.1") == len(names)
+    assert plain.stdout.count("9999.1") == len(names) + len(UNOBSERVED)
     seen = run_observed(folder, sys.executable, "script.py")
     same(plain, seen)
     assert "in.csv" in seen.names("inputs")
     told = {gap["at"] for gap in seen.gaps if "9999.1 is outside the tested range" in gap["detail"]}
     assert told == set(names)
+    unseen = {gap["at"] for gap in seen.gaps if "reads and writes by itself" in gap["detail"]}
+    assert unseen == set(UNOBSERVED)
 
 
 FAULTS = """

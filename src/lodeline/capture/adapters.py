@@ -57,17 +57,9 @@ BUILT_IN: Final = {
 # Frameworks that read or write without Python's knowing, for which no integration exists yet:
 # a program that imports one gets a gap instead of a silent hole.
 UNOBSERVED: Final = (
-    "confluent_kafka",
-    "dask",
-    "datasets",
-    "fastparquet",
-    "h5py",
-    "kafka",
-    "netCDF4",
-    "pymongo",
-    "pymysql",
-    "rasterio",
-    "tensorflow",
+    *("catboost", "confluent_kafka", "cv2", "dask", "datasets", "fastparquet", "fiona", "h5py"),
+    *("kafka", "lance", "lmdb", "netCDF4", "onnxruntime", "pymongo", "pymysql", "pyogrio"),
+    *("rasterio", "safetensors", "soundfile", "tables", "tensorflow", "tokenizers"),
 )
 
 
