@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histories import BEGIN_US, DAY_US, a_segment, entries_of, histories, raw
+from histories import BEGIN_US, DAY_US, a_segment, entries_of, facet, histories, raw
 from lodeline.errors import UnknownNodeError
 from lodeline.fold import Entry, Graph, fold, trace
 from lodeline.fold.answer import versions_of
@@ -87,3 +88,32 @@ def test_a_store_answers_as_the_oracle_does(history: Sequence[dict[str, Any]], s
             ours = asked(segment, root, as_of=as_of, valid_at=valid_at, **rest)
             theirs = expected(entries, root, as_of=as_of, valid_us=valid_us, **rest)
             assert ours == theirs, (str(root), as_of, valid_us, rest)
+
+
+def test_a_column_that_followed_and_is_then_named_stays_known() -> None:
+    def made(event_type: str, at_us: int, **facets: Any) -> bytes:
+        return raw(
+            {
+                "eventTime": format_time(at_us),
+                "eventType": event_type,
+                "producer": "https://example.org/p",
+                "schemaURL": "https://openlineage.io/spec/2-0-2/OpenLineage.json",
+                "run": {"runId": "00000000-0000-0000-0000-000000000001"},
+                "job": {"namespace": "n", "name": "j"},
+                "inputs": [{"namespace": "n", "name": "a"}],
+                "outputs": [{"namespace": "n", "name": "b", "outputFacets": facets}],
+            }
+        )
+
+    observed = facet(inputs=[{"namespace": "n", "name": "a", "fields": {"k": [{"field": "v"}]}}])
+    flow = facet(inputs=[], fields={"k": {"inputs": []}})
+    with a_segment() as segment:
+        accept(segment, [made("START", BEGIN_US, lodeline_observed=observed)])
+        # Nothing derives b's column now; an event names it.
+        accept(segment, [made("COMPLETE", BEGIN_US + 1, lodeline_observed=facet(inputs=[]))])
+        later = json.loads(made("OTHER", BEGIN_US + 2))
+        later["outputs"][0]["facets"] = {"lineage": flow}
+        accept(segment, [raw(later)])
+        root = NodeId("datasetField", "n", "b", "k")
+        assert root in fold(entries_of(segment)).names
+        assert isinstance(asked(segment, root), dict)

@@ -110,12 +110,15 @@ class View:
 
     def named(self, table: str) -> str:
         """SQL condition: an event that holds at the moment names the row of `node`."""
-        if self.moment.valid_us is None:
-            return self.named_first(table)  # What came later in the log says nothing more.
-        return (
-            f"({self.named_first(table)} OR EXISTS (SELECT 1 FROM sighting s"
-            f" WHERE s.node_id = {table}.node_id AND {self.point('s')}))"
+        later = (
+            f"EXISTS (SELECT 1 FROM sighting s WHERE s.node_id = {table}.node_id"
+            f" AND {self.point('s')})"
         )
+        if self.moment.valid_us is None:
+            # What came later in the log says more only where the node was known without being
+            # named: columns that follow from a model's list of features.
+            later = f"{table}.first_position IS NULL AND {later}"
+        return f"({self.named_first(table)} OR ({later}))"
 
     def named_first(self, table: str) -> str:
         """SQL condition: the first event in the log that names the row of `node` holds."""
