@@ -213,6 +213,8 @@ class ColumnReachWalk(ReachWalk):
 
     def _walk_columns(self, root: int, direction: str) -> None:
         """Walk one direction."""
+        # A gap stands at the near end, which is another one upward than downward.
+        self._homes.told.clear()
         level = self._start(root)
         seen = set(level)
         depth = 0
@@ -354,7 +356,7 @@ class _Homes:
         self._asked: set[int] = set()
         # (source, target, job) by canonical numbers, 0 for no job.
         self.covered: set[tuple[int, int, int]] = set()
-        # The same, of derivations whose gaps are noted.
+        # The same, of derivations whose gaps are noted in this direction.
         self.told: set[tuple[int, int, int]] = set()
         # In the words of the level: what came since covers by itself.
         came = graph.laid_over(columns=True)
