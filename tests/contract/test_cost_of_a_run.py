@@ -192,3 +192,19 @@ def test_who_asks_while_another_delivers_gets_the_run_too(tmp_path: Path) -> Non
         second.start()
     second.join()
     assert found == [True]
+
+
+def test_doctor_tells_what_waits_by_choice_from_what_could_not_be_delivered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, spool = store_of(tmp_path), spool_directory(store_of(tmp_path))
+    open_segment(store, create=True).close()
+    event = {"eventType": "START"}
+    writer = Spool(spool)
+    writer.append(json.dumps({"type": "event", "event": event}).encode())
+    writer.close()
+    main(["doctor", "--store", store])
+    assert "wait in the spool" not in capsys.readouterr().out
+    assert drain_into("http://127.0.0.1:9", 0.1, directory=spool).reason
+    main(["doctor", "--store", store])
+    assert "wait in the spool" in capsys.readouterr().out

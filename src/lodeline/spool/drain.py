@@ -86,6 +86,14 @@ class Drain:
         """What the deliverer keeps beside the acknowledgements; written with the next of them."""
         return self._state.notes
 
+    def keep_notes(self) -> None:
+        """Write the notes now.
+
+        Raises:
+            OSError: the disk is full or not writable; the old notes stay.
+        """
+        write_state(self.directory, self._state)
+
     @property
     def state(self) -> State:
         """Acknowledgements and losses so far."""

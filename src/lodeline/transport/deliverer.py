@@ -48,6 +48,7 @@ from lodeline.transport.finalising import Finished, Finisher
 from lodeline.transport.logical import LogicalMemory
 from lodeline.transport.postponed import Note, Postponed
 from lodeline.transport.transports import Transport
+from lodeline.transport.waiting import TROUBLE
 
 _IN_FLIGHT: Final = "in-flight.json"
 _REFUSED: Final = "refused.ndjson"
@@ -147,6 +148,7 @@ def deliver(
         else:
             waiting = _Waiting(deadline, sleep, jitter or _random_share)
             _Delivery(drain, open_transport, waiting, report, logical_seconds).run()
+            _note_trouble(drain, report.reason)
     if logical_seconds is None and not report.reason:
         _tell_postponed(directory, open_transport, deadline, report)
     report.pending_bytes = _pending_bytes(directory)
@@ -396,6 +398,18 @@ def _tell_postponed(
 def _send_at_once(opener: Callable[[], Transport], events: list[tuple[str, bytes]]) -> None:
     with contextlib.closing(opener()) as transport:
         transport.deliver(events)
+
+
+def _note_trouble(drain: Drain, reason: str) -> None:
+    """Keep why the last delivery left something, apart from what waits for its first."""
+    if drain.notes.get(TROUBLE, "") == reason:
+        return
+    drain.notes[TROUBLE] = reason
+    if not reason:
+        del drain.notes[TROUBLE]
+    # A full disk is told by what is lost.
+    with contextlib.suppress(OSError):
+        drain.keep_notes()
 
 
 def _random_share() -> float:

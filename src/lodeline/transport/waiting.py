@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lodeline.limits import (
     DELIVERY_WAITING_BYTES_MAX,
@@ -22,10 +22,14 @@ from lodeline.limits import (
 )
 from lodeline.settings import find_setting, store_path
 from lodeline.spool import iter_pending, open_drain, spool_directory, written_at_us
+from lodeline.spool.state import read_state
 from lodeline.transport.digests import DigestMemory
 from lodeline.transport.finalising import Finisher
 from lodeline.transport.logical import LogicalMemory
 from lodeline.transport.postponed import POSTPONED
+
+# The drain's note of why the last delivery left something.
+TROUBLE: Final = "trouble"
 
 
 def is_local(receiver: str, directory: Path) -> bool:
@@ -69,6 +73,8 @@ def is_backlog(receiver: str, directory: Path, pending_bytes: int) -> bool:
     """Whether what waits in a spool is more than short runs leave to the next question."""
     if not pending_bytes:
         return False
+    if read_state(directory).notes.get(TROUBLE):
+        return True
     return pending_bytes > DELIVERY_WAITING_BYTES_MAX or not is_local(receiver, directory)
 
 
