@@ -207,6 +207,9 @@ WAIT_SECONDS_MAX = 30
 # Past it the one that has been quiet longest is closed.
 CONNECTIONS_MAX = 4_096
 
+# Connections that the kernel holds until they are accepted; its own bound is usually 4,096.
+CONNECTIONS_WAITING_MAX = 2_048
+
 # Descriptors kept for files, databases and connections outward.
 DESCRIPTORS_RESERVED = 256
 

@@ -150,19 +150,12 @@ def _application(arguments: Namespace, store: str, server: str | None) -> Servin
 
 
 def _listen(address: str) -> Any:
-    import socket
-
-    from lodeline.errors import AddressInUseError
+    from lodeline.server.running import open_listener
 
     host, found, port = address.rpartition(":")
     if not found or not port.isdigit() or int(port) > 65_535:
         raise UsageError(f"--listen is HOST:PORT, not {address!r}")
-    host = host.strip("[]")
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, int(port)), family=family, backlog=2_048)
-    except OSError as error:
-        raise AddressInUseError(address, error.strerror or str(error)) from error
+    return open_listener(host.strip("[]"), int(port))
 
 
 @contextmanager
