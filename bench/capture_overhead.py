@@ -393,7 +393,7 @@ def main() -> None:
             return lambda: measure(command, environment, folder)
 
         nothing, imports = [sys.executable, "-c", "pass"], [sys.executable, "-c", IMPORTS]
-        at_once = {**plain, "LODELINE_DELIVERY": "now"}
+        later = {**plain, "LODELINE_DELIVERY": "later"}
         pairs = arguments.pairs
         result = {
             "question": "what does capture cost the observed program?",
@@ -405,8 +405,8 @@ def main() -> None:
                 arm(nothing, plain),
                 {
                     **both_ways("nothing", nothing, plain, captured, folder),
-                    "nothing_with_runner_that_delivers": arm(
-                        runner_of(folder, "at once") + nothing, at_once
+                    "nothing_with_runner_that_delivers_later": arm(
+                        runner_of(folder, "later") + nothing, later
                     ),
                 },
             ),

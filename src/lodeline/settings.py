@@ -64,8 +64,8 @@ SETTINGS: Final = (
     Setting(
         "delivery",
         ("LODELINE_DELIVERY",),
-        "`now` has the end of each `lodeline run` deliver. By default what a short run spooled"
-        " beside a local store waits, durably, for the next command that opens the store.",
+        "`later` has what a short `lodeline run` spooled beside a local store wait, durably, for"
+        " the next command that opens the store. By default each run delivers at its end.",
     ),
     Setting(
         "api_key",

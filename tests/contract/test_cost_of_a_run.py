@@ -79,6 +79,7 @@ HEAVY = {
 def test_a_run_loads_only_what_delivering_an_event_takes(tmp_path: Path) -> None:
     modules = modules_of_a_run(tmp_path)
     assert sorted(modules & HEAVY) == []
+    assert list(iter_pending(spool_directory(store_of(tmp_path)))) == []
     assert count_postponed(spool_directory(store_of(tmp_path))) == 1
     segment = open_segment(store_of(tmp_path))
     told = [json.loads(e.payload or b"") for e in segment.iter_entries(kinds={"event"})]
@@ -93,6 +94,7 @@ def test_a_run_computes_logical_digests_at_once_where_it_is_told_to(tmp_path: Pa
     assert count_postponed(spool_directory(store_of(tmp_path))) == 0
 
 
+LATER = {"LODELINE_DELIVERY": "later"}
 # What only readers of events need, and what takes long to load: a run that leaves its delivery to
 # others loads none of it.
 NOT_FOR_WAITING = {
@@ -108,7 +110,7 @@ NOT_FOR_WAITING = {
 }
 
 
-def test_a_short_run_leaves_delivery_to_whoever_asks_next(
+def test_a_short_run_leaves_delivery_to_whoever_asks_next_where_it_is_told_to(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, output = store_of(tmp_path), f"dataset:file:{tmp_path / 'out.csv'}"
@@ -116,7 +118,7 @@ def test_a_short_run_leaves_delivery_to_whoever_asks_next(
     versions = connect(store=store).ask("show", id=output)["versions_total"]
     assert versions == 1
     for _ in range(2):
-        assert sorted(modules_of_a_run(tmp_path) & NOT_FOR_WAITING) == []
+        assert sorted(modules_of_a_run(tmp_path, **LATER) & NOT_FOR_WAITING) == []
     assert len(list(iter_pending(spool_directory(store)))) == 2
     # The first of both files is overwritten; its digest was computed in time.
     main(["doctor", "--store", store])
@@ -125,12 +127,6 @@ def test_a_short_run_leaves_delivery_to_whoever_asks_next(
     assert answer["versions_total"] == 3
     assert list(iter_pending(spool_directory(store))) == []
     assert answer["facets"]["lodeline_digest"]["logical"]
-
-
-def test_a_run_delivers_at_its_end_where_it_is_told_to(tmp_path: Path) -> None:
-    modules_of_a_run(tmp_path)
-    assert "sqlite3" in modules_of_a_run(tmp_path, LODELINE_DELIVERY="now")
-    assert list(iter_pending(spool_directory(store_of(tmp_path)))) == []
 
 
 def spool_one(directory: Path, size: int) -> Spool:
@@ -150,8 +146,12 @@ def spool_one(directory: Path, size: int) -> Spool:
     ],
 )
 def test_what_may_wait_is_a_short_run_into_a_store_that_stands(
-    tmp_path: Path, changed: dict[str, object], waits: bool
+    tmp_path: Path,
+    changed: dict[str, object],
+    waits: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("LODELINE_DELIVERY", "later")
     store, spool = store_of(tmp_path), spool_directory(store_of(tmp_path))
     began = time.time_ns() // 1000
     with open_segment(store, create=True):
@@ -160,13 +160,17 @@ def test_what_may_wait_is_a_short_run_into_a_store_that_stands(
         assert may_wait(directory=spool, started_us=began, **given) is waits  # type: ignore[arg-type]
 
 
-def test_what_waits_has_bounds_of_bytes_and_time(tmp_path: Path) -> None:
+def test_what_waits_has_bounds_of_bytes_and_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store, spool = store_of(tmp_path), spool_directory(store_of(tmp_path))
 
     def waits() -> bool:
         now = time.time_ns() // 1000
         return may_wait(store, spool, writer="own", started_us=now, cpu_seconds=0.1)
 
+    assert not waits(), "nobody asked for it"
+    monkeypatch.setenv("LODELINE_DELIVERY", "later")
     assert not waits(), "no store is there yet"
     open_segment(store, create=True).close()
     assert waits()
@@ -183,7 +187,7 @@ def test_what_waits_has_bounds_of_bytes_and_time(tmp_path: Path) -> None:
 
 def test_who_asks_while_another_delivers_gets_the_run_too(tmp_path: Path) -> None:
     modules_of_a_run(tmp_path)
-    modules_of_a_run(tmp_path)
+    modules_of_a_run(tmp_path, **LATER)
     store, spool = store_of(tmp_path), spool_directory(store_of(tmp_path))
     with open_drain(spool) as first:
         assert first is not None

@@ -1,8 +1,9 @@
 """Delivery that waits: a short run's end does not load a database that nobody asks just then.
 
-What a run spooled is durable, and every command that opens the store takes the spool in first, a
-server within a second. So where the store is local, and to load and write it would cost a short
-program more than capture may, the end of `lodeline run` leaves its records to whoever comes next.
+The end of `lodeline run` delivers and folds, so that the log has the run from then on. Who would
+rather not pay for that at once, and asks `later` (`LODELINE_DELIVERY`), has a short run leave its
+records to whoever comes next: they are durable, and every command that opens the store takes the
+spool in first, a server within a second.
 Digests do not wait: files are overwritten. They are computed at the end as ever, and the records
 are spooled as they will be delivered.
 """
@@ -44,9 +45,9 @@ def may_wait(
 ) -> bool:
     """Whether what a run spooled may wait for whoever opens the store next.
 
-    Not where there is no store yet: who looks for one, finds it by its file. Not where others wrote
-    into the spool meanwhile, such as the program itself: what they leave open is finished by a
-    delivery alone.
+    Only where somebody asked for that. Not where there is no store yet: who looks for one, finds it
+    by its file. Not where others wrote into the spool meanwhile, such as the program itself: what
+    they leave open is finished by a delivery alone.
 
     Args:
         receiver: URL.
@@ -55,7 +56,7 @@ def may_wait(
         started_us: when the run began.
         cpu_seconds: that the run took.
     """
-    if cpu_seconds > DELIVERY_WAITING_CPU_SECONDS_MAX or find_setting("delivery") == "now":
+    if find_setting("delivery") != "later" or cpu_seconds > DELIVERY_WAITING_CPU_SECONDS_MAX:
         return False
     if not is_local(receiver, directory) or not store_path(receiver).is_file():
         return False
