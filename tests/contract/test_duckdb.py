@@ -91,6 +91,24 @@ def test_a_table_of_a_database_file_is_a_dataset_that_a_later_run_reads(folder: 
     assert used.flowed("out.csv") == {"shop.main.t"}
 
 
+def test_a_table_of_an_attached_file_has_the_name_that_the_file_gives_it(folder: Path) -> None:
+    seen = python(
+        folder,
+        "import duckdb\n"
+        "with duckdb.connect() as one:\n"
+        "    for path, alias in (('ä b.x.db', 'first'), ('.main.db', 'second'), ('temp.db', 'o')):\n"
+        "        one.execute(f\"ATTACH '{path}' AS {alias}\")\n"
+        "        one.execute(f'CREATE TABLE {alias}.t AS SELECT 1 AS a')\n"
+        "with duckdb.connect('temp.db') as two:\n"
+        "    print(two.sql('SELECT current_database()').fetchone())\n"
+        "    two.sql('SELECT a FROM t').write_csv('out.csv')\n",
+    )
+    assert (seen.status, seen.stdout) == (0, "('temp_db',)\n"), seen.stderr
+    told = {dataset["name"] for dataset in seen.last["outputs"] if "/" not in dataset["name"]}
+    assert told == {"ä b.main.t", "main_db.main.t", "temp_db.main.t"}
+    assert seen.flowed("out.csv") == {"temp_db.main.t"}
+
+
 def test_tables_of_a_transaction_count_when_committed_and_under_their_last_name(
     folder: Path,
 ) -> None:

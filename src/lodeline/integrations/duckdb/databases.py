@@ -19,6 +19,8 @@ from lodeline.sql import ColumnLineage
 
 NAMESPACE: Final = "duckdb://"
 TEMP: Final = "temp"
+# Catalogs that every connection has: files of such names get other ones.
+_RESERVED: Final = frozenset({"main", "temp", "system"})
 
 # (catalog, schema, name) in lower case.
 Key = tuple[str, str, str]
@@ -167,5 +169,19 @@ class Remembered:
 
 
 def table_dataset(path: str, catalog: str, schema: str, name: str) -> Dataset:
-    """Name a table of a database file."""
-    return Dataset(NAMESPACE + os.path.abspath(path), f"{catalog}.{schema}.{name}")  # as above
+    """Name a table of a database file, as who opens that file alone does.
+
+    Args:
+        path: of the file.
+        catalog: what the connection calls it; `ATTACH … AS` gives it any name.
+        schema: of the table.
+        name: of the table.
+    """
+    own = _catalog_of(path) or catalog
+    return Dataset(NAMESPACE + os.path.abspath(path), f"{own}.{schema}.{name}")
+
+
+def _catalog_of(path: str) -> str:
+    """Give the name that DuckDB gives to a file: the first part of its own."""
+    first = next((part for part in os.path.basename(path).split(".") if part), "")
+    return f"{first}_db" if first.lower() in _RESERVED else first
