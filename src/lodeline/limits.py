@@ -74,6 +74,10 @@ ANSWER_NODES_MAX = 10_000
 NODE_NAMES_KEPT_MAX = 50_000
 MOMENT_FACTS_KEPT_MAX = 100_000
 
+# Bytes of pages of closures that a process keeps of a segment as they were sent, until the log
+# moves: a dozen of the largest usual ones, less than the facts behind them take.
+ANSWERS_KEPT_BYTES_MAX = 16 << 20
+
 # Seconds an answer may take before it comes back incomplete, with a gap of reason `time`.
 ANSWER_SECONDS_MAX = 10.0
 
@@ -805,6 +809,10 @@ SUBJECT_KEYS_CACHED_MAX = 10_000
 
 # Erased values that an answer names one by one among its gaps; the rest is counted.
 ERASED_GAPS_MAX = 100
+
+# Gaps of one reason that an answer tells one by one; the rest is counted. A walk to a depth may end
+# at as many nodes as it reaches.
+ANSWER_GAPS_MAX = 1_000
 
 # Places that one answer about a data subject lists; an erasure takes out as many undeclared ones.
 SUBJECT_PLACES_MAX = 100_000

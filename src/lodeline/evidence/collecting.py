@@ -107,7 +107,8 @@ def build_pack(
     # 2.
     checkpoint = segment.checkpoint()
     asked = {"as_of": checkpoint.size, **{k: v for k, v in parameters.items() if v is not None}}
-    answer = ask(segment, "trace", {**asked, "limit": ANSWER_NODES_MAX})
+    # A verifier needs each node at which the depth ended the walk.
+    answer = ask(segment, "trace", {**asked, "limit": ANSWER_NODES_MAX}, every_gap=True)
     if answer["next"] is not None:
         raise UsageError(f"more than {ANSWER_NODES_MAX} nodes; ask with --depth")
     head = TreeHead(segment.origin, checkpoint.size, checkpoint.root_hash)

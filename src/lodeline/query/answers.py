@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 
 from lodeline.errors import UsageError
-from lodeline.limits import NODE_NAMES_KEPT_MAX
+from lodeline.limits import ANSWER_GAPS_MAX, NODE_NAMES_KEPT_MAX
 from lodeline.model import NodeId, format_identifier, format_time
 from lodeline.query.moments import AnswerMoment
 from lodeline.query.permission import Reader
@@ -42,6 +42,25 @@ class Gap:
     def to_json(self) -> dict[str, str]:
         """Give the contract's object."""
         return {"at": self.at, "reason": self.reason, "detail": self.detail}
+
+
+def bound_gaps(gaps: Iterable[Gap], *, at: str) -> list[Gap]:
+    """Order gaps; of those of one reason keep the first, and tell how many more there are.
+
+    Args:
+        gaps: of an answer.
+        at: the node that the answer is about.
+    """
+    by_reason: dict[str, list[Gap]] = {}
+    for gap in sorted(gaps):
+        by_reason.setdefault(gap.reason, []).append(gap)
+    kept: list[Gap] = []
+    for reason, found in by_reason.items():
+        kept += found[:ANSWER_GAPS_MAX]
+        rest = len(found) - ANSWER_GAPS_MAX
+        if rest > 0:
+            kept.append(Gap(at, reason, f"and {rest} more gaps of this reason"))
+    return sorted(kept)
 
 
 # Writes a node.
@@ -266,12 +285,14 @@ class Page:
         question: digest of what was asked, so that a cursor is not used for something else.
         encoded: whether nodes and edges may be given as JSON (`msgspec.Raw`): for who sends the
             answer on and looks at neither.
+        every_gap: whether all gaps are told one by one, as evidence needs them.
     """
 
     offset: int
     limit: int
     question: str
     encoded: bool = False
+    every_gap: bool = False
 
     def next_cursor(self, moment: AnswerMoment) -> str:
         """Write the cursor of the page after this one, bound to the same tree size."""
@@ -353,7 +374,8 @@ def write_answer(
     encoded = page.encoded and reader.sees_all
     shown, edges, total = graph.cut(page, text)
     describe(edges)
-    gaps = [gap.to_json() for gap in sorted(graph.gaps)]
+    found = sorted(graph.gaps) if page.every_gap else bound_gaps(graph.gaps, at=str(graph.root))
+    gaps = [gap.to_json() for gap in found]
     cursor = None
     rest = total - page.offset - page.limit
     if rest > 0:

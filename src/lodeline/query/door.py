@@ -54,6 +54,7 @@ def ask(
     *,
     authoriser: Authoriser = OPEN,
     encoded: bool = False,
+    every_gap: bool = False,
 ) -> Answer:
     """Answer one question in the contract's JSON.
 
@@ -64,6 +65,7 @@ def ask(
             read.
         authoriser: decides what this reader may see.
         encoded: whether parts of the answer may come as JSON (`msgspec.Raw`): for who sends it on.
+        every_gap: whether a closure's gaps are all told, not the first of each reason.
 
     Raises:
         UsageError: no such verb, or a malformed question.
@@ -75,7 +77,7 @@ def ask(
     shape, module = VERBS[verb]
     question = read_question(shape, parameters)
     page, pinned = open_page(verb, question, dict(parameters))
-    page = replace(page, encoded=encoded)
+    page = replace(page, encoded=encoded, every_gap=every_gap)
     answering = getattr(import_module(f"lodeline.query.{module}"), verb)
 
     def answer_once() -> Answer:

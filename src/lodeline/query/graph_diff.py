@@ -7,17 +7,28 @@ closures, or, without a node, of the whole graph.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from lodeline.errors import UnknownNodeError
-from lodeline.limits import CLOSURE_DERIVATIONS_MAX, DIFF_EDGES_MAX
+from lodeline.limits import DIFF_EDGES_MAX
 from lodeline.model import NodeId
-from lodeline.query.answers import DerivationKey, Describe, Edge, EdgeKey, Gap, Ground, Page, Text
+from lodeline.query.answers import (
+    DerivationKey,
+    Describe,
+    Edge,
+    EdgeKey,
+    Gap,
+    Ground,
+    Page,
+    Text,
+    bound_gaps,
+)
 from lodeline.query.asking import Inquiry
 from lodeline.query.bounds import Budget
 from lodeline.query.describing import Describer
+from lodeline.query.held import Compared, compare
 from lodeline.query.moments import find_moment
 from lodeline.query.parameters import DiffQuestion, GraphQuestion
 from lodeline.query.trace import find_root, walk
@@ -50,7 +61,7 @@ def diff_graph(inquiry: Inquiry, question: DiffQuestion, page: Page) -> Answer:
     )
     earlier = replace(inquiry, moment=moment, budget=Budget())
     if question.a is None:
-        before, after = _whole(earlier, question), _whole(inquiry, question)
+        before, after = _whole(earlier, inquiry, question)
     else:
         before, after = _closure(earlier, question), _closure(inquiry, question)
         if before.root is None and after.root is None:
@@ -71,7 +82,7 @@ def diff_graph(inquiry: Inquiry, question: DiffQuestion, page: Page) -> Answer:
         "as_of": inquiry.moment.to_json(),
         "trees": inquiry.moment.trees_json(),
         "complete": not gaps and following is None,
-        "gaps": [gap.to_json() for gap in gaps],
+        "gaps": [gap.to_json() for gap in bound_gaps(gaps, at=str(after.root or ""))],
         "next": following,
     }
 
@@ -95,20 +106,43 @@ def _closure(inquiry: Inquiry, question: DiffQuestion) -> _State:
     return found
 
 
-def _whole(inquiry: Inquiry, question: DiffQuestion) -> _State:
-    """Take up every derivation of the moment."""
+def _whole(earlier: Inquiry, later: Inquiry, question: DiffQuestion) -> tuple[_State, _State]:
+    """Take up the derivations of both moments: all of a small graph, of a larger what moved."""
+    compared = compare(earlier, later, columns=question.columns, most=DIFF_EDGES_MAX)
+    numbers = [*compared.moved, *compared.stayed]
+    before, after = (_take_up(one, numbers) for one in (earlier, later))
+    if not compared.whole:
+        # A node of several names has one edge in several rows, of which not all are at hand.
+        aliased = earlier.view.has_aliases and _drop_aliased(before, after, (earlier, later))
+        for reason, detail in _missing(compared, later.budget, aliased=aliased):
+            after.gaps.append(Gap("", reason, detail))
+    return before, after
+
+
+def _missing(compared: Compared, budget: Budget, *, aliased: bool) -> Iterator[tuple[str, str]]:
+    yield "size", f"more than {DIFF_EDGES_MAX} edges: only those that came or went are compared"
+    if compared.ended_by == "time":
+        detail = f"stopped after {budget.seconds:g} s: only the derivations before number"
+        yield "time", f"{detail} {compared.upto} are compared; ask about a node"
+    elif compared.ended_by == "size":
+        detail = f"more than {DIFF_EDGES_MAX} came or went: only the first are told"
+        yield "size", f"{detail}; ask about a node"
+    if aliased:
+        yield "size", "edges at nodes with several names are not compared; ask about a node"
+
+
+def _take_up(inquiry: Inquiry, among: Sequence[int]) -> _State:
+    """Take up those of some derivations that hold at the moment."""
     found, view = _State(), inquiry.view
-    rows = view.select(
-        "SELECT d.derivation_id, d.source, d.target, d.kind, d.job FROM derivation d"
-        " WHERE d.columns = :columns AND d.source IS NOT NULL AND d.target IS NOT NULL AND EXISTS"
-        " (SELECT 1 FROM assertion a WHERE a.derivation_id = d.derivation_id"
-        f" AND {view.rectangle('a')}) ORDER BY d.derivation_id LIMIT {CLOSURE_DERIVATIONS_MAX + 1}",
-        columns=int(question.columns),
+    rows = list(
+        view.select_among(
+            "SELECT d.derivation_id, d.source, d.target, d.kind, d.job FROM derivation d"
+            " WHERE d.derivation_id IN (SELECT value FROM json_each(:ids)) AND EXISTS"
+            " (SELECT 1 FROM assertion a WHERE a.derivation_id = d.derivation_id"
+            f" AND {view.rectangle('a')})",
+            among,
+        )
     )
-    if len(rows) > CLOSURE_DERIVATIONS_MAX:
-        del rows[CLOSURE_DERIVATIONS_MAX:]
-        detail = f"only the first {CLOSURE_DERIVATIONS_MAX} derivations are compared"
-        found.gaps.append(Gap("", "size", detail))
     names = view.canonical_names({n for row in rows for n in (row[1], row[2], row[4]) if n})
     numbers: dict[DerivationKey, set[int]] = {}
     for number, source, target, kind, job in rows:
@@ -121,6 +155,20 @@ def _whole(inquiry: Inquiry, question: DiffQuestion) -> _State:
     describer.learn(numbers)
     found.describe = describer.describe
     return found
+
+
+def _drop_aliased(before: _State, after: _State, moments: Iterable[Inquiry]) -> bool:
+    """Drop edges of which an end or the job has other names; tell whether there were any."""
+    views = [one.view for one in moments]
+    nodes = {n for one in (before, after) for key in one.edges for n in (*key[:2], key[3]) if n}
+    aliased = {node for node in nodes if any(view.aliases_of(node) for view in views)}
+    for one in (before, after):
+        one.edges = {
+            key: edge
+            for key, edge in one.edges.items()
+            if aliased.isdisjoint((*key[:2], key[3] or key[0]))
+        }
+    return bool(aliased)
 
 
 def _compare(

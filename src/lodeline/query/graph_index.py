@@ -259,6 +259,27 @@ class IndexedGraph:
         found = self._steps["down", columns].values()
         return [step for steps in found for _, step in steps if step.target is not None]
 
+    def holding(self, start: int, stop: int, *, columns: bool) -> Array:
+        """Give the derivations with both ends, by number from `start` to `stop`, that hold."""
+        level = self.level
+        first = int(np.searchsorted(level.number, start))
+        last = int(np.searchsorted(level.number, stop))
+        part = slice(first, last)
+        mask = (level.columns[part] == columns) & (level.source[part] > 0)
+        mask &= level.target[part] > 0
+        if self._untouched is not None:
+            mask &= self._untouched[part]
+        edges: Array = first + np.flatnonzero(mask)
+        edges = edges[level.holds(edges, self.view.moment.size, self.view.moment.valid_us)]
+        over = [
+            number
+            for steps in self._steps["down", columns].values()
+            for number, step in steps
+            if start <= number < stop and step.target is not None
+        ]
+        found: Array = np.union1d(level.number[edges], np.array(over, dtype=np.int64))
+        return found
+
     def stand_for(self, others: Mapping[int, int]) -> None:
         """Let nodes go by others, beside those that do already; whoever is not told of is its own.
 
@@ -355,6 +376,13 @@ class IndexedGraph:
         ]
         for number, source, target, kind, job in zip(*columns, strict=True):
             yield number, Step(source or None, target or None, kinds[kind], job or None)
+
+
+def tell_apart(before: Array, after: Array) -> tuple[list[int], list[int]]:
+    """Give what only one of two ascending arrays has, and what both have."""
+    moved: list[int] = np.setxor1d(before, after, assume_unique=True).tolist()
+    stayed: list[int] = np.intersect1d(before, after, assume_unique=True).tolist()
+    return moved, stayed
 
 
 _INDEXES: WeakKeyDictionary[Segment, GraphIndex] = WeakKeyDictionary()

@@ -6,6 +6,8 @@
 - Whatever else the view holds changes only together with `fold_state.folded_to`: until then, what
   one question found of groups, assertions and currency at the newest moment holds for all.
   Questions about other moments begin with nothing.
+- Of who may see everything, whole pages of closures are kept beside, as the JSON that was sent:
+  `KeptPages`. Each is of one moment, whose time and root hash it names, and is told at no other.
 
 Threads share what is kept: each entry is put in whole, and is the same whoever puts it in. Nothing
 here hangs on who asks, and no personal value gets here.
@@ -14,11 +16,12 @@ here hangs on who asks, and no personal value gets here.
 from __future__ import annotations
 
 import threading
+from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from lodeline.limits import MOMENT_FACTS_KEPT_MAX, NODE_NAMES_KEPT_MAX
+from lodeline.limits import ANSWERS_KEPT_BYTES_MAX, MOMENT_FACTS_KEPT_MAX, NODE_NAMES_KEPT_MAX
 from lodeline.model import NodeId
 from lodeline.query.moments import Moment
 from lodeline.store import Segment
@@ -27,6 +30,43 @@ if TYPE_CHECKING:
     from lodeline.query.answers import Description
     from lodeline.query.describing import Told
     from lodeline.query.groups import Group, Said
+
+
+class KeptPages:
+    """Pages of closures as they were written, within a bound of bytes; the oldest goes first."""
+
+    def __init__(self) -> None:
+        self._pages: dict[Hashable, tuple[dict[str, Any], int]] = {}
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def find(self, key: Hashable) -> dict[str, Any] | None:
+        """Give a page that the caller may add members to."""
+        known = self._pages.get(key)
+        return None if known is None else {**known[0]}
+
+    def keep(self, key: Hashable, page: dict[str, Any], size: int) -> None:
+        """Keep a page.
+
+        Args:
+            key: all that the page depends on.
+            page: whose members nobody changes.
+            size: its bytes, about.
+        """
+        if size > ANSWERS_KEPT_BYTES_MAX:
+            return
+        with self._lock:
+            if key in self._pages:
+                return
+            self._pages[key] = ({**page}, size)
+            self._bytes += size
+            while self._bytes > ANSWERS_KEPT_BYTES_MAX:
+                self._bytes -= self._pages.pop(next(iter(self._pages)))[1]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all that is kept."""
+        return self._bytes
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +83,7 @@ class Memory:
         told: by all rows of a derivation, what they contribute to an edge.
         alone: the same where one row tells all, by job, group, basis and detail.
         described: what such a contribution reads like.
+        pages: of closures, as they were written.
     """
 
     names: dict[int, NodeId]
@@ -54,6 +95,7 @@ class Memory:
     told: dict[tuple[int, ...], Told] = field(default_factory=dict)
     alone: dict[tuple[int | None, int, str, int | None], Told] = field(default_factory=dict)
     described: dict[Told, Description] = field(default_factory=dict)
+    pages: KeptPages = field(default_factory=KeptPages)
 
     def is_full(self) -> bool:
         """Whether it is time to begin anew."""

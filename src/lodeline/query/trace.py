@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from lodeline.errors import UnknownNodeError
 from lodeline.model import NodeId, iter_readings
@@ -51,10 +53,18 @@ Answer = dict[str, Any]
 
 def trace(inquiry: Inquiry, question: TraceQuestion, page: Page) -> Answer:
     """Answer a trace question."""
+    key = _key_of(inquiry, question, page)
+    known = None if key is None else inquiry.view.memory.pages.find(key)
+    if known is not None:
+        return known
     root = find_root(inquiry, question.id)
     direction = question.asked_direction()
     graph, describe = walk(inquiry, root, question, direction=direction)
     answer = write(inquiry, graph, describe, page)
+    if key is not None and _is_lasting(inquiry, graph):
+        size = sum(memoryview(answer[part]).nbytes for part in ("nodes", "edges"))
+        size += sum(len(gap.at) + len(gap.detail) for gap in graph.gaps)
+        inquiry.view.memory.pages.keep(key, answer, size)
     if question.rows:
 
         def ask_rows(given: Answer) -> Answer:
@@ -64,6 +74,31 @@ def trace(inquiry: Inquiry, question: TraceQuestion, page: Page) -> Answer:
 
         add_rows(answer, question, root, ask_rows)
     return answer
+
+
+def _key_of(inquiry: Inquiry, question: TraceQuestion, page: Page) -> Hashable | None:
+    """Give what a page's bytes depend on; None where it is not to be kept.
+
+    Everything in such a page follows from the question and the moment: times in it are of the log.
+    """
+    moment = inquiry.moment
+    if not (page.encoded and inquiry.visibility.sees_all and moment.newest):
+        return None
+    if question.rows or moment.valid_us is not None:
+        return None
+    return moment, page, msgspec.json.encode(question)
+
+
+def _is_lasting(inquiry: Inquiry, graph: Closure) -> bool:
+    """Tell whether an answer comes out the same when it is asked again at the moment.
+
+    One that ran out of time might get further; what is told of predictions and of personal values
+    comes from beside the graph.
+    """
+    passing = any(gap.reason not in {"depth", "size", "capture"} for gap in graph.gaps)
+    if passing or graph.summarised or inquiry.view.unread:
+        return False
+    return graph.root.kind not in VERSIONED_KINDS and not graph.nodes_of({"deployment"})
 
 
 def add_rows(

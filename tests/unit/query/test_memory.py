@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from lodeline.ingest import accept, rebuild
 from lodeline.limits import NODE_NAMES_KEPT_MAX
 from lodeline.model import NodeId
 from lodeline.query import ask, memory
+from lodeline.query.bounds import Budget
+from lodeline.query.permission import NamespaceAuthoriser, NamespacePatterns
 from lodeline.store import Segment, open_segment
 
 LAYERS = 30
@@ -33,12 +36,12 @@ def event(day: int, layer: int, source: str = "table") -> bytes:
     ).encode()
 
 
-def read_rows(segment: Segment, question: dict[str, Any]) -> list[str]:
+def read_rows(segment: Segment, question: dict[str, Any], *, encoded: bool = False) -> list[str]:
     """Ask, and list the statements that were run."""
     statements: list[str] = []
     with segment.reading() as connection:
         connection.set_trace_callback(statements.append)  # type: ignore[attr-defined]
-    ask(segment, "trace", question)
+    ask(segment, "trace", question, encoded=encoded)
     with segment.reading() as connection:
         connection.set_trace_callback(None)  # type: ignore[attr-defined]
     return statements
@@ -108,3 +111,52 @@ def test_no_more_is_kept_than_the_bounds_say(
         names.update({-n: NodeId("dataset", "x", str(n)) for n in range(NODE_NAMES_KEPT_MAX)})
         assert ask(segment, "trace", QUESTION) == first
         assert len(kept.names) <= 2 * LAYERS + 1
+
+
+def test_a_page_that_was_sent_is_not_computed_again_until_the_log_moves(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/lodeline.db"
+    with open_segment(store, create=True) as segment:
+        accept(segment, [event(1, layer) for layer in range(LAYERS)])
+
+        def sent(**more: object) -> bytes:
+            return msgspec.json.encode(ask(segment, "trace", QUESTION | more, encoded=True))
+
+        first = sent()
+        statements = read_rows(segment, QUESTION, encoded=True)
+        assert not any("FROM derivation" in one or "FROM node" in one for one in statements)
+        assert sent() == first == msgspec.json.encode(anew(store, QUESTION))
+        # Another page, another direction, another moment and another reader are other answers.
+        assert sent(limit=3) == msgspec.json.encode(ask(segment, "trace", QUESTION | {"limit": 3}))
+        assert sent(down=None) != first
+        assert sent(as_of=3) == msgspec.json.encode(anew(store, QUESTION | {"as_of": 3}))
+        reader = NamespaceAuthoriser(NamespacePatterns(["w"]))
+        confined = ask(segment, "trace", QUESTION, authoriser=reader, encoded=True)
+        assert b"job_1" in first
+        assert b"job_1" not in msgspec.json.encode(confined)
+        accept(segment, [event(2, LAYERS // 2, "other")])
+        assert sent() != first
+        assert sent() == msgspec.json.encode(anew(store, QUESTION))
+
+
+def test_an_answer_that_ran_out_of_time_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_segment(f"sqlite:///{tmp_path}/lodeline.db", create=True) as segment:
+        accept(segment, [event(1, layer) for layer in range(LAYERS)])
+        with monkeypatch.context() as late:
+            late.setattr(Budget, "exhausted_by", lambda *_: ("time", "stopped"))
+            stopped = ask(segment, "trace", QUESTION, encoded=True)
+        assert [gap["reason"] for gap in stopped["gaps"]] == ["time"]
+        assert ask(segment, "trace", QUESTION, encoded=True)["complete"]
+
+
+def test_pages_are_kept_within_their_bound_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "ANSWERS_KEPT_BYTES_MAX", 100)
+    pages = memory.KeptPages()
+    for i in range(10):
+        pages.keep(i, {"number": i}, 30)
+        pages.keep(i, {"number": i}, 30)  # As by two threads that were asked the same.
+    pages.keep("large", {}, 101)
+    assert pages.size == 90
+    kept = [i for i in (*range(10), "large") if pages.find(i) is not None]
+    assert kept == [7, 8, 9]
