@@ -412,6 +412,7 @@ def answers_of(segment: SqlSegment) -> dict[str, Any]:
         names = sorted({(ns, name) for k, ns, name in rows if k == kind})
         ids += [f"{kind}:{ns}:{name}" for ns, name in names[:count]]
     questions: list[tuple[str, dict[str, Any]]] = [("stats", {}), ("search", {"q": "O"})]
+    questions += [("diff", {"since": size // 2, "columns": columns}) for columns in (False, True)]
     questions += [("search", {"q": word}) for word in ("orders", "DBT", "é", "100%", "_")]
     for one in ids:
         questions += [

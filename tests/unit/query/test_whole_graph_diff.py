@@ -93,6 +93,23 @@ def test_a_graph_too_large_to_compare_is_told_by_what_came(
     assert all(one in whole["changes"] for one in cut["changes"])
 
 
+def test_of_a_large_graph_edges_at_nodes_of_several_names_are_left_out_and_a_gap_says_so(
+    segment: Segment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = json.loads(event(200, "t_0", "new_0", 3))
+    said["outputs"][0]["facets"]["symlinks"] = {
+        "_producer": "https://example.org/test",
+        "_schemaURL": "https://openlineage.io/spec/facets/1-0-1/SymlinksDatasetFacet.json",
+        "identifiers": [{"namespace": "w", "name": "z", "type": "TABLE"}],
+    }
+    accept(segment, [json.dumps(said).encode()])
+    assert "dataset:w:new_0" in targets(ask(segment, "diff", SINCE))
+    monkeypatch.setattr(graph_diff, "DIFF_EDGES_MAX", AFTER)
+    bounded = ask(segment, "diff", SINCE)
+    assert targets(bounded) == [f"dataset:w:new_{i}" for i in range(1, AFTER)]
+    assert "several names" in bounded["gaps"][-1]["detail"] + bounded["gaps"][0]["detail"]
+
+
 def test_the_clock_is_looked_at_after_every_piece(segment: Segment) -> None:
     question = DiffQuestion(**SINCE)
     with segment.reading() as connection:

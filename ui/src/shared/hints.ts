@@ -48,6 +48,10 @@ function combobox(
   let chosen = -1;
   let timer = 0;
   let asking: AbortController | null = null;
+  // The words that the list answers. Keys that are pressed before it answers those in the field are
+  // held until it does: who types and goes on at once means what was typed.
+  let answered = "";
+  let held: Array<() => void> = [];
 
   const choose = (index: number): void => {
     chosen = index;
@@ -63,12 +67,20 @@ function combobox(
     field.setAttribute("aria-expanded", "false");
     choose(-1);
   };
-  const show = (found: Hit[]): void => {
+  const show = (words: string, found: Hit[]): void => {
     hits = found;
+    answered = words;
     list.replaceChildren(...found.map((hit, at) => option(hit, at, name)));
     list.hidden = found.length === 0;
     field.setAttribute("aria-expanded", String(found.length > 0));
     choose(-1);
+    const keys = held;
+    held = [];
+    for (const key of keys) key();
+  };
+  const isBehind = (): boolean => field.value.trim() !== "" && field.value.trim() !== answered;
+  const move = (step: number): void => {
+    choose(((chosen + 1 + step + hits.length + 1) % (hits.length + 1)) - 1);
   };
   const choice = (at: number, lineage = false): void => {
     const hit = hits[at];
@@ -81,16 +93,23 @@ function combobox(
   const ask = async (): Promise<void> => {
     asking?.abort();
     const words = field.value.trim();
-    if (words === "") return close();
+    if (words === "") {
+      held = [];
+      answered = "";
+      return close();
+    }
     asking = new AbortController();
     try {
       const asked = `/api/v2/search?limit=${HITS_MAX}&q=${encodeURIComponent(words)}`;
       const answer = await fetch(asked, { signal: asking.signal });
-      if (!answer.ok) return close();
+      if (!answer.ok) {
+        held = [];
+        return close();
+      }
       const found = (await answer.json()) as { results: Hit[] };
       // What is whole needs no help, and a list would lie over the button below.
       const whole = found.results.some(({ id }) => id === words);
-      if (document.activeElement === field) show(whole ? [] : found.results);
+      if (document.activeElement === field) show(words, whole ? [] : found.results);
     } catch {
       // Asked again at the next letter; the form works in any case.
     }
@@ -102,11 +121,17 @@ function combobox(
   field.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && !list.hidden) {
       event.preventDefault();
+      held = [];
       close();
-    } else if ((event.key === "ArrowDown" || event.key === "ArrowUp") && !list.hidden) {
+    } else if ((event.key === "ArrowDown" || event.key === "ArrowUp") && (!list.hidden || isBehind())) {
       event.preventDefault();
       const step = event.key === "ArrowDown" ? 1 : -1;
-      choose(((chosen + 1 + step + hits.length + 1) % (hits.length + 1)) - 1);
+      if (isBehind()) held.push(() => move(step));
+      else move(step);
+    } else if (event.key === "Enter" && held.length > 0) {
+      event.preventDefault();
+      const lineage = event.shiftKey;
+      held.push(() => choice(chosen, lineage));
     } else if (event.key === "Enter" && chosen >= 0) {
       event.preventDefault();
       choice(chosen, event.shiftKey);

@@ -244,6 +244,7 @@ __all__ = [
     "LodelineSamplingInputDatasetFacet",
     "LogicalColumn",
     "ManifestEntry",
+    "MessageColumn",
     "MessagePartition",
     "NodeReference",
     "NominalTimeRunFacet",
