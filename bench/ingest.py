@@ -2,10 +2,9 @@
 
 Workload: seeded OpenLineage run events of about 2 kB. `new`: every run is of a job of its own
 between datasets of its own, so every edge is new. `repeated`: 200 jobs run again and again, as
-real jobs do. `folded` is `accept` as imports use it, which folds behind its appends; `append`
-and `fold` are the same work one after the other. Floors, in the same run and on the same file
-system: the bare insert of the same rows (every row that the ingest left in every table, into the
-same tables and indexes without triggers, in as many durable transactions), and one fdatasync.
+real jobs do. Floors, in the same run and on the same file system: the bare insert of the same
+rows (every row that the ingest left in every table, into the same tables and indexes without
+triggers, in as many durable transactions), and one fdatasync.
 
     python bench/ingest.py --out bench/results/ingest.json
 """
@@ -222,12 +221,7 @@ def measure_batch(raws: list[bytes], folder: Path) -> dict[str, Any]:
     commits = -(-len(raws) // COMMIT_EVENTS_MAX)
     sizes = page_bytes(segment)
     segment.close()
-    # As it is used: folded behind the appends, in the same call.
-    segment = open_segment(f"sqlite:///{folder / 'accepted.db'}")
-    accepted = timed(lambda: accept(segment, raws))
-    segment.close()
     result = {
-        "accept_seconds": accepted,
         "append_seconds": appended,
         "fold_seconds": folded,
         "bytes_by_table": sizes,
@@ -278,7 +272,6 @@ def measure(raws: list[bytes], repeats: int) -> dict[str, Any]:
     median = statistics.median
     append = [median(run["append_seconds"][i] for run in runs) for i in range(2)]
     fold = [median(run["fold_seconds"][i] for run in runs) for i in range(2)]
-    accepted = [median(run["accept_seconds"][i] for run in runs) for i in range(2)]
     bare = median(run["bare_seconds"][0] for run in runs)
     bare_log = median(run["bare_log_seconds"][0] for run in runs)
     # Into a list of nothing: kept documents would be the garbage collector's cost, not decoding's.
@@ -293,13 +286,11 @@ def measure(raws: list[bytes], repeats: int) -> dict[str, Any]:
         "raw_bytes_an_event": sum(map(len, raws)) / count,
         "fields_an_event": sum(len(one.fields) for one in prepared) / count,
         "append_events_per_s": count / append[0],
-        "folded_events_per_s": count / accepted[0],
-        "append_then_fold_events_per_s": count / (append[0] + fold[0]),
+        "folded_events_per_s": count / (append[0] + fold[0]),
         "bare_insert_events_per_s": count / bare,
         "bare_insert_of_log_rows_events_per_s": count / bare_log,
         "rows_an_event": last["bare_rows"] / count,
-        "ratio_folded_to_bare": bare / accepted[0],
-        "ratio_append_then_fold_to_bare": bare / (append[0] + fold[0]),
+        "ratio_folded_to_bare": bare / (append[0] + fold[0]),
         "ratio_append_to_bare_log": bare_log / append[0],
         "cpu_us_an_event": {
             "append": append[1] / count * 1e6,
@@ -307,7 +298,6 @@ def measure(raws: list[bytes], repeats: int) -> dict[str, Any]:
             "of it log": log / count * 1e6,
             "of that commitments": (log - uncommitted) / count * 1e6,
             "fold": fold[1] / count * 1e6,
-            "append and fold, overlapped": accepted[1] / count * 1e6,
         },
         "share_of_ingest_cpu": {
             "decode": decode / (append[1] + fold[1]),

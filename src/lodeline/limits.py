@@ -46,17 +46,6 @@ CHECKPOINT_BEHIND_SECONDS = 0.1
 # measurably raising throughput.
 COMMIT_EVENTS_MAX = 512
 
-# Groups that are decoded and wait while another is written, when many are taken in: one keeps the
-# database busy, the second makes up for groups that take longer. Each is COMMIT_BYTES_MAX at most.
-GROUPS_AHEAD_MAX = 2
-
-# Entries that are folded together, at least, while more are taken in. Fewer have the same pages of
-# the view written to the write-ahead log more often.
-FOLD_AHEAD_MIN = 4 * COMMIT_EVENTS_MAX
-
-# How long a thread keeps the interpreter from one that wants it, while two of them take events in.
-TURN_SECONDS = 0.0002
-
 # Event times this far beyond the log's clock are the future, not clock skew.
 FUTURE_TOLERANCE_US = 10 * 60 * 1_000_000
 

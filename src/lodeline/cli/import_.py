@@ -70,8 +70,7 @@ def execute(arguments: Namespace) -> int:
             progress(done.byte_count, total, f"{result.seen} events")
 
         found = chain(told, _iter_submissions(files, done))
-        # What is not folded when all is in the log is folded under a bar of its own.
-        result = accept(segment, found, progress=show, fold_rest=False)
+        result = accept(segment, found, progress=show, fold=False)
     size = segment.size()
     with counting("fold", quiet=arguments.json) as progress:
         fold_pending(segment, progress=lambda folded: progress(folded, size, f"{folded} entries"))

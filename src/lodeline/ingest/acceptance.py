@@ -1,9 +1,7 @@
 """The accept path: decode and validate, append in durable batches, keep what is refused.
 
 One faulty input harms no other: it becomes a dead letter with code and JSON path, and the batch
-goes on. An input counts as accepted only after the commit that holds it. What takes several commits
-is overlapped (`overlapping`): the next group is decoded, and the last one folded, while the
-database writes.
+goes on. An input counts as accepted only after the commit that holds it.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Final, NamedTuple
 
 from lodeline.errors import InvalidEventError
@@ -68,16 +65,6 @@ class ImportResult:
         """Inputs dealt with."""
         return self.accepted + self.duplicates + self.refused
 
-    def add(self, taken: TakenIn) -> None:
-        """Count what became of the inputs of one commit."""
-        for one in taken.appended:
-            if one.duplicate:
-                self.duplicates += 1
-            else:
-                self.accepted += 1
-        self.dead_letters += taken.letters
-        self.refused += len(taken.letters)
-
     def to_json(self) -> dict[str, object]:
         """Give the answer of the contract."""
         return {
@@ -104,7 +91,6 @@ def accept(
     *,
     progress: Callable[[ImportResult], None] | None = None,
     fold: bool = True,
-    fold_rest: bool = True,
 ) -> ImportResult:
     """Take events in; those that overlap in time with other calls share commits.
 
@@ -112,26 +98,17 @@ def accept(
         segment: where to.
         raws: events in JSON, or submissions that say where they came from.
         progress: called after each batch.
-        fold: bring the graph up to the log.
-        fold_rest: do not leave to the caller what is not folded yet when all is appended.
+        fold: bring the graph up to the log before returning.
 
     Raises:
         StoreFullError: no room; earlier batches are safe, this one was not stored.
     """
     result = ImportResult()
-    batches = _iter_batches(raws)
-    first = next(batches, None)
-    second = None if first is None else next(batches, None)
-    if first is not None and second is not None:
-        # Only here: a delivery of one commit needs no threads.
-        from lodeline.ingest.overlapping import accept_overlapped
-
-        accept_overlapped(segment, chain((first, second), batches), result, progress, fold=fold)
-    elif first is not None:
-        _accept_batch(segment, first, result)
+    for batch in _iter_batches(raws):
+        _accept_batch(segment, batch, result)
         if progress is not None:
             progress(result)
-    if fold and fold_rest:
+    if fold:
         fold_pending(segment)
     return result
 
@@ -151,7 +128,14 @@ def _iter_batches(raws: Iterable[bytes | Submission]) -> Iterator[list[Submissio
 
 
 def _accept_batch(segment: Segment, batch: Sequence[Submission], result: ImportResult) -> None:
-    result.add(take_in(segment, batch))
+    taken = take_in(segment, batch)
+    for one in taken.appended:
+        if one.duplicate:
+            result.duplicates += 1
+        else:
+            result.accepted += 1
+    result.dead_letters += taken.letters
+    result.refused += len(taken.letters)
 
 
 @dataclass(slots=True)
@@ -183,83 +167,54 @@ def take_in(
         StoreFullError: no room; nothing of it was stored.
     """
     with collector_paused():
-        return Decoded(segment, inputs).append(sign=sign)
+        return _take_in(segment, inputs, sign=sign)
 
 
-class Decoded:
-    """The inputs of one commit, validated.
-
-    Args:
-        segment: where to.
-        inputs: in order.
-        ahead: whether to compute now what the append can have computed ahead.
-    """
-
-    def __init__(
-        self, segment: Segment, inputs: Sequence[Submission | Refusal], *, ahead: bool = False
-    ) -> None:
-        self._segment = segment
-        self._taken = TakenIn([])
-        self._events: list[AcceptedEvent] = []
-        self._senders: list[Sender | None] = []
-        self._correlations: list[Correlation | None] = []
-        self._refused: list[Refusal] = []
-        self._accounts = Accounts()
-        for one in inputs:
-            self._taken.errors.append(self._decode(one))
-        for refusal in self._refused:
-            count = max(len(refusal.raw), refusal.byte_count)
-            self._accounts.note_refusal(refusal.raw, count, refusal.caller)
-        self._write_senders = beside_entries(self._senders)
-        self._append = segment.prepare_append(self._events) if ahead else None
-
-    def _decode(self, one: Submission | Refusal) -> InvalidEventError | None:
+def _take_in(segment: Segment, inputs: Sequence[Submission | Refusal], *, sign: bool) -> TakenIn:
+    events: list[AcceptedEvent] = []
+    senders: list[Sender | None] = []
+    correlations: list[Correlation | None] = []
+    refused: list[Refusal] = []
+    accounts = Accounts()
+    taken = TakenIn([])
+    for one in inputs:
+        error: InvalidEventError | None = None
         if isinstance(one, Refusal):
-            self._refused.append(one)
-            return one.error
-        sender = one.sender
-        try:
-            read = decode_accepted(one.raw)
-        except InvalidEventError as fault:
-            self._refused.append(Refusal(one.raw, fault, one.source, caller=_name_of(sender)))
-            return fault
-        canonical, fields, producer, namespace, time_us = read
-        self._events.append(AcceptedEvent(canonical, fields))
-        self._senders.append(sender)
-        self._correlations.append(one.correlation)
-        caller = None if sender is None else sender.name
-        self._accounts.note(producer, namespace, time_us, len(one.raw), caller)
-        return None
-
-    def append(self, *, sign: bool = True) -> TakenIn:
-        """Append events, keep refusals and count both, in one durable transaction.
-
-        Args:
-            sign: as `Segment.append` has it; what was computed ahead is always signed.
-
-        Raises:
-            StoreFullError: no room; nothing of it was stored.
-        """
-        open_accounts(self._segment)
-        taken = self._taken
-        if self._append is not None:
-            taken.appended = self._append(self._beside)
+            error = one.error
+            refused.append(one)
         else:
-            taken.appended = self._segment.append(self._events, beside=self._beside, sign=sign)
-        return taken
+            try:
+                read = decode_accepted(one.raw)
+            except InvalidEventError as fault:
+                error = fault
+                refused.append(Refusal(one.raw, fault, one.source, caller=_name_of(one.sender)))
+            else:
+                canonical, fields, producer, namespace, time_us = read
+                sender = one.sender
+                events.append(AcceptedEvent(canonical, fields))
+                senders.append(sender)
+                correlations.append(one.correlation)
+                caller = None if sender is None else sender.name
+                accounts.note(producer, namespace, time_us, len(one.raw), caller)
+        taken.errors.append(error)
+    for refusal in refused:
+        count = max(len(refusal.raw), refusal.byte_count)
+        accounts.note_refusal(refusal.raw, count, refusal.caller)
+    open_accounts(segment)
+    write_senders = beside_entries(senders)
 
-    def _beside(self, connection: Connection, appended: Sequence[Appended]) -> None:
-        if self._refused:
-            self._taken.letters = self._segment.add_dead_letters(
-                self._refused, connection=connection
-            )
+    def beside(connection: Connection, appended: Sequence[Appended]) -> None:
+        if refused:
+            taken.letters = segment.add_dead_letters(refused, connection=connection)
         duplicates = [one.duplicate for one in appended]
-        now_us = time.time_ns() // 1000
-        self._accounts.add(self._segment, connection, duplicates, now_us=now_us)
-        if self._write_senders is not None:
-            self._write_senders(connection, appended)
-        if any(self._correlations):
-            _write_correlations(connection, appended, self._correlations)
+        accounts.add(segment, connection, duplicates, now_us=time.time_ns() // 1000)
+        if write_senders is not None:
+            write_senders(connection, appended)
+        if any(correlations):
+            _write_correlations(connection, appended, correlations)
+
+    taken.appended = segment.append(events, beside=beside, sign=sign)
+    return taken
 
 
 def _write_correlations(

@@ -163,28 +163,28 @@ class Group:
     ) -> None:
         """Fold an event into the group's past."""
         # Rows of this batch may be ended too, and are found as rows, not in memory.
-        rectangles.seal()
+        rectangles.flush(connection)
         before = {one for one in self._intervals(contents) if one[0][0] != "group_uses"}
-        before |= self._held_uses(rectangles, connection)
+        before |= self._written_uses(connection)
         insort(self._events, event, key=lambda one: one.order)
         after = set(self._intervals(contents))
         for fact, valid_from, _ in before - after:
             rectangles.end(fact, self.group_id, position, valid_from)
         for fact, valid_from, valid_to in after - before:
             rectangles.begin(fact, self.group_id, self.job_node, position, valid_from, valid_to)
-        rectangles.seal()
+        rectangles.flush(connection)
         self._open = {
             fact: (valid_from, None, -1) for fact, valid_from, valid_to in after if valid_to is None
         }
 
-    def _held_uses(self, rectangles: RectangleWriter, connection: Connection) -> set[Interval]:
-        """Give the sets that the group holds: events of one time may have begun several."""
+    def _written_uses(self, connection: Connection) -> set[Interval]:
+        """Read the sets that the group holds: events of one time may have begun several."""
         rows = connection.execute(
             "SELECT uses_id, valid_from, valid_to FROM group_uses "
             "WHERE group_id = ? AND position_to IS NULL",
             (self.group_id,),
         ).fetchall()
-        return rectangles.uses_after(self.group_id, rows)
+        return {(("group_uses", uses), begin, end) for uses, begin, end in rows}
 
     def _intervals(self, contents: Contents) -> list[Interval]:
         """Compute the whole course over event time; the last state becomes the current one."""

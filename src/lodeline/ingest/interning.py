@@ -20,7 +20,7 @@ class _Interned:
     def __init__(
         self, connection: Connection, table: str, columns: tuple[str, ...], *, beside: int
     ) -> None:
-        self.connection = connection
+        self._connection = connection
         # Columns that are not of the key, and stay NULL where nobody says what they hold.
         self._beside = (None,) * beside
         marks = ", ".join("?" * (len(columns) + 1 + beside))
@@ -66,7 +66,7 @@ class _Interned:
             f"{column} IS NULL" if value is None else f"{column} = ?"
             for column, value in zip(self._columns, key, strict=True)
         )
-        return self.connection.execute(
+        return self._connection.execute(
             f"SELECT {self._table}_id FROM {self._table} WHERE {where}",
             [value for value in key if value is not None],
         ).fetchone()
@@ -74,6 +74,7 @@ class _Interned:
     def flush(
         self, connection: Connection, beside: Mapping[int, tuple[Any, ...]] = _NOTHING
     ) -> None:
+        self._connection = connection
         if self._new:
             rows = self._new
             if self._beside:
@@ -123,11 +124,6 @@ class Interning:
         self._node = self._tables["node"].number
         self._nodes = self._tables["node"].known
         self._derivation = self._tables["derivation"].number
-
-    def find_in(self, connection: Connection) -> None:
-        """Look up what memory does not hold in this snapshot or transaction from here on."""
-        for table in self._tables.values():
-            table.connection = connection
 
     def node(self, node: NodeId) -> int:
         """Give the number of a node, version apart."""

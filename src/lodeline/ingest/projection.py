@@ -7,15 +7,10 @@ so a batch counts once or not at all.
 
 What is kept in memory mirrors the tables as this process left them. If another process has folded
 since, or a batch failed, it is thrown away and read again.
-
-A batch is computed from a snapshot, while others write, and its transaction is statements alone. It
-begins by comparing how far the view is: where another process was faster, nothing is written, and
-the next batch is read and computed inside of its transaction, so that nobody is overtaken for ever.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -102,122 +97,29 @@ def _fold_batches(
     segment: Segment, progress: Callable[[int], None] | None
 ) -> tuple[int, list[tuple[str, int, str]]]:
     while True:
-        with _turn_of(segment):
-            batch = _next_batch(segment)
-            if batch is None:
-                projector = _PROJECTORS[segment]
-                return projector.folded_to, projector.take_unnumbered()
-            batch.write()
-            known = _PROJECTORS.get(segment)
-        if progress is not None and known is not None:
-            progress(known.folded_to)
-
-
-def fold_ahead(segment: Segment) -> ComputedBatch | None:
-    """Compute the next batch of the fold, for another thread to write.
-
-    Versions get their numbers, and copies are told, by `fold_pending` alone.
-
-    Returns:
-        None where the view has everything, or another thread is at it. Otherwise nobody in this
-        process folds until the batch is written or discarded.
-
-    Raises:
-        StoreUnreachableError: the store cannot be read.
-    """
-    turn = _turn_of(segment)
-    if not turn.acquire(blocking=False):
-        return None
-    batch = None
-    try:
-        segment.sign_pending()
-        batch = _next_batch(segment)
-    finally:
-        if batch is None:
-            turn.release()
-    return None if batch is None else ComputedBatch(batch, turn)
-
-
-class ComputedBatch:
-    """A batch of the fold that is to be written, or discarded."""
-
-    def __init__(self, batch: _Batch, turn: threading.Lock) -> None:
-        self._batch = batch
-        self._turn = turn
-
-    def write(self) -> None:
-        """Write it, unless another process has folded meanwhile.
-
-        Raises:
-            StoreFullError: no room; nothing of it was written.
-            StoreUnreachableError: the store cannot be written.
-        """
-        try:
-            self._batch.write()
-        finally:
-            self._turn.release()
-
-    def discard(self) -> None:
-        """Let it be computed again."""
-        self._batch.discard()
-        self._turn.release()
-
-
-class _Batch:
-    """The next batch: computed, or, without a projector that knows the view, yet to be."""
-
-    def __init__(self, segment: Segment, projector: _Projector | None) -> None:
-        self._segment = segment
-        self._projector = projector
-
-    def write(self) -> None:
-        try:
-            with self._segment.writing(durable=False) as connection:
-                projector = self._projector
-                if projector is None:
-                    projector = _projector(self._segment, connection)
-                    with collector_paused():
-                        if projector.compute(connection):
-                            projector.write(connection)
-                elif _state(connection) == projector.stands_on:
-                    projector.write(connection)
-                else:
-                    self.discard()
-                    return
-                projector.statistics.follow(connection, projector.folded_to)
-        except BaseException:
-            self.discard()
-            raise
-
-    def discard(self) -> None:
-        _PROJECTORS.pop(self._segment, None)
-
-
-def _next_batch(segment: Segment) -> _Batch | None:
-    """Give the next batch; None where the view has everything. It is this thread's turn."""
-    projector = _PROJECTORS.get(segment)
-    if projector is not None:
-        with segment.reading() as connection:
-            if _state(connection) == projector.knows:
+        if not _is_behind(segment):
+            projector = _PROJECTORS.get(segment)
+            if projector is not None and not projector.unnumbered:
+                return projector.folded_to, []
+        with segment.writing(durable=False) as connection:
+            projector = _projector(segment, connection)
+            try:
                 with collector_paused():
-                    behind = projector.compute(connection)
-                return _Batch(segment, projector) if behind else None
-        # Another process has folded, or a batch failed.
-        del _PROJECTORS[segment]
-    return _Batch(segment, None)
+                    behind = projector.fold_batch(connection)
+                projector.statistics.follow(connection, projector.folded_to)
+            except BaseException:
+                _PROJECTORS.pop(segment, None)
+                raise
+            if not behind:
+                return projector.folded_to, projector.take_unnumbered()
+        if progress is not None:
+            progress(projector.folded_to)
 
 
-def _turn_of(segment: Segment) -> threading.Lock:
-    """Give the lock of who folds a segment in this process."""
-    with _TURNS_LOCK:
-        turn = _TURNS.get(segment)
-        if turn is None:
-            turn = _TURNS[segment] = threading.Lock()
-        return turn
-
-
-_TURNS: WeakKeyDictionary[Segment, threading.Lock] = WeakKeyDictionary()
-_TURNS_LOCK: Final = threading.Lock()
+def _is_behind(segment: Segment) -> bool:
+    with segment.reading() as connection:
+        folded_to, version, _ = _state(connection)
+        return version != FOLD_VERSION or folded_to < _size(connection)
 
 
 def _log_fold_version(segment: Segment) -> None:
@@ -231,6 +133,11 @@ def _log_fold_version(segment: Segment) -> None:
         ).fetchone()
     if row is None or msgspec.json.decode(row[0]).get("version") != str(FOLD_VERSION):
         segment.append_record("fold", {"version": str(FOLD_VERSION)})
+
+
+def _size(connection: Connection) -> int:
+    row = connection.execute("SELECT position + 1 FROM entry ORDER BY position DESC LIMIT 1")
+    return int((row.fetchone() or (0,))[0])
 
 
 def _state(connection: Connection) -> tuple[int, int, int]:
@@ -257,7 +164,7 @@ def _projector(segment: Segment, connection: Connection) -> _Projector:
         _start_over(connection, epoch=epoch + 1)
         folded_to, epoch = 0, epoch + 1
     known = _PROJECTORS.get(segment)
-    if known is None or known.knows != (folded_to, FOLD_VERSION, epoch):
+    if known is None or (known.folded_to, known.epoch) != (folded_to, epoch):
         create_graph_tables(connection)  # An index may be younger than the view.
         known = _PROJECTORS[segment] = _Projector(connection, folded_to=folded_to, epoch=epoch)
     return known
@@ -274,10 +181,6 @@ class _Projector:
         self._contents = Contents(self._interning)
         self._rectangles = RectangleWriter()
         self._live = _Live()
-        # Of the batch that was computed and is to be written.
-        self._ahead = False
-        self._computed_to = folded_to
-        self._moved = self._live.sum_up()
         # By run id, so that all groups of a run are in memory or none; then by the job's namespace
         # and name, and whether they lie in the future.
         self._groups: dict[str, dict[tuple[tuple[str, str], bool], Group]] = {}
@@ -306,28 +209,9 @@ class _Projector:
 
     # Batches
 
-    @property
-    def knows(self) -> tuple[int, int, int] | None:
-        """The state of the view that memory mirrors: folded to, fold version, epoch.
-
-        None of a batch that was begun and not written: memory is ahead then.
-        """
-        return None if self._ahead else self.stands_on
-
-    @property
-    def stands_on(self) -> tuple[int, int, int]:
-        """The state of the view that the batch was computed on."""
-        return (self.folded_to, FOLD_VERSION, self.epoch)
-
-    def compute(self, connection: Connection) -> bool:
-        """Work out what the next entries change; False where there are none.
-
-        Args:
-            connection: that sees the view as memory mirrors it; it is only read.
-        """
+    def fold_batch(self, connection: Connection) -> bool:
+        """Fold the next entries; False once there are none."""
         self._connection = connection
-        self._interning.find_in(connection)
-        self._ahead = True
         rows: list[_Row] = connection.execute(
             "SELECT entry.position, entry.log_time, entry.kind, payload.payload FROM entry "
             "LEFT JOIN payload USING (position) WHERE entry.position >= ? "
@@ -335,7 +219,6 @@ class _Projector:
             (self.folded_to, FOLD_EVENTS_MAX),
         ).fetchall()
         if not rows:
-            self._ahead = False
             return False
         sliced = [
             slice_stored(payload) if kind == "event" and payload is not None else None
@@ -347,15 +230,13 @@ class _Projector:
                 self._fold_event(row, event)
             elif row[2] == "alias" and row[3] is not None:
                 self._fold_number(row[0], row[3])
-        self._computed_to = rows[-1][0] + 1
-        self._moved = self._live.sum_up()
+        self._flush(connection, rows[-1][0] + 1)
         return True
 
-    def write(self, connection: Connection) -> None:
-        """Write what `compute` worked out, in the transaction of the batch."""
-        moved, folded_to = self._moved, self._computed_to
+    def _flush(self, connection: Connection, folded_to: int) -> None:
+        live = self._live.sum_up()
         written = self._interning.derivations_written
-        self._interning.flush(connection, sighted=self._named, live=moved.values)
+        self._interning.flush(connection, sighted=self._named, live=live.values)
         self._named.clear()
         self._rectangles.flush(connection)
         for name, rows in self._rows.items():
@@ -363,12 +244,11 @@ class _Projector:
                 marks = ", ".join("?" * len(rows[0]))
                 connection.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)
                 rows.clear()
-        moved.flush(connection, written)
+        live.flush(connection, written)
         self._bytes.flush(connection)
         self._note_described(connection)
         connection.execute("UPDATE fold_state SET folded_to = ?", (folded_to,))
         self.folded_to = folded_to
-        self._ahead = False
         self._contents.trim()
         if len(self._groups) > GROUPS_CACHED_MAX:
             for run_id in list(self._groups)[: GROUPS_CACHED_MAX // 2]:
@@ -699,7 +579,7 @@ class _Moved:
         connection.executemany(
             _ADD_LIVE,
             [
-                (derivation, "", 0, basis, first_us, last_us, groups)
+                (basis, basis, first_us, first_us, last_us, last_us, groups, derivation)
                 for derivation, (basis, first_us, last_us, groups) in self.values.items()
                 if derivation <= written and derivation not in dirty
             ],
@@ -716,19 +596,15 @@ def _rank(basis: str) -> str:
 _BASIS_OF_LEAST: Final = "CASE min(basis_rank) {} END".format(
     " ".join(f"WHEN {rank} THEN '{name}'" for rank, name in enumerate(BASES))
 )
-# All rows are there: an insert that never inserts takes many of them in one statement.
-_ADD_LIVE: Final = (
-    "INSERT INTO derivation(derivation_id, kind, columns, live_basis, first_seen, last_seen, "
-    "groups) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (derivation_id) DO UPDATE SET "
-    "live_basis = CASE WHEN derivation.live_basis IS NULL OR "
-    f"{_rank('excluded.live_basis')} < {_rank('derivation.live_basis')} "
-    "THEN excluded.live_basis ELSE derivation.live_basis END, "
-    "first_seen = CASE WHEN derivation.first_seen < excluded.first_seen "
-    "THEN derivation.first_seen ELSE excluded.first_seen END, "
-    "last_seen = CASE WHEN derivation.last_seen > excluded.last_seen "
-    "THEN derivation.last_seen ELSE excluded.last_seen END, "
-    "groups = coalesce(derivation.groups, 0) + excluded.groups"
-)
+_ADD_LIVE: Final = f"""
+UPDATE derivation SET
+    live_basis = CASE WHEN live_basis IS NULL OR {_rank("?")} < {_rank("live_basis")}
+        THEN ? ELSE live_basis END,
+    first_seen = CASE WHEN first_seen < ? THEN first_seen ELSE ? END,
+    last_seen = CASE WHEN last_seen > ? THEN last_seen ELSE ? END,
+    groups = coalesce(groups, 0) + ?
+WHERE derivation_id = ?
+"""
 # Without a row of what stands, nothing does, and all four become NULL.
 _RECOUNT_LIVE: Final = f"""
 UPDATE derivation SET (live_basis, first_seen, last_seen, groups) = (

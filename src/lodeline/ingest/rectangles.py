@@ -3,13 +3,11 @@
 A fact is a tuple: the table's name, then its columns. While its group lives, a fact holds from
 some position on, over some interval of event time; `store.graph_tables` tells how such a rectangle
 is read. Rows that begin and end within one batch are changed in memory and written once.
-
-Nothing is written before `flush`: who collects need not hold the writer's lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
 from lodeline.store.connections import Connection
@@ -65,17 +63,13 @@ class RectangleWriter:
     """Collects changes to rectangle rows and writes them, ends before beginnings.
 
     Attributes:
-        batch: grows with each `seal`; a row begun in the same batch can still be changed.
+        batch: grows with each flush; a row begun in the same batch can still be changed.
     """
 
     def __init__(self) -> None:
         self.batch = 0
         self._ends: dict[str, list[Fact]] = {table: [] for table in _KEYS}
         self._begun: dict[str, list[Row]] = {table: [] for table in _KEYS}
-        # Statements and their rows, in order, of what was sealed.
-        self._sealed: list[tuple[str, list[Any]]] = []
-        # What happened to a group's sets of uses and is not written: rows begun, and sets ended.
-        self._uses: dict[int, list[Row | tuple[int, int]]] = {}
 
     def begin(  # noqa: PLR0917  # called several times an event; keywords cost a tenth of it
         self,
@@ -90,8 +84,6 @@ class RectangleWriter:
         table = fact[0]
         row = _ROWS[table](fact, group_id, job_node, position, valid_from, valid_to)
         self._begun[table].append(row)
-        if table == "group_uses":
-            self._uses.setdefault(group_id, []).append(row)
         return row
 
     @staticmethod
@@ -103,39 +95,12 @@ class RectangleWriter:
         """Let a row of an earlier batch hold no longer from a position on."""
         table = fact[0]
         self._ends[table].append((position, *_KEYS[table][1](fact), group_id, valid_from))
-        if table == "group_uses":
-            self._uses.setdefault(group_id, []).append((fact[1], valid_from))
 
-    def uses_after(
-        self, group_id: int, written: Iterable[tuple[int, int, int | None]]
-    ) -> set[Interval]:
-        """Give the sets of uses that a group holds, once what was collected is written.
-
-        Args:
-            group_id: of the group.
-            written: set, `valid_from` and `valid_to` of the rows in force.
-        """
-        held = {(uses, begin): end for uses, begin, end in written}
-        for change in self._uses.get(group_id, ()):
-            if isinstance(change, tuple):
-                held.pop(change, None)
-            elif change[_POSITION_TO] is None:
-                held[change[0], change[-2]] = change[-1]
-        return {(("group_uses", uses), begin, end) for (uses, begin), end in held.items()}
-
-    def seal(self) -> None:
-        """Let what follows come after all that was collected: it may end rows of it, too."""
+    def flush(self, connection: Connection) -> None:
+        """Write what was collected."""
         self.batch += 1
         for collected, statements in ((self._ends, _ENDS), (self._begun, _BEGINS)):
             for table, rows in collected.items():
                 if rows:
-                    self._sealed.append((statements[table], list(rows)))
+                    connection.executemany(statements[table], rows)
                     rows.clear()
-
-    def flush(self, connection: Connection) -> None:
-        """Write what was collected."""
-        self.seal()
-        for statement, rows in self._sealed:
-            connection.executemany(statement, rows)
-        self._sealed.clear()
-        self._uses.clear()

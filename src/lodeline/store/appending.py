@@ -55,9 +55,6 @@ class NewRecord(msgspec.Struct, frozen=True, gc=False):
         fields: what is committed to of an event without personal values.
         roots: of blocks.
         personal: the personal part; its payload is what is kept.
-        identifier: where it was computed ahead of the commit.
-        secret: of the commitment, where that was.
-        commitment: to `fields` with `secret`.
     """
 
     kind: str
@@ -65,9 +62,6 @@ class NewRecord(msgspec.Struct, frozen=True, gc=False):
     fields: Sequence[Field]
     roots: tuple[str, ...] = ()
     personal: PersonalPart | None = None
-    identifier: bytes | None = None
-    secret: bytes | None = None
-    commitment: bytes = b""
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -135,12 +129,8 @@ class _Rows:
         """Take in the next entry."""
         number = len(self.entries)
         position, log_time_us, kind = self._first + number, self._log_time_us, record.kind
-        secret = record.secret
-        if secret is None:
-            secret = self._drawn[number * SECRET_BYTES : (number + 1) * SECRET_BYTES]
-            commitment = commit_fields(secret, fields)
-        else:
-            commitment = record.commitment
+        secret = self._drawn[number * SECRET_BYTES : (number + 1) * SECRET_BYTES]
+        commitment = commit_fields(secret, fields)
         leaf = write_leaf(
             self._segment_id, log_time_us, kind, identifier, commitment, (), record.roots
         )
@@ -385,35 +375,6 @@ class LogWriter:
         insert_checkpoint(connection, checkpoint)
         return True
 
-    def prepare(self, records: Sequence[NewRecord]) -> list[NewRecord]:
-        """Compute of records what takes neither the lock nor the database.
-
-        Their secrets are as good as drawn in the commit: nothing that is not stored is published.
-        What personal values are sealed to is known in the commit alone.
-        """
-        key = self._keys().segment_key
-        secrets = self._randomness(SECRET_BYTES * len(records))
-        prepared = []
-        for number, one in enumerate(records):
-            identifier = record_id(key, one.canonical)
-            secret, commitment = None, b""
-            if one.personal is None:
-                secret = secrets[number * SECRET_BYTES : (number + 1) * SECRET_BYTES]
-                commitment = commit_fields(secret, one.fields)
-            prepared.append(
-                NewRecord(
-                    one.kind,
-                    one.canonical,
-                    one.fields,
-                    one.roots,
-                    one.personal,
-                    identifier,
-                    secret,
-                    commitment,
-                )
-            )
-        return prepared
-
     def append_prepared(self, prepare: Callable[[], Sequence[NewRecord]]) -> list[Outcome]:
         """Append records that are made under the writer's lock, when all before them is signed.
 
@@ -506,8 +467,7 @@ class LogWriter:
         keys: KeyRing,
     ) -> tuple[list[Outcome], int, _Rows]:
         log_time_us = max(self._clock_us(), self._log_time_us)
-        key = keys.segment_key
-        identifiers = [one.identifier or record_id(key, one.canonical) for one in records]
+        identifiers = [record_id(keys.segment_key, record.canonical) for record in records]
         known = _find_known(connection, records, identifiers)
         parts = [
             record.personal
@@ -519,9 +479,8 @@ class LogWriter:
             # A key's hash is logged before anything sealed with the key.
             first = to_key_record(self._origin, plan.logged)
             records = [first, *records]
-            identifiers.insert(0, record_id(key, first.canonical))
-        drawn = any(record.secret is None for record in records)
-        secrets = self._randomness(SECRET_BYTES * len(records)) if drawn else b""
+            identifiers.insert(0, record_id(keys.segment_key, first.canonical))
+        secrets = self._randomness(SECRET_BYTES * len(records))
         rows = _Rows(self._segment_id, log_time_us, size, secrets)
         outcomes: list[Outcome] = []
         for record, identifier in zip(records, identifiers, strict=True):

@@ -103,33 +103,21 @@ class Database(Protocol):
         """Close every connection. Idempotent."""
 
 
-# SQLite takes 999 in its oldest supported builds, by default 32,766 since 2020.
+# SQLite takes 999 in its oldest supported builds.
 PARAMETERS_MAX: Final = 999
-# The first of them that the parameters allow, then steps of four: a group of 31 takes seven
-# statements a table, and each table has six texts.
-_ROWS_MOST: Final = (512, 256)
+# Below that, steps of four: a group of 31 takes seven statements a table, and each has five texts.
 _ROWS_AT_ONCE: Final = (64, 16, 4, 1)
-# What it does where a row is there already may follow, if it takes no parameters.
-_INSERT: Final = re.compile(
-    r"(?P<head>INSERT INTO \w+(?:\([\w, ]+\))? VALUES) (?P<marks>\(\?(?:, ?\?)*\))"
-    r"(?P<tail>| ON CONFLICT [^?]*)"
-)
+_INSERT: Final = re.compile(r"(?P<head>INSERT INTO \w+ VALUES) (?P<marks>\(\?(?:, ?\?)*\))")
 
 
 def many_rows(
-    statement: str, parameters: Iterable[Sequence[Any]], *, most: int | None = None
+    statement: str, parameters: Iterable[Sequence[Any]]
 ) -> Iterator[tuple[str, list[Any]]] | None:
-    """Give statements that each add many rows in place of an insert for each; None of others.
+    """Give statements that each add many rows in place of a plain insert for each; None of others.
 
     They come in few sizes, so that every one stays prepared.
-
-    Args:
-        statement: that inserts one row.
-        parameters: of each row.
-        most: parameters of one statement, where rows of it may meet each other: SQLite writes them
-            in turn. Without it only plain inserts become few, of as many as any database takes.
     """
-    shape = _insert_shape(statement, most or PARAMETERS_MAX, met=most is not None)
+    shape = _insert_shape(statement)
     if shape is None:
         return None
     rows = parameters if isinstance(parameters, list) else list(parameters)
@@ -147,21 +135,18 @@ def _iter_many(
 
 
 @lru_cache(maxsize=256)
-def _insert_shape(
-    statement: str, parameters_max: int, *, met: bool
-) -> tuple[tuple[int, str], ...] | None:
-    """Give an insert's texts for several rows, the most first, each after its rows."""
+def _insert_shape(statement: str) -> tuple[tuple[int, str], ...] | None:
+    """Give a plain insert's texts for several rows, the most first, each after its rows."""
     match = _INSERT.fullmatch(statement)
-    if match is None or (match["tail"] and not met):
+    if match is None:
         return None
-    head, marks, tail = match["head"], match["marks"], match["tail"]
+    head, marks = match["head"], match["marks"]
     columns = marks.count("?")
-    if columns > parameters_max:
+    if columns > PARAMETERS_MAX:
         return None
-    fitting = parameters_max // columns
-    most = next((size for size in _ROWS_MOST if size <= fitting), fitting)
+    most = PARAMETERS_MAX // columns
     sizes = [most, *(size for size in _ROWS_AT_ONCE if size < most)]
-    return tuple((size, f"{head} {', '.join([marks] * size)}{tail}") for size in sizes)
+    return tuple((size, f"{head} {', '.join([marks] * size)}") for size in sizes)
 
 
 def has_table(connection: Connection, name: str) -> bool:

@@ -81,9 +81,8 @@ class ManyRows(sqlite3.Connection):
     """
 
     def executemany(self, statement: str, parameters: Iterable[Any], /) -> sqlite3.Cursor:
-        """Run one statement for each row of parameters; inserts, for many rows at a time."""
-        most = self.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
-        statements = many_rows(statement, parameters, most=most)
+        """Run one statement for each row of parameters; plain inserts, for many rows at a time."""
+        statements = many_rows(statement, parameters)
         if statements is None:
             return super().executemany(statement, parameters)
         cursor = self.cursor()

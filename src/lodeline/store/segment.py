@@ -166,15 +166,6 @@ class Segment(Protocol):
             KeyMissingError: the log's keys are not there.
         """
 
-    def prepare_append(
-        self, events: Sequence[AcceptedEvent]
-    ) -> Callable[[Callable[[Connection, Sequence[Appended]], None] | None], list[Appended]]:
-        """Do ahead, for an append, what takes neither the writer's lock nor the database.
-
-        Returns:
-            What appends them, as `append` does, given what to write beside them.
-        """
-
     def append_record(
         self,
         kind: str,

@@ -329,13 +329,6 @@ class SqlSegment:
             return []
         return self._append_records(to_records(events, self.personal_rules), beside, sign=sign)
 
-    def prepare_append(
-        self, events: Sequence[AcceptedEvent]
-    ) -> Callable[[Callable[[Connection, Sequence[Appended]], None] | None], list[Appended]]:
-        """Do ahead, for an append, what takes neither the writer's lock nor the database."""
-        records = self._writer.prepare(to_records(events, self.personal_rules))
-        return partial(self._append_records, records)
-
     def _append_records(
         self,
         records: Sequence[NewRecord],
