@@ -131,6 +131,7 @@ if TYPE_CHECKING:
         LodelineSamplingInputDatasetFacet,
         LogicalColumn,
         ManifestEntry,
+        MessageColumn,
         MessagePartition,
         NodeReference,
         ObservedField,
